@@ -1,0 +1,5 @@
+"""The ``whyrank`` command, one file per subcommand."""
+
+from api.cli.main import main
+
+__all__ = ["main"]

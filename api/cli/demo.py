@@ -1,0 +1,38 @@
+"""``whyrank demo``: from nothing to explained recommendations for three users."""
+
+import time
+
+from api.cli.fit import fit_to
+from api.cli.output import console, show
+from api.cli.recommend import ask
+from api.settings import load_settings
+from reranker import RecommendationRequest
+from retrieval import AlsParameters, Retriever, current_build, load, sources
+
+USERS = ("42", "300", "547")
+
+
+def demo() -> None:
+    """Show explained recommendations for three users."""
+    settings = load_settings()
+    out = console()
+    began = time.perf_counter()
+    if current_build(settings.artifact) is None:
+        fit_to(settings.artifact, sources.movielens(), AlsParameters())
+    retriever = Retriever(load(settings.artifact))
+    manifest = retriever.manifest
+    out.print(
+        f"{manifest.dataset}: {manifest.users:,} users, {manifest.items:,} {manifest.noun}, "
+        f"{manifest.interactions:,} interactions; ALS with {manifest.parameters.factors} factors",
+        markup=False,
+    )
+    users = USERS if manifest.dataset == "movielens" else retriever.user_ids()[:3]
+    requests = [RecommendationRequest(user_id=user, k=5, deadline_ms=settings.deadline_ms) for user in users]
+    answers = ask(retriever, settings.llm, requests, settings=settings.llm)
+    for user, answer in zip(users, answers, strict=True):
+        out.print()
+        show(answer, heading=f"For user {user}, five out of {max(20, 5)} candidates")
+    out.print()
+    out.print(
+        f"done in {time.perf_counter() - began:.0f} s; next: 'whyrank recommend 7 -k 5', 'whyrank serve'", markup=False
+    )

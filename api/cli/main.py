@@ -1,0 +1,42 @@
+"""Assembles the command; errors raised on purpose become one sentence and an exit code."""
+
+import logging
+import os
+import sys
+
+import structlog
+import typer
+
+from api.cli import demo, doctor, fit, llm, recommend, serve
+from api.cli.output import error_console
+from retrieval import InputError, WhyrankError
+
+app = typer.Typer(
+    name="whyrank",
+    help="Recommends items and says why: ALS candidates, reranked by an open LLM, with checked reasons.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command()(demo.demo)
+app.command()(fit.fit)
+app.command()(recommend.recommend)
+app.command()(llm.llm)
+app.command()(serve.serve)
+app.command()(doctor.doctor)
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 done, 1 error, 2 usage, 130 interrupted."""
+    os.environ.setdefault("PYTHONUTF8", "1")
+    # The program's own log goes to standard error: standard output is for answers.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    logging.getLogger("implicit").setLevel(logging.ERROR)
+    try:
+        app()
+    except WhyrankError as error:
+        error_console().print(f"whyrank: {error}", style="red", markup=False, highlight=False)
+        raise SystemExit(2 if isinstance(error, InputError) else 1) from error
+    except KeyboardInterrupt as error:
+        raise SystemExit(130) from error

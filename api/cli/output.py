@@ -1,0 +1,75 @@
+"""What people see: answers as text, progress on standard error."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.text import Text
+
+from reranker import Answer
+
+
+def console() -> Console:
+    """Standard output."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def error_console() -> Console:
+    """Standard error: progress, warnings, errors."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def status(beginning: str) -> Iterator[Callable[[str], None]]:
+    """A line that changes while something takes its time; without a terminal, a line now and then."""
+    shown = error_console()
+    if shown.is_terminal:
+        with shown.status(Text(beginning)) as spinner:
+            yield lambda text: spinner.update(Text(text))
+        return
+    shown.print(f"{beginning} ...", markup=False)
+    last = beginning
+
+    def tell(text: str) -> None:
+        nonlocal last
+        kind = text.split(",")[0]  # "starting vLLM, 3 s" and "starting vLLM, 4 s" are one step
+        if kind != last:
+            shown.print(f"{text} ...", markup=False)
+            last = kind
+
+    yield tell
+
+
+def show(answer: Answer, *, heading: str) -> None:
+    """Prints an answer for people."""
+    out = console()
+    out.print(Text(heading, style="bold"))
+    for note in [*([answer.fallback] if answer.fallback else []), *answer.warnings]:
+        out.print(Text(f"  note: {note.message}", style="yellow"))
+    for degraded in answer.degraded:
+        out.print(Text(f"  degraded ({degraded.stage}, {degraded.code}): {degraded.message}", style="yellow"))
+    for item in answer.items:
+        moved = item.retrieval_rank - item.rank
+        place = "same place as ALS" if moved == 0 else f"ALS had it at {item.retrieval_rank}"
+        title = f"{item.rank:>3}. {printable(item.title)}"
+        if "year" in item.attributes:
+            title += f" ({item.attributes['year']})"
+        moved_note = f"  [{place}]" if answer.ranker == "fused" else ""
+        out.print(Text.assemble((title, "bold"), (moved_note, "dim")))
+        if item.reason:
+            out.print(Text(f"     {printable(item.reason.text)}"), Text(f"({item.reason.source})", style="dim"))
+    steps = answer.timings_ms
+    out.print(
+        Text(
+            f"     ranker {answer.ranker}; {steps.total:.0f} ms: retrieve {steps.retrieve:.1f}, rank {steps.rank:.0f}, "
+            f"explain {steps.explain:.0f}, reasons {steps.reasons:.0f}; {answer.usage.llm_requests} LLM requests, "
+            f"{answer.usage.prompt_tokens} prompt tokens ({answer.usage.cached_tokens} cached), "
+            f"{answer.usage.completion_tokens} written or read",
+            style="dim",
+        )
+    )
+
+
+def printable(text: str) -> str:
+    """Text from data without what could steer a terminal."""
+    return "".join(char if char.isprintable() else "�" for char in text)

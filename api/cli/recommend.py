@@ -1,0 +1,77 @@
+"""``whyrank recommend``: one user's recommendations on the screen."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from api.cli.output import error_console, show, status
+from api.settings import load_settings
+from prompts import PromptLibrary
+from reranker import (
+    Answer,
+    Engine,
+    EngineSettings,
+    LlmSettings,
+    RecommendationRequest,
+    Recommender,
+    find,
+    find_or_start,
+)
+from retrieval import Retriever, load
+
+
+def recommend(
+    user: Annotated[str, typer.Argument(metavar="USER", help="A user id of the fitted data.")],
+    k: Annotated[int, typer.Option("-k", help="How many items.")] = 10,
+    candidates: Annotated[
+        int | None, typer.Option(help="How many ALS candidates the LLM reranks; 20 or k by default.")
+    ] = None,
+    reasons: Annotated[bool, typer.Option(help="Write a reason for each item.")] = True,
+    llm: Annotated[bool, typer.Option(help="Rerank with the LLM; without, ALS order.")] = True,
+    json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON, as the HTTP API gives it.")] = False,
+) -> None:
+    """Recommend items to a user, with reasons."""
+    settings = load_settings()
+    retriever = Retriever(load(settings.artifact))
+    request = RecommendationRequest(
+        user_id=user, k=k, candidate_count=candidates, reasons=reasons, deadline_ms=settings.deadline_ms
+    )
+    answers = ask(retriever, settings.llm if llm else None, [request], settings=settings.llm)
+    if json:
+        typer.echo(answers[0].model_dump_json(indent=2))
+    else:
+        show(answers[0], heading=f"For user {user}")
+
+
+def ask(
+    retriever: Retriever, llm: LlmSettings | None, requests: list[RecommendationRequest], *, settings: LlmSettings
+) -> list[Answer]:
+    """Answers requests with the LLM that the settings name, or one that is started for the call; ``llm`` None:
+    without.
+    """
+    for request in requests:  # a wrong number is told now, not after waiting for an LLM
+        request.checked_count(len(retriever.items))
+    if llm is None:
+        return asyncio.run(_answers(retriever, None, requests, settings))
+    if find(llm) is None:
+        error_console().print(
+            "No LLM is running; one is started for this call ('whyrank llm' keeps one running).", markup=False
+        )
+    with status("looking for the LLM") as report, find_or_start(llm, report=report) as engine_settings:
+        report("recommending")
+        return asyncio.run(_answers(retriever, engine_settings, requests, settings))
+
+
+async def _answers(
+    retriever: Retriever,
+    engine_settings: EngineSettings | None,
+    requests: list[RecommendationRequest],
+    settings: LlmSettings,
+) -> list[Answer]:
+    if engine_settings is None:
+        recommender = Recommender(retriever, None, PromptLibrary(), settings)
+        return [await recommender.recommend(request) for request in requests]
+    async with Engine(engine_settings) as engine:
+        recommender = Recommender(retriever, engine, PromptLibrary(), settings)
+        return [await recommender.recommend(request) for request in requests]

@@ -1,0 +1,67 @@
+"""Bodies of requests. What an answer holds is :class:`reranker.Answer`."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from reranker import RecommendationRequest
+from retrieval import Interaction
+
+Id = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class InteractionBody(BaseModel):
+    """Something the user did with an item."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    item_id: Id
+    event: str = Field(default="view", min_length=1, max_length=40, examples=["rating"])
+    weight: float = Field(
+        default=1.0, ge=0, le=1e6, allow_inf_nan=False, examples=[4.5], description="stars for a rating"
+    )
+    timestamp: int | None = Field(default=None, description="seconds since 1970, UTC")
+
+
+class RecommendationBody(BaseModel):
+    """Whom to recommend for, out of what, and how much. At least one of user_id, history and candidate_ids."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"user_id": "42", "k": 5},
+                {"history": [{"item_id": "1", "event": "rating", "weight": 5}], "k": 5, "reasons": False},
+            ]
+        },
+    )
+
+    user_id: Id | None = None
+    history: list[InteractionBody] | None = Field(
+        default=None, max_length=1000, description="oldest first; replaces the stored history for this request"
+    )
+    candidate_ids: list[Id] | None = Field(default=None, description="rank these instead of searching")
+    exclude_ids: list[Id] = Field(default_factory=list, max_length=10_000)
+    k: int = Field(default=10, description="how many items to answer")
+    candidate_count: int | None = Field(
+        default=None, description="how many candidates the LLM reranks; 20 or k by default"
+    )
+    reasons: bool = True
+    deadline_ms: int | None = Field(
+        default=None, description="stages that would be later are replaced by their fallback"
+    )
+
+    def to_request(self, *, deadline_ms: int) -> RecommendationRequest:
+        """The pipeline's request; ``deadline_ms`` is for a body that sets none."""
+        return RecommendationRequest(
+            user_id=self.user_id,
+            history=None
+            if self.history is None
+            else [Interaction(one.item_id, one.event, one.weight, one.timestamp) for one in self.history],
+            candidate_ids=self.candidate_ids,
+            exclude_ids=self.exclude_ids,
+            k=self.k,
+            candidate_count=self.candidate_count,
+            reasons=self.reasons,
+            deadline_ms=deadline_ms if self.deadline_ms is None else self.deadline_ms,
+        )

@@ -1,0 +1,1 @@
+"""What one can do over HTTP, one file per resource."""

@@ -1,0 +1,18 @@
+"""Errors of this folder.
+
+::
+
+    WhyrankError
+    └── TemplateError       a template cannot be read, or does not render; says which, where and why
+        └── BudgetError     the rendered prompt does not fit the model's context
+"""
+
+from retrieval import WhyrankError
+
+
+class TemplateError(WhyrankError):
+    """A template cannot be read, or does not render."""
+
+
+class BudgetError(TemplateError):
+    """The rendered prompt does not fit the model's context."""

@@ -1,0 +1,84 @@
+"""The logits processor that our vLLM is started with: it makes a request write given tokens.
+
+This file is loaded by vLLM, not by whyrank, and imports nothing of whyrank: ``whyrank llm`` puts a copy of it beside
+the server's log, and it can be copied in the same way next to a vLLM that runs elsewhere
+(``--logits-processors whyrank_forced:ForcedContinuations``, its folder in ``PYTHONPATH``).
+
+One completion request reads many continuations of one prompt: ``n`` choices, ``seed`` 0, ``temperature`` 1, and in
+``vllm_xargs`` every continuation's tokens laid end to end (``whyrank_tokens``) with their lengths
+(``whyrank_lengths``). vLLM gives choice *i* the seed ``seed + i``, which is how a choice knows its continuation. Every
+choice reuses the prompt's key-value cache, and ``raw_logprobs`` (vLLM's default) are taken before the logits are
+changed here, so the log-probabilities that come back are the model's own. After its last token a choice is made to end
+the sequence.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from vllm import SamplingParams
+from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor
+from vllm.v1.sample.logits_processor.builtin import process_dict_updates
+
+if TYPE_CHECKING:
+    from vllm.config import VllmConfig
+
+TOKENS = "whyrank_tokens"
+LENGTHS = "whyrank_lengths"
+
+State = tuple[list[int], list[int]]
+"""The tokens still to be forced (all of them) and vLLM's own, growing list of tokens written so far."""
+
+
+def continuation_of(params: SamplingParams) -> list[int] | None:
+    """The tokens that this choice must write, or None if the request forces nothing."""
+    extra: dict[str, Any] = params.extra_args or {}
+    if TOKENS not in extra:
+        return None
+    tokens, lengths = extra[TOKENS], extra[LENGTHS]
+    start = sum(lengths[: params.seed])
+    continuation: list[int] = tokens[start : start + lengths[params.seed]]
+    return continuation
+
+
+class ForcedContinuations(LogitsProcessor):
+    """Masks every logit but that of the next token to be forced."""
+
+    @classmethod
+    def validate_params(cls, sampling_params: SamplingParams) -> None:
+        """Refuses (HTTP 400) a request whose continuations are not one per choice."""
+        extra: dict[str, Any] = sampling_params.extra_args or {}
+        if TOKENS not in extra:
+            return
+        tokens, lengths = extra[TOKENS], extra.get(LENGTHS)
+        if not isinstance(lengths, list) or not all(isinstance(length, int) and length > 0 for length in lengths):
+            raise ValueError(f"{LENGTHS} must be a list of positive integers, one for each of the n choices")
+        if not isinstance(tokens, list) or not all(isinstance(token, int) and token >= 0 for token in tokens):
+            raise ValueError(f"{TOKENS} must be a list of token ids")
+        if sum(lengths) != len(tokens) or len(lengths) != sampling_params.n or sampling_params.seed != 0:
+            raise ValueError(f"{LENGTHS} must add up to {TOKENS}, with one length for each choice, and seed must be 0")
+
+    def __init__(self, vllm_config: "VllmConfig", device: torch.device, is_pin_memory: bool) -> None:
+        self.end = int(vllm_config.model_config.hf_text_config.eos_token_id or 0)
+        self.requests: dict[int, State] = {}
+
+    def is_argmax_invariant(self) -> bool:
+        return False
+
+    def update_state(self, batch_update: BatchUpdate | None) -> None:
+        def new(params: SamplingParams, _prompt: list[int] | None, written: list[int]) -> State | None:
+            forced = continuation_of(params)
+            return None if forced is None else (forced, written)
+
+        process_dict_updates(self.requests, batch_update, new)
+
+    def apply(self, logits: torch.Tensor) -> torch.Tensor:
+        if not self.requests:
+            return logits
+        rows = list(self.requests)
+        target = [
+            forced[len(written)] if len(written) < len(forced) else self.end
+            for forced, written in self.requests.values()
+        ]
+        logits[rows] = float("-inf")
+        logits[rows, target] = 0.0
+        return logits

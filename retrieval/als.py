@@ -1,0 +1,103 @@
+"""Implicit-feedback ALS: fit, recommend, fold in, explain.
+
+Hu, Koren and Volinsky (2008), "Collaborative Filtering for Implicit Feedback Datasets", as implemented by ``implicit``.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from implicit.cpu.als import AlternatingLeastSquares
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
+
+Matrix = csr_matrix  # of float32
+Floats = NDArray[np.float32]
+
+
+class AlsParameters(BaseModel):
+    """What ``fit`` may be told; the defaults suit the embedded MovieLens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    factors: int = Field(default=32, ge=1, le=1024)
+    regularization: float = Field(default=0.01, gt=0)
+    alpha: float = Field(default=2.0, gt=0, description="multiplies every confidence")
+    iterations: int = Field(default=15, ge=1, le=1000)
+    seed: int = 42
+
+
+class AlsModel:
+    """Fitted factors.
+
+    Args:
+        parameters: what they were fitted with.
+        user_factors: array of shape (users, factors).
+        item_factors: array of shape (items, factors).
+    """
+
+    def __init__(self, parameters: AlsParameters, user_factors: Floats, item_factors: Floats) -> None:
+        self.parameters = parameters
+        self.user_factors = user_factors
+        self.item_factors = item_factors
+        self._model = _implicit(parameters)
+        self._model.user_factors = user_factors
+        self._model.item_factors = item_factors
+
+    @classmethod
+    def fit(
+        cls, user_items: Matrix, parameters: AlsParameters, *, progress: Callable[[int], None] | None = None
+    ) -> "AlsModel":
+        """Factorises a confidence matrix of shape (users, items); ``progress`` is called with the number of
+        iterations done.
+        """
+        model = _implicit(parameters)
+        report = (lambda iteration, _seconds, _loss: progress(iteration + 1)) if progress else None
+        # implicit runs its own threads; BLAS threads inside them make it many times slower.
+        with threadpool_limits(limits=1, user_api="blas"):
+            model.fit(user_items, show_progress=False, callback=report)
+        return cls(parameters, model.user_factors, model.item_factors)
+
+    def fold_in(self, row: Matrix) -> Floats:
+        """Factors, shape (factors,), of a user who is known only by a confidence row of shape (1, items)."""
+        factors: Floats = self._model.recalculate_user(np.array([0]), row)[0]
+        return factors
+
+    def top(self, factors: Floats, count: int, excluded: Sequence[int]) -> tuple[NDArray[np.int64], Floats]:
+        """The ``count`` best item positions and their scores, best first, without the excluded positions."""
+        scores = self.item_factors @ factors
+        scores[np.asarray(excluded, dtype=np.int64)] = -np.inf
+        count = min(count, int(np.isfinite(scores).sum()))
+        best = np.argpartition(-scores, count - 1)[:count] if count else np.empty(0, dtype=np.int64)
+        # Equal scores in catalog order, so that the same request gets the same answer everywhere.
+        best = best[np.lexsort((best, -scores[best]))]
+        return best, scores[best]
+
+    def score(self, factors: Floats, positions: Sequence[int]) -> Floats:
+        """Scores of the given item positions, shape (len(positions),)."""
+        scores: Floats = self.item_factors[np.asarray(positions, dtype=np.int64)] @ factors
+        return scores
+
+    def explain(self, row: Matrix, positions: Sequence[int], count: int) -> list[list[tuple[int, float]]]:
+        """For each item position, the history positions that carry its score, with their share of it, largest first.
+
+        Section 5 of the paper: the score is a sum over the user's history, one term for each item of it.
+        """
+        weights = None
+        explained = []
+        for position in positions:
+            _, contributions, weights = self._model.explain(0, row, position, user_weights=weights, N=count)
+            explained.append([(int(item), float(share)) for item, share in contributions])
+        return explained
+
+
+def _implicit(parameters: AlsParameters) -> AlternatingLeastSquares:
+    with threadpool_limits(limits=1, user_api="blas"):  # its constructor warns otherwise
+        return AlternatingLeastSquares(
+            factors=parameters.factors,
+            regularization=parameters.regularization,
+            alpha=parameters.alpha,
+            iterations=parameters.iterations,
+            random_state=parameters.seed,
+        )

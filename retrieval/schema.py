@@ -1,0 +1,78 @@
+"""The words that every layer uses, and the only place where column names are written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+AttributeValue = str | int | float | bool | tuple[str, ...]
+"""What an item's attribute may hold; a tuple for attributes with several values, such as genres."""
+
+
+class Columns:
+    """Column names of the interaction and item tables."""
+
+    user = "user_id"
+    item = "item_id"
+    event = "event"
+    weight = "weight"
+    timestamp = "timestamp"
+    title = "title"
+    attributes = "attributes"
+
+
+class Source(StrEnum):
+    """Which retrieval source proposed a candidate."""
+
+    als = "als"
+    popular = "popular"
+    given = "given"
+    """Named by the caller and unknown to ALS, so that no source has an opinion about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One entry of the catalog. The LLM sees its title and attributes, never its id."""
+
+    item_id: str
+    title: str
+    attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """What one user did with one item, once.
+
+    ``event`` is the kind of act (``rating``, ``view``, ``purchase`` ...) and ``weight`` its strength in the event's
+    own unit: stars for a rating, a count elsewhere. ``timestamp`` is in seconds since 1970 (UTC).
+    """
+
+    item_id: str
+    event: str = "view"
+    weight: float = 1.0
+    timestamp: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An item that retrieval proposes, with the score and 1-based rank it got there."""
+
+    item: Item
+    score: float
+    rank: int
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One interaction of a history, together with the item it was about."""
+
+    item: Item
+    interaction: Interaction
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A positively meant history item and the part of a candidate's retrieval score that rests on it."""
+
+    item: Item
+    contribution: float

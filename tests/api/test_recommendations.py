@@ -1,0 +1,96 @@
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.standin import StandIn
+
+URL = "/v1/recommendations"
+
+
+def test_an_answer_has_everything_that_the_contract_names(client: TestClient) -> None:
+    answer = client.post(URL, json={"user_id": "u0", "k": 3}).json()
+    assert set(answer) == {
+        *(
+            "request_id",
+            "ranker",
+            "degraded",
+            "fallback",
+            "warnings",
+            "llm_weight",
+            "prompts",
+            "model",
+            "items",
+            "usage",
+        ),
+        "timings_ms",
+    }
+    assert set(answer["items"][0]) == {
+        *("item_id", "title", "rank", "score", "retrieval_rank", "retrieval_score", "retrieval_source", "llm_score"),
+        *("attributes", "reason"),
+    }
+    assert set(answer["items"][0]["reason"]) == {"text", "evidence", "basis", "source"}
+    assert set(answer["prompts"]["rank"]) == {"name", "version", "hash"}
+    assert answer["ranker"] == "fused"
+    assert answer["degraded"] == []
+    assert len(answer["items"]) == 3
+
+
+def test_a_history_works_without_a_user(client: TestClient) -> None:
+    history = [{"item_id": "i1", "event": "rating", "weight": 5}, {"item_id": "i3"}, {"item_id": "nothing"}]
+    answer = client.post(URL, json={"history": history, "k": 2}).json()
+    assert answer["ranker"] == "fused"
+    assert [warning["code"] for warning in answer["warnings"]] == ["unknown_item"]
+
+
+def test_an_unknown_user_is_no_error(client: TestClient) -> None:
+    response = client.post(URL, json={"user_id": "nobody", "k": 2})
+    assert response.status_code == 200
+    assert response.json()["fallback"]["code"] == "unknown_user"
+
+
+def test_the_llm_down_is_no_error(client: TestClient, standin: StandIn) -> None:
+    standin.fault = lambda path, answer: None
+    response = client.post(URL, json={"user_id": "u0", "k": 2})
+    assert response.status_code == 200
+    assert response.json()["ranker"] == "retrieval"
+    assert {one["code"] for one in response.json()["degraded"]} == {"llm_unavailable"}
+
+
+@pytest.mark.parametrize(
+    ("body", "type_"),
+    [
+        ({}, "/problems/missing#user_id"),
+        ({"user_id": "u0", "k": 0}, "/problems/out-of-range#k"),
+        ({"user_id": "u0", "k": 5000}, "/problems/out-of-range#k"),
+        ({"user_id": "u0", "k": "many"}, "/problems/invalid-field#k"),
+        ({"user_id": "u0", "top_k": 3}, "/problems/unknown-field#top_k"),
+        ({"user_id": "u0", "candidate_ids": ["nothing"]}, "/problems/unknown-item#candidate_ids"),
+        ({"user_id": "u0", "candidate_ids": []}, "/problems/empty#candidate_ids"),
+        ({"user_id": "u0", "candidate_ids": ["i0", "i0"]}, "/problems/duplicate-item#candidate_ids"),
+        ({"user_id": "u0", "candidate_ids": ["i0"], "candidate_count": 3}, "/problems/conflict#candidate_count"),
+        ({"user_id": ""}, "/problems/invalid-field#user_id"),
+        ({"history": [{"item_id": "i0", "weight": -1}]}, "/problems/invalid-field#history.0.weight"),
+        ({"user_id": "u0", "deadline_ms": 0}, "/problems/out-of-range#deadline_ms"),
+    ],
+)
+def test_wrong_input_is_a_problem_that_names_the_field(client: TestClient, body: dict[str, Any], type_: str) -> None:
+    response = client.post(URL, json=body)
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["type"] == type_
+    assert response.json()["detail"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'"text"', b'{"user_id": NaN}'])
+def test_a_body_that_is_no_object_is_a_problem(client: TestClient, content: bytes) -> None:
+    response = client.post(URL, content=content, headers={"content-type": "application/json"})
+    assert response.status_code in (400, 422)
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_unknown_paths_and_methods_are_problems(client: TestClient) -> None:
+    assert client.get("/nowhere").json()["status"] == 404
+    wrong = client.get(URL)
+    assert wrong.json()["status"] == 405
+    assert wrong.headers["allow"] == "POST"

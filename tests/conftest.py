@@ -1,0 +1,33 @@
+"""Fixtures that several folders share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from retrieval import AlsModel, AlsParameters, Retriever, encode, load, save
+from tests.checkerboard import checkerboard
+from tests.standin import StandIn
+
+
+@pytest.fixture(scope="session")
+def artifact_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fitted artifact of the checkerboard."""
+    directory = tmp_path_factory.mktemp("artifact")
+    dataset = checkerboard()
+    parameters = AlsParameters(factors=2, iterations=30)  # two groups of taste are two factors
+    save(directory, AlsModel.fit(encode(dataset).user_items, parameters), dataset)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def retriever(artifact_dir: Path) -> Retriever:
+    """A retriever over the checkerboard."""
+    return Retriever(load(artifact_dir))
+
+
+@pytest.fixture
+def standin() -> Iterator[StandIn]:
+    """A stand-in for vLLM on a real socket, for the faults that a real one cannot be made to show."""
+    with StandIn() as server:
+        yield server

@@ -1,0 +1,106 @@
+"""The main job on real parts: MovieLens, ALS, vLLM."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from prompts import PromptLibrary
+from reranker import Engine, EngineSettings, LlmSettings, RecommendationRequest, Recommender
+from retrieval import Retriever
+from tests.reranker.test_keeper import gone
+
+
+async def test_explained_recommendations(live: Engine, movielens: Retriever) -> None:
+    recommender = Recommender(movielens, live, PromptLibrary(), LlmSettings())
+    moved = sources = 0
+    for user in ("42", "300", "7", "15"):
+        answer = await recommender.recommend(RecommendationRequest(user_id=user, k=5, deadline_ms=120_000))
+        assert answer.ranker == "fused"
+        assert answer.degraded == []
+        assert answer.model == "smollm2-135m-instruct"
+        assert len({item.item_id for item in answer.items}) == 5
+        moved += sum(item.rank != item.retrieval_rank for item in answer.items)
+        for item in answer.items:
+            assert item.llm_score is not None
+            assert item.llm_score <= 0
+            assert item.reason is not None
+            assert item.reason.text.endswith(".")
+            sources += item.reason.source == "llm"
+            for evidence in item.reason.evidence:
+                assert movielens.item(evidence).title in item.reason.text
+    assert moved, "the LLM changed no order at all"
+    assert sources, "the LLM wrote no reason that held"
+
+
+async def test_the_same_request_gets_the_same_answer(live: Engine, movielens: Retriever) -> None:
+    recommender = Recommender(movielens, live, PromptLibrary(), LlmSettings())
+    request = RecommendationRequest(user_id="42", k=5, reasons=False, deadline_ms=120_000)
+    await recommender.recommend(request)
+    first, second = [await recommender.recommend(request) for _ in range(2)]
+    assert [item.model_dump() for item in first.items] == [item.model_dump() for item in second.items]
+    assert first.usage.cached_tokens > 0
+
+
+async def test_a_short_deadline_is_kept(live: Engine, movielens: Retriever) -> None:
+    await live.info()
+    recommender = Recommender(movielens, live, PromptLibrary(), LlmSettings())
+    answer = await recommender.recommend(
+        RecommendationRequest(user_id="547", k=10, candidate_count=100, deadline_ms=200)
+    )
+    assert answer.degraded[0].code == "llm_timeout"
+    assert answer.timings_ms.total < 1000
+    assert len(answer.items) == 10
+
+
+def test_the_command_finds_the_server(server: EngineSettings, tmp_path: Path) -> None:
+    whyrank = Path(sys.executable).with_name("whyrank")
+    environment = {**os.environ, "WHYRANK_LLM__URL": server.url}
+    for arguments, says in ((["fit"], "671 users"), (["doctor"], "by forced decoding"), (["demo"], "For user 300")):
+        done = subprocess.run(
+            [str(whyrank), *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert says in done.stdout
+        assert "degraded" not in done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_vllm_does_not_outlive_a_killed_command(tmp_path: Path) -> None:
+    """The whole tree that `whyrank llm` starts is gone after the command is killed outright, even in the middle of a
+    start.
+    """
+    whyrank = Path(sys.executable).with_name("whyrank")
+    command = subprocess.Popen([str(whyrank), "llm", "--port", "8719"], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    tree: set[int] = set()
+    for _ in range(300):
+        tree |= descendants(command.pid)
+        if len(tree) >= 2:
+            break
+        time.sleep(0.1)
+    time.sleep(5)
+    tree |= descendants(command.pid)
+    assert len(tree) >= 2
+    os.kill(command.pid, signal.SIGKILL)
+    command.wait()
+    end = time.monotonic() + 30
+    while time.monotonic() < end and not all(gone(pid) for pid in tree):
+        time.sleep(0.2)
+    assert all(gone(pid) for pid in tree)
+
+
+def descendants(pid: int) -> set[int]:
+    found: set[int] = set()
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = file.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            child = int(file.parent.name)
+            found |= {child} | descendants(child)
+    return found

@@ -1,0 +1,230 @@
+import asyncio
+import json
+import time
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from prompts import PromptLibrary
+from reranker import Answer, Engine, EngineSettings, LlmSettings, RecommendationRequest, Recommender
+from retrieval import InputError, Interaction, Retriever
+from tests.checkerboard import ITEMS
+from tests.standin import SPECIAL, Json, StandIn
+
+KNOWN = RecommendationRequest(user_id="u0", k=5, candidate_count=8)
+
+
+def ids(answer: Answer) -> list[str]:
+    return [item.item_id for item in answer.items]
+
+
+def als_order(retriever: Retriever) -> list[str]:
+    """What the answer must be where the LLM is no help."""
+    plain = Recommender(retriever, None, PromptLibrary(), LlmSettings())
+    return ids(asyncio.run(plain.recommend(KNOWN)))
+
+
+async def plain_order(retriever: Retriever) -> list[str]:
+    return ids(await Recommender(retriever, None, PromptLibrary(), LlmSettings()).recommend(KNOWN))
+
+
+async def test_the_llm_reorders_what_als_found(
+    recommender: Recommender, retriever: Retriever, standin: StandIn
+) -> None:
+    als = await plain_order(retriever)
+    favourite = retriever.item(als[1]).title
+    standin.logprob = lambda prefix, title: -1.0 if title.strip() == favourite else -20.0
+    answer = await recommender.recommend(KNOWN)
+    assert ids(answer)[0] == als[1]
+    assert answer.ranker == "fused"
+    assert answer.degraded == []
+    assert answer.llm_weight == 1.0
+    assert answer.items[0].retrieval_rank == 2
+    assert answer.items[0].llm_score == pytest.approx(0.0, abs=1e-6)
+    assert answer.prompts.rank is not None
+    assert answer.prompts.rank.name == "rank"
+    assert answer.model == "stand-in"
+    assert answer.usage.llm_requests > 0
+
+
+async def test_weight_zero_asks_nothing(retriever: Retriever, engine: Engine, standin: StandIn) -> None:
+    answer = await Recommender(retriever, engine, PromptLibrary(), LlmSettings(weight=0)).recommend(KNOWN)
+    assert (answer.ranker, answer.llm_weight, answer.degraded) == ("retrieval", 0, [])
+    assert standin.requests == []
+    assert all(item.llm_score is None for item in answer.items)
+
+
+async def test_reasons_rest_on_liked_history(recommender: Recommender, retriever: Retriever, standin: StandIn) -> None:
+    answer = await recommender.recommend(KNOWN)
+    for item in answer.items[:3]:
+        assert item.reason is not None
+        assert item.reason.source == "llm"
+        assert item.reason.text.endswith("it is a drama.")
+        assert item.reason.evidence
+        for evidence in item.reason.evidence:
+            assert retriever.item(evidence).title in item.reason.text
+
+
+async def test_a_reason_that_fails_the_check_twice_is_replaced(recommender: Recommender, standin: StandIn) -> None:
+    standin.text = " it won an Oscar in 1994."
+    answer = await recommender.recommend(KNOWN)
+    assert {item.reason.source for item in answer.items if item.reason} == {"evidence"}
+    assert "Oscar in" not in str(answer)
+    assert "An earlier try was refused because it says 1994" in standin.prompts()
+    assert answer.degraded == [], "replacing a sentence is the check's ordinary work"
+
+
+async def test_no_reasons_if_none_are_wanted(recommender: Recommender) -> None:
+    answer = await recommender.recommend(RecommendationRequest(user_id="u0", k=3, reasons=False))
+    assert [item.reason for item in answer.items] == [None] * 3
+
+
+async def test_an_unknown_user_gets_popular_items_and_no_llm(recommender: Recommender, standin: StandIn) -> None:
+    answer = await recommender.recommend(RecommendationRequest(user_id="stranger", k=3))
+    assert answer.ranker == "popular"
+    assert answer.fallback is not None
+    assert answer.fallback.code == "unknown_user"
+    assert answer.degraded == []
+    assert standin.requests == []
+    assert all(item.reason and item.reason.basis == "popularity" for item in answer.items)
+
+
+async def test_the_model_never_sees_an_id(recommender: Recommender, standin: StandIn) -> None:
+    await recommender.recommend(RecommendationRequest(user_id="u0", k=5))
+    sent = standin.prompts()
+    assert "Even Story" in sent
+    for number in range(ITEMS):
+        assert f'"i{number}' not in sent
+        assert f"i{number}\\n" not in sent
+    assert "u0" not in sent
+
+
+FAULTS: dict[str, tuple[Any, str]] = {
+    "closes": (lambda path, answer: None, "llm_unavailable"),
+    "500": (lambda path, answer: 500, "llm_unavailable"),
+    "503": (lambda path, answer: 503, "llm_busy"),
+    "429": (lambda path, answer: 429, "llm_busy"),
+    "404": (lambda path, answer: 404, "llm_bad_answer"),
+    "not json": (lambda path, answer: b"<html>", "llm_bad_answer"),
+    "empty": (lambda path, answer: {}, "llm_bad_answer"),
+    "no choices": (lambda path, answer: {**answer, "choices": []}, "llm_bad_answer"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("known", [False, True], ids=["at first contact", "later"])
+async def test_whatever_fails_the_answer_is_als_order_and_says_so(
+    recommender: Recommender, retriever: Retriever, standin: StandIn, name: str, known: bool
+) -> None:
+    if known:
+        await recommender.recommend(KNOWN)
+    fault, code = FAULTS[name]
+    only_completions = name == "no choices"
+    standin.fault = lambda path, answer: (
+        answer if only_completions and path != "/v1/completions" else fault(path, answer)
+    )
+    answer = await recommender.recommend(KNOWN)
+    assert ids(answer) == await plain_order(retriever)
+    assert answer.ranker == "retrieval"
+    assert answer.llm_weight == 0
+    assert [(one.stage, one.code) for one in answer.degraded] == [("rank", code), ("reason", code)]
+    assert all(item.reason and item.reason.source == "evidence" for item in answer.items)
+    standin.fault = None
+    assert (await recommender.recommend(KNOWN)).ranker == "fused", "recovers without a restart"
+
+
+async def test_a_slow_llm_costs_the_deadline_and_no_more(recommender: Recommender, standin: StandIn) -> None:
+    standin.hang(3)
+    began = time.perf_counter()
+    answer = await recommender.recommend(RecommendationRequest(user_id="u0", k=3, deadline_ms=300))
+    assert time.perf_counter() - began < 1.5
+    assert (answer.ranker, answer.degraded[0].code) == ("retrieval", "llm_timeout")
+    assert len(answer.items) == 3
+
+
+async def test_late_reasons_leave_the_ranking(recommender: Recommender, standin: StandIn) -> None:
+    await recommender.recommend(KNOWN)
+
+    def late_text(path: str, answer: Json) -> Json:
+        if path == "/v1/completions" and "text" in answer["choices"][0]:
+            time.sleep(2)
+        return answer
+
+    standin.fault = late_text
+    answer = await recommender.recommend(RecommendationRequest(user_id="u0", k=3, deadline_ms=500))
+    assert answer.ranker == "fused"
+    assert [(one.stage, one.code) for one in answer.degraded] == [("reason", "llm_timeout")]
+    assert all(item.reason and item.reason.source == "evidence" for item in answer.items)
+
+
+async def test_no_server_at_all(retriever: Retriever) -> None:
+    async with Engine(EngineSettings(url="http://127.0.0.1:9")) as engine:
+        answer = await Recommender(retriever, engine, PromptLibrary(), LlmSettings()).recommend(KNOWN)
+    assert answer.degraded[0].code == "llm_unavailable"
+    assert len(answer.items) == 5
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (RecommendationRequest(), "user_id"),
+        (RecommendationRequest(user_id="u0", k=0), "k"),
+        (RecommendationRequest(user_id="u0", k=101), "k"),
+        (RecommendationRequest(user_id="u0", k=ITEMS + 1), "k"),
+        (RecommendationRequest(user_id="u0", k=5, candidate_count=4), "k"),
+        (RecommendationRequest(user_id="u0", candidate_count=0), "candidate_count"),
+        (RecommendationRequest(user_id="u0", candidate_count=5, candidate_ids=["i0"]), "candidate_count"),
+        (RecommendationRequest(user_id="u0", candidate_ids=["x"] * 201), "candidate_ids"),
+        (RecommendationRequest(user_id="u0", candidate_ids=["x"]), "candidate_ids"),
+        (RecommendationRequest(user_id="u0", deadline_ms=0), "deadline_ms"),
+    ],
+)
+async def test_wrong_input_names_the_field(
+    recommender: Recommender, request_: RecommendationRequest, field: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        await recommender.recommend(request_)
+    assert caught.value.field == field
+
+
+# The server may answer any number for any title, and any text: the answer is a permutation of the candidates, cut to k.
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
+@given(
+    numbers=st.lists(
+        st.floats(-1e4, 0) | st.sampled_from([float("nan"), float("-inf"), 7.0]), min_size=16, max_size=16
+    ),
+    text=st.text(max_size=80),
+    k=st.integers(1, 8),
+    candidates=st.lists(st.integers(0, ITEMS - 1), min_size=1, max_size=8, unique=True),
+)
+def test_every_answer_is_a_permutation_of_its_candidates(
+    retriever: Retriever, standin: StandIn, numbers: list[float], text: str, k: int, candidates: list[int]
+) -> None:
+    given_ids = [f"i{number}" for number in candidates]
+    standin.logprob = lambda prefix, title: numbers[len(title) % 16]
+    standin.text = text
+
+    async def ask() -> Answer:
+        async with Engine(EngineSettings(url=standin.url)) as engine:
+            recommender = Recommender(retriever, engine, PromptLibrary(), LlmSettings(weight=3.0))
+            return await recommender.recommend(RecommendationRequest(user_id="u1", candidate_ids=given_ids, k=k))
+
+    answer = asyncio.run(ask())
+    assert len(answer.items) == min(k, len(given_ids))
+    assert set(ids(answer)) <= set(given_ids)
+    assert len(set(ids(answer))) == len(answer.items)
+    if k >= len(given_ids):
+        assert sorted(ids(answer)) == sorted(given_ids)
+    assert [item.rank for item in answer.items] == list(range(1, len(answer.items) + 1))
+    scores = [item.score for item in answer.items]
+    assert scores == sorted(scores, reverse=True)
+    json.loads(answer.model_dump_json())
+
+
+async def test_a_hostile_history_reaches_the_model_as_text(recommender: Recommender, standin: StandIn) -> None:
+    history = [Interaction("i0", f"rating{SPECIAL}", 5.0), Interaction("i2", "like")]
+    answer = await recommender.recommend(RecommendationRequest(history=history, k=2))
+    assert answer.ranker == "fused"
+    assert SPECIAL not in standin.prompts()

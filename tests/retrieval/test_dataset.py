@@ -1,0 +1,67 @@
+import numpy as np
+import polars as pl
+import pytest
+
+from retrieval import DataError, encode, make_dataset
+from tests.checkerboard import checkerboard
+
+ITEMS = pl.DataFrame({"item_id": ["a", "b"], "title": ["A", "B"]})
+
+
+def interactions(**columns: list[object]) -> pl.DataFrame:
+    return pl.DataFrame({"user_id": ["u", "u"], "item_id": ["a", "b"], **columns})
+
+
+def test_matrix_holds_confidences_and_adds_up_repeats() -> None:
+    table = pl.DataFrame(
+        {
+            "user_id": ["u", "u", "v"],
+            "item_id": ["a", "a", "b"],
+            "event": ["click", "click", "rating"],
+            "weight": [1, 1, 5],
+        }
+    )
+    encoded = encode(make_dataset("d", "items", ITEMS, table))
+    np.testing.assert_allclose(encoded.user_items.toarray(), [[0.5 + 0.5, 0.0], [0.0, 1.0]])
+
+
+def test_event_and_weight_and_timestamp_are_optional() -> None:
+    dataset = make_dataset("d", "items", ITEMS, interactions())
+    assert dataset.interactions.row(0) == ("u", "a", "view", 1.0, None)
+
+
+def test_history_is_oldest_first_and_ties_do_not_follow_ids() -> None:
+    items = pl.DataFrame({"item_id": [f"{n:03}" for n in range(50)], "title": ["T"] * 50})
+    same_second = pl.DataFrame({"user_id": ["u"] * 50, "item_id": items["item_id"], "timestamp": [7] * 50})
+    ordered = make_dataset("d", "items", items, same_second).interactions["item_id"].to_list()
+    assert ordered != sorted(ordered)
+    shuffled = make_dataset("d", "items", items, same_second.reverse()).interactions["item_id"].to_list()
+    assert shuffled == ordered, "the order must not depend on the file's order"
+    times = checkerboard().interactions.filter(pl.col("user_id") == "u0")["timestamp"].to_list()
+    assert times == sorted(times)
+
+
+@pytest.mark.parametrize(
+    ("items", "table", "field"),
+    [
+        (ITEMS.drop("title"), interactions(), "title"),
+        (ITEMS, interactions().drop("user_id"), "user_id"),
+        (ITEMS, interactions().clear(), "interactions"),
+        (ITEMS.with_columns(item_id=pl.lit("a")), interactions(), "item_id"),
+        (ITEMS.head(1), interactions(), "item_id"),
+        (ITEMS.with_columns(title=pl.lit(" ")), interactions(), "title"),
+        (ITEMS, interactions(user_id=["", "u"]), "user_id"),
+        (ITEMS, interactions(weight=[1.0, float("nan")]), "weight"),
+    ],
+)
+def test_bad_tables_name_the_column(items: pl.DataFrame, table: pl.DataFrame, field: str) -> None:
+    with pytest.raises(DataError) as caught:
+        make_dataset("d", "items", items, table)
+    assert caught.value.field == field
+
+
+def test_hash_changes_with_any_value() -> None:
+    first = make_dataset("d", "items", ITEMS, interactions())
+    assert first.hash == make_dataset("d", "items", ITEMS, interactions()).hash
+    assert first.hash != make_dataset("d", "items", ITEMS, interactions(weight=[1.0, 2.0])).hash
+    assert first.hash != make_dataset("d", "items", ITEMS.with_columns(year=2000), interactions()).hash

@@ -1,0 +1,142 @@
+"""A stand-in for vLLM that speaks its protocol over a real socket, and can be told to go wrong.
+
+Its tokens are the characters' code points. Its likelihood of a continuation can be set by a function; its written text
+by a string.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+SPECIAL = "<|im_end|>"
+Json = dict[str, Any]
+
+
+class StandIn:
+    """Serves until the ``with`` block ends.
+
+    Set ``fault`` to change every answer: a function of path and answer that returns another answer (an object, or
+    bytes sent as they are), a status code, None to close the connection without an answer, or sleeps first.
+    """
+
+    def __init__(self) -> None:
+        self.logprob: Callable[[str, str], float] = lambda _prefix, continuation: -float(len(continuation))
+        self.text = " it is a drama."
+        self.forced = True
+        self.max_model_len = 4096
+        self.fault: Callable[[str, Json], Json | bytes | int | None] | None = None
+        self.requests: list[tuple[str, Json]] = []
+        stand_in = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+            wbufsize = -1
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                pass
+
+            def do_GET(self) -> None:
+                self._reply({})
+
+            def do_POST(self) -> None:
+                self._reply(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+            def _reply(self, body: Json) -> None:
+                stand_in.requests.append((self.path, body))
+                answer: Json | bytes | int | None = stand_in.answer(self.path, body)
+                if stand_in.fault is not None and isinstance(answer, dict):
+                    answer = stand_in.fault(self.path, answer)
+                if answer is None:
+                    self.close_connection = True
+                    return
+                status = answer if isinstance(answer, int) else 200
+                content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                """A client that went away is what some tests are about."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def prompts(self) -> str:
+        """Everything that was sent to be tokenised, in one string."""
+        return json.dumps([body for path, body in self.requests if path == "/tokenize"], ensure_ascii=False)
+
+    def hang(self, seconds: float) -> None:
+        """Makes every answer late."""
+
+        def late(_path: str, answer: Json) -> Json:
+            time.sleep(seconds)
+            return answer
+
+        self.fault = late
+
+    def answer(self, path: str, body: Json) -> Json | int:
+        """What vLLM would answer."""
+        if path == "/v1/models":
+            return {"data": [{"id": "stand-in", "root": "stand-in", "max_model_len": self.max_model_len}]}
+        if path == "/tokenizer_info":
+            return {"added_tokens_decoder": {"2": {"content": SPECIAL}}, "eos_token": SPECIAL}
+        if path == "/tokenize":
+            text = body.get("prompt")
+            if text is None:
+                text = "\n".join(f"{message['role']}: {message['content']}" for message in body["messages"])
+            return {"tokens": [ord(char) for char in text] or [0]}
+        if path == "/v1/completions":
+            return self._complete(body)
+        return 404
+
+    def _complete(self, body: Json) -> Json:
+        choices: list[Json] = []
+        lengths = body.get("vllm_xargs", {}).get("whyrank_lengths")
+        if lengths is not None and self.forced:
+            tokens = iter(body["vllm_xargs"]["whyrank_tokens"])
+            for index, length in enumerate(lengths):
+                own = [next(tokens) for _ in range(length)]
+                total = self.logprob(_text(body["prompt"]), _text(own))
+                choices.append(
+                    {"index": index, "token_ids": own, "logprobs": {"token_logprobs": [total / length] * length}}
+                )
+            choices.reverse()  # the order of choices is no promise of the protocol
+        elif "prompt_logprobs" in body:
+            for index, prompt in enumerate(body["prompt"]):
+                start = _text(prompt[:-1]).rfind("\n") + 1  # the last line is the continuation
+                own = prompt[start:]
+                each = self.logprob(_text(prompt[:start]), _text(own)) / len(own)
+                places: list[Json | None] = [None] + [{str(token): {"logprob": -1.0}} for token in prompt[1:start]]
+                places += [{str(token): {"logprob": each}} for token in own]
+                choices.append({"index": index, "prompt_logprobs": places})
+        else:
+            written = {"text": self.text, "token_ids": [1], "logprobs": {"token_logprobs": [-1.0]}}
+            choices = [{"index": index, **written} for index in range(body.get("n", 1))]
+        usage = {"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 4}}
+        return {"choices": choices, "usage": usage}
+
+
+def _text(tokens: list[int]) -> str:
+    return "".join(map(chr, tokens))
