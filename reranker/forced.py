@@ -59,6 +59,7 @@ class ForcedContinuations(LogitsProcessor):
 
     def __init__(self, vllm_config: "VllmConfig", device: torch.device, is_pin_memory: bool) -> None:
         self.end = int(vllm_config.model_config.hf_text_config.eos_token_id or 0)
+        self.vocabulary = vllm_config.model_config.get_vocab_size()
         self.requests: dict[int, State] = {}
 
     def is_argmax_invariant(self) -> bool:
@@ -67,7 +68,9 @@ class ForcedContinuations(LogitsProcessor):
     def update_state(self, batch_update: BatchUpdate | None) -> None:
         def new(params: SamplingParams, _prompt: list[int] | None, written: list[int]) -> State | None:
             forced = continuation_of(params)
-            return None if forced is None else (forced, written)
+            # Validation does not know the vocabulary, and an error here would end the server: what cannot be forced
+            # is not, and the asker, who compares the tokens that come back, notices.
+            return None if forced is None or max(forced) >= self.vocabulary else (forced, written)
 
         process_dict_updates(self.requests, batch_update, new)
 

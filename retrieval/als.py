@@ -4,6 +4,7 @@ Hu, Koren and Volinsky (2008), "Collaborative Filtering for Implicit Feedback Da
 """
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
-Matrix = csr_matrix  # of float32
+Matrix: TypeAlias = csr_matrix  # of float32
 Floats = NDArray[np.float32]
 
 

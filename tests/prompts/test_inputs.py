@@ -26,7 +26,7 @@ def test_no_prompt_holds_an_id() -> None:
     library = PromptLibrary()
     rendered = [library.get(name).render(inputs) for name in library.names()]
     assert "SECRET" not in json.dumps([dataclasses.asdict(prompt) for prompt in rendered])
-    assert (inputs["history"][0].rating, inputs["history"][0].event) == (4.0, "rating")  # type: ignore[index,attr-defined]
+    assert (inputs["history"][0].rating, inputs["history"][0].event) == (4.0, "rating")  # type: ignore[index]
 
 
 def test_a_title_of_invisible_characters_is_still_a_line() -> None:
