@@ -1,6 +1,7 @@
 """Client of a vLLM server: tokens, forced or prompt log-probabilities, text.
 
-Every answer is checked for being possible before anyone uses it; what cannot be is an :class:`LLMBadAnswer`.
+Every answer is checked for being possible before anyone uses it; what cannot be is an :class:`LLMBadAnswer`. Messages
+do not name the server's address: they reach callers of the API.
 """
 
 import asyncio
@@ -308,15 +309,15 @@ class Engine:
             response = await self._client.request(method, path, json=body)
         except httpx2.TimeoutException as error:
             self._info = None
-            raise LLMTimeout(f"no answer from {self.settings.url} in time") from error
+            raise LLMTimeout("the LLM server did not answer in time") from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             self._info = None
-            raise LLMUnavailable(f"{self.settings.url} cannot be reached ({error or type(error).__name__})") from error
+            raise LLMUnavailable(f"the LLM server cannot be reached ({error or type(error).__name__})") from error
         if response.status_code in (429, 503):
-            raise LLMBusy(f"{self.settings.url} refuses for load (HTTP {response.status_code})")
+            raise LLMBusy(f"the LLM server refuses for load (HTTP {response.status_code})")
         if response.status_code >= 500:
             self._info = None
-            raise LLMUnavailable(f"{self.settings.url} failed (HTTP {response.status_code})")
+            raise LLMUnavailable(f"the LLM server failed (HTTP {response.status_code})")
         if response.status_code >= 400:
             raise LLMBadAnswer(f"{path} was refused (HTTP {response.status_code}: {response.text[:200]})")
         try:

@@ -126,7 +126,7 @@ class _Run:
     def degrade(self, stage: Literal["rank", "reason"], error: StageFailure) -> None:
         """Notes that a stage was replaced by its fallback."""
         known = LLMTimeout("the LLM did not answer within the deadline") if isinstance(error, TimeoutError) else error
-        self.degraded.append(Degraded(stage=stage, code=known.code, message=str(known)))
+        self.degraded.append(Degraded(stage=stage, code=known.code, message=known.message))
 
 
 class Recommender:
