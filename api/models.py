@@ -1,8 +1,8 @@
 """Bodies of requests. What an answer holds is :class:`reranker.Answer`."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from reranker import RecommendationRequest
 from retrieval import Interaction
@@ -11,26 +11,54 @@ Id = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class InteractionBody(BaseModel):
-    """Something the user did with an item."""
+    """Something the user did: with an item, or in words (a search, a review)."""
 
     model_config = ConfigDict(extra="forbid")
 
-    item_id: Id
+    item_id: Id | None = None
+    text: str | None = Field(default=None, min_length=1, max_length=2000, description="in place of item_id")
     event: str = Field(default="view", min_length=1, max_length=40, examples=["rating"])
     weight: float = Field(
         default=1.0, ge=0, le=1e6, allow_inf_nan=False, examples=[4.5], description="stars for a rating"
     )
     timestamp: int | None = Field(default=None, description="seconds since 1970, UTC")
 
+    @model_validator(mode="after")
+    def _item_or_text(self) -> Self:
+        if (self.item_id is None) == (self.text is None):
+            raise ValueError("give item_id or text, one of the two")
+        return self
+
+    def to_interaction(self) -> Interaction:
+        """As the layers below know it."""
+        return Interaction(self.item_id, self.event, self.weight, self.timestamp, self.text)
+
+
+FilterScalar = str | bool | int | float
+
+
+class FilterConditions(BaseModel):
+    """Conditions on one attribute; all must hold."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    in_: list[FilterScalar] | None = Field(default=None, alias="in", max_length=1000)
+    gte: FilterScalar | None = None
+    gt: FilterScalar | None = None
+    lte: FilterScalar | None = None
+    lt: FilterScalar | None = None
+    contains: FilterScalar | None = None
+
 
 class RecommendationBody(BaseModel):
-    """Whom to recommend for, out of what, and how much. At least one of user_id, history and candidate_ids."""
+    """Whom to recommend for, out of what, and how much. At least one of user_id, history, query, candidate_ids."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
             "examples": [
                 {"user_id": "42", "k": 5},
+                {"query": "space adventure", "filter": {"year": {"gte": 1990}}, "k": 5},
                 {"history": [{"item_id": "1", "event": "rating", "weight": 5}], "k": 5, "reasons": False},
             ]
         },
@@ -40,8 +68,15 @@ class RecommendationBody(BaseModel):
     history: list[InteractionBody] | None = Field(
         default=None, max_length=1000, description="oldest first; replaces the stored history for this request"
     )
+    query: str | None = Field(default=None, min_length=1, max_length=2000, description="a wish in words")
     candidate_ids: list[Id] | None = Field(default=None, description="rank these instead of searching")
     exclude_ids: list[Id] = Field(default_factory=list, max_length=10_000)
+    filter: dict[str, FilterScalar | FilterConditions] = Field(
+        default_factory=dict,
+        max_length=50,
+        description="attribute to value or conditions; all must hold",
+        examples=[{"genres": "Drama", "year": {"gte": 1990}}],
+    )
     k: int = Field(default=10, description="how many items to answer")
     candidate_count: int | None = Field(
         default=None, description="how many candidates the LLM reranks; 20 or k by default"
@@ -55,9 +90,14 @@ class RecommendationBody(BaseModel):
         """The pipeline's request; ``deadline_ms`` is for a body that sets none."""
         return RecommendationRequest(
             user_id=self.user_id,
-            history=None
-            if self.history is None
-            else [Interaction(one.item_id, one.event, one.weight, one.timestamp) for one in self.history],
+            history=None if self.history is None else [one.to_interaction() for one in self.history],
+            query=self.query,
+            filter={
+                name: wanted.model_dump(by_alias=True, exclude_none=True)
+                if isinstance(wanted, FilterConditions)
+                else wanted
+                for name, wanted in self.filter.items()
+            },
             candidate_ids=self.candidate_ids,
             exclude_ids=self.exclude_ids,
             k=self.k,

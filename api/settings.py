@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from reranker import LlmSettings
-from retrieval import InputError
+from retrieval import DataSettings, InputError
 
 FILE = Path("whyrank.toml")
 PREFIX = "WHYRANK_"
@@ -25,6 +25,7 @@ class Settings(BaseSettings):
 
     artifact: Path = Path("artifacts/movielens")
     """Where ``whyrank fit`` writes and everything else reads."""
+    data: DataSettings = DataSettings()
     llm: LlmSettings = LlmSettings()
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
@@ -64,7 +65,8 @@ def _first_problem(error: ValidationError) -> InputError:
     name = ".".join(path)
     if first["type"] != "extra_forbidden":
         return InputError(f"{first['msg']} (got {str(first['input'])[:80]!r})", field=name, code="bad_settings")
-    known = LlmSettings.model_fields if len(path) > 1 and path[0] == "llm" else Settings.model_fields
+    trees = {"llm": LlmSettings.model_fields, "data": DataSettings.model_fields}
+    known = trees.get(path[0], Settings.model_fields) if len(path) > 1 else Settings.model_fields
     near = difflib.get_close_matches(path[-1], known, n=1)
     remedy = f"Did you mean '{'.'.join([*path[:-1], near[0]])}'?" if near else f"There are: {', '.join(known)}"
     return InputError("there is no such setting", field=name, remedy=remedy, code="bad_settings")

@@ -52,8 +52,8 @@ def history_inputs(history: Sequence[HistoryEntry], sanitizer: Sanitizer) -> lis
     """A history without ids, its text sanitised."""
     return [
         HistoryInput(
-            title=_title(entry.item, sanitizer),
-            attributes=_attributes(entry.item, sanitizer),
+            title=_title(entry.item, sanitizer) if entry.item else sanitizer.text(entry.interaction.text or ""),
+            attributes=_attributes(entry.item, sanitizer) if entry.item else {},
             event=sanitizer.text(entry.interaction.event),
             rating=entry.interaction.weight if entry.interaction.event == "rating" else None,
         )

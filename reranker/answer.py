@@ -14,6 +14,7 @@ class Ranker(StrEnum):
 
     fused = "fused"
     retrieval = "retrieval"
+    text = "text"
     popular = "popular"
 
 

@@ -13,6 +13,8 @@ def standardise(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.flo
     [-1.0, 1.0]
     """
     array = np.asarray(values, dtype=np.float64)
+    if not array.size:
+        return array
     centred = array - array.mean()
     spread = centred.std()
     # A spread of rounding errors only (equal values whose mean is not exactly representable) is no evidence.

@@ -34,7 +34,18 @@ from reranker.fusion import fuse, order
 from reranker.reasons import Reason, ReasonSource, ReasonWriter, StageFailure, evidence_reason, write_all
 from reranker.scoring import LikelihoodRead, LikelihoodScorer
 from reranker.settings import LlmSettings
-from retrieval import Candidate, Evidence, InputError, Interaction, Item, RetrievalRequest, Retrieved, Retriever
+from retrieval import (
+    Candidate,
+    Evidence,
+    Filter,
+    InputError,
+    Interaction,
+    Item,
+    RetrievalRequest,
+    Retrieved,
+    Retriever,
+    Source,
+)
 
 MOST_ITEMS = 100
 MOST_CANDIDATES = 200
@@ -58,8 +69,10 @@ class RecommendationRequest:
 
     user_id: str | None = None
     history: Sequence[Interaction] | None = None
+    query: str | None = None
     candidate_ids: Sequence[str] | None = None
     exclude_ids: Sequence[str] = ()
+    filter: Filter = field(default_factory=dict)
     k: int = 10
     candidate_count: int | None = None
     reasons: bool = True
@@ -71,11 +84,11 @@ class RecommendationRequest:
         Raises:
             InputError: a field is missing, out of range or in conflict with another.
         """
-        if self.user_id is None and self.history is None and self.candidate_ids is None:
+        if all(given is None for given in (self.user_id, self.history, self.query, self.candidate_ids)):
             raise InputError(
-                "nothing says whom to recommend for",
+                "nothing says whom or what to recommend for",
                 field="user_id",
-                remedy="Give user_id, history or candidate_ids",
+                remedy="Give user_id, history, query or candidate_ids",
                 code="missing",
             )
         if self.candidate_ids is not None and self.candidate_count is not None:
@@ -148,7 +161,7 @@ class Recommender:
         self._reason_template = library.get("reason")
         self._weight = settings.weight
         self._scorer = LikelihoodScorer(engine, history_limit=settings.history_limit) if engine else None
-        self._writer = ReasonWriter(engine, retriever.items)
+        self._writer = ReasonWriter(engine, retriever.catalog)
 
     async def recommend(self, request: RecommendationRequest) -> Answer:
         """Answers one request.
@@ -157,9 +170,17 @@ class Recommender:
             InputError: a field is out of range, or names what does not exist; never because of the LLM.
         """
         run = _Run(ends=time.perf_counter() + request.deadline_ms / 1000)
-        count = request.checked_count(len(self.retriever.items))
+        count = request.checked_count(len(self.retriever.catalog))
         retrieved = self.retriever.retrieve(
-            RetrievalRequest(request.user_id, request.history, request.candidate_ids, request.exclude_ids, count)
+            RetrievalRequest(
+                user_id=request.user_id,
+                history=request.history,
+                query=request.query,
+                candidate_ids=request.candidate_ids,
+                exclude_ids=request.exclude_ids,
+                filter=request.filter,
+                count=count,
+            )
         )
         run.mark()
         read = await self._rank(request, retrieved, run)
@@ -225,9 +246,7 @@ class Recommender:
         chosen: Sequence[int],
         reasons: Sequence[Reason] | None,
     ) -> Answer:
-        ranker = Ranker.fused if read else Ranker.retrieval
-        if not read and not retrieved.row.nnz:
-            ranker = Ranker.popular
+        ranker = Ranker.fused if read else _without_llm(retrieved)
         normalised = read.normalised if read else None
         started, retrieved_at, ranked_at, explained_at, written_at = run.marks
         asked = reasons is not None and any(reason.source is ReasonSource.llm or reason.refused for reason in reasons)
@@ -272,6 +291,14 @@ class Recommender:
 def _in_range(name: str, value: int, most: int) -> None:
     if not 1 <= value <= most:
         raise InputError(f"must be from 1 to {most}, not {value}", field=name, code="out_of_range")
+
+
+def _without_llm(retrieved: Retrieved) -> Ranker:
+    """What ordered an answer that the LLM did not."""
+    sources = {candidate.source for candidate in retrieved.candidates}
+    if Source.text in sources:
+        return Ranker.text
+    return Ranker.popular if sources == {Source.popular} else Ranker.retrieval
 
 
 @lru_cache(maxsize=8)

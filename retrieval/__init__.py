@@ -1,13 +1,17 @@
 """Who might like what? Interactions in, candidates out."""
 
-from retrieval import sources
+from retrieval import check, sources, splits
 from retrieval.als import AlsModel, AlsParameters
-from retrieval.artifact import Artifact, Manifest, current_build, load, save
-from retrieval.dataset import Dataset, encode, make_dataset
+from retrieval.artifact import Artifact, Manifest, Search, current_build, fit, load, save
+from retrieval.catalog import Catalog, Filter
+from retrieval.dataset import Dataset, Encoded, encode, make_dataset
 from retrieval.errors import ArtifactError, DataError, InputError, NotFoundError, WhyrankError
-from retrieval.events import Meaning, confidence, meaning
+from retrieval.events import Meaning, meaning
 from retrieval.retriever import Notice, RetrievalRequest, Retrieved, Retriever
 from retrieval.schema import Candidate, Columns, Evidence, HistoryEntry, Interaction, Item, Source
+from retrieval.search import search_parameters
+from retrieval.sources import DataSettings
+from retrieval.splits import Split
 
 __all__ = [
     "AlsModel",
@@ -15,10 +19,14 @@ __all__ = [
     "Artifact",
     "ArtifactError",
     "Candidate",
+    "Catalog",
     "Columns",
     "DataError",
+    "DataSettings",
     "Dataset",
+    "Encoded",
     "Evidence",
+    "Filter",
     "HistoryEntry",
     "InputError",
     "Interaction",
@@ -30,14 +38,19 @@ __all__ = [
     "RetrievalRequest",
     "Retrieved",
     "Retriever",
+    "Search",
     "Source",
+    "Split",
     "WhyrankError",
-    "confidence",
+    "check",
     "current_build",
     "encode",
+    "fit",
     "load",
     "make_dataset",
     "meaning",
     "save",
+    "search_parameters",
     "sources",
+    "splits",
 ]

@@ -26,6 +26,7 @@ class AlsParameters(BaseModel):
     regularization: float = Field(default=0.01, gt=0)
     alpha: float = Field(default=2.0, gt=0, description="multiplies every confidence")
     iterations: int = Field(default=15, ge=1, le=1000)
+    half_life_days: float | None = Field(default=None, gt=0, description="age at which an event counts half")
     seed: int = 42
 
 
@@ -42,9 +43,9 @@ class AlsModel:
         self.parameters = parameters
         self.user_factors = user_factors
         self.item_factors = item_factors
-        self._model = _implicit(parameters)
-        self._model.user_factors = user_factors
-        self._model.item_factors = item_factors
+        self.implicit = _implicit(parameters)
+        self.implicit.user_factors = user_factors
+        self.implicit.item_factors = item_factors
 
     @classmethod
     def fit(
@@ -62,18 +63,31 @@ class AlsModel:
 
     def fold_in(self, row: Matrix) -> Floats:
         """Factors, shape (factors,), of a user who is known only by a confidence row of shape (1, items)."""
-        factors: Floats = self._model.recalculate_user(np.array([0]), row)[0]
+        factors: Floats = self.implicit.recalculate_user(np.array([0]), row)[0]
         return factors
 
-    def top(self, factors: Floats, count: int, excluded: Sequence[int]) -> tuple[NDArray[np.int64], Floats]:
-        """The ``count`` best item positions and their scores, best first, without the excluded positions."""
-        scores = self.item_factors @ factors
-        scores[np.asarray(excluded, dtype=np.int64)] = -np.inf
-        count = min(count, int(np.isfinite(scores).sum()))
-        best = np.argpartition(-scores, count - 1)[:count] if count else np.empty(0, dtype=np.int64)
-        # Equal scores in catalog order, so that the same request gets the same answer everywhere.
-        best = best[np.lexsort((best, -scores[best]))]
-        return best, scores[best]
+    def scores(self, factors: Floats) -> Floats:
+        """Scores of all items, shape (items,)."""
+        scores: Floats = self.item_factors @ factors
+        return scores
+
+    def batch(self, users: NDArray[np.int64], seen: Matrix, count: int) -> tuple[NDArray[np.int32], Floats]:
+        """The best unseen items of many users at once: positions and scores, each of shape (users, count), best first.
+
+        Args:
+            users: positions of the users.
+            seen: shape (len(users), items), whatever must not be proposed. Where a user has fewer than ``count``
+                unseen items,
+                implicit fills up with seen ones at a score of the smallest float.
+        """
+        positions, scores = self.implicit.recommend(users, seen, N=count, filter_already_liked_items=True)
+        return positions, scores
+
+    def similar(self, position: int, count: int) -> tuple[NDArray[np.int32], Floats]:
+        """The items whose factors point the same way (cosine), best first, without the item itself."""
+        positions, scores = self.implicit.similar_items(position, N=count + 1)
+        other = positions != position
+        return positions[other][:count], scores[other][:count]
 
     def score(self, factors: Floats, positions: Sequence[int]) -> Floats:
         """Scores of the given item positions, shape (len(positions),)."""
@@ -88,7 +102,7 @@ class AlsModel:
         weights = None
         explained = []
         for position in positions:
-            _, contributions, weights = self._model.explain(0, row, position, user_weights=weights, N=count)
+            _, contributions, weights = self.implicit.explain(0, row, position, user_weights=weights, N=count)
             explained.append([(int(item), float(share)) for item, share in contributions])
         return explained
 

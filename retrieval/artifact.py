@@ -6,8 +6,9 @@
     ├── CURRENT            the name of the build in use; replacing this file is what publishes a build
     └── build-<hash>/
         ├── manifest.json  format, versions, parameters, data hash, seed, counts, SHA-256 of every other file
-        ├── user_factors.npy, item_factors.npy
-        ├── items.parquet, interactions.parquet
+        ├── *_factors.npy, log_*.npy, confidence_*.npy    memory-mapped
+        ├── items.parquet, users.parquet, texts.parquet
+        └── text/          the BM25 index
 
 A reader that has loaded a build keeps it: the one before the current is kept on disk until the next fit.
 """
@@ -17,6 +18,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -24,16 +26,30 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
+from scipy.sparse import csr_matrix
 
 from retrieval.als import AlsModel, AlsParameters
-from retrieval.dataset import Dataset, Encoded, encode
+from retrieval.catalog import Catalog
+from retrieval.dataset import Dataset, Encoded, Log, encode
 from retrieval.errors import ArtifactError
+from retrieval.schema import Columns
+from retrieval.text import TextIndex
 
-FORMAT = 1
+FORMAT = 2
 _CURRENT = "CURRENT"
 _MANIFEST = "manifest.json"
 _REMEDY = "Run 'whyrank fit' to make a new one"
+
+
+class Search(BaseModel):
+    """How the parameters were found: the measure on validation interactions, and every trial, best first."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    measure: str
+    trials: tuple[tuple[float, AlsParameters], ...]
 
 
 class Manifest(BaseModel):
@@ -51,20 +67,56 @@ class Manifest(BaseModel):
     users: int
     items: int
     interactions: int
+    event_names: tuple[str, ...]
+    search: Search | None = None
     checksums: dict[str, str]
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A loaded build."""
+    """A fitted build: what retrieval needs of it, in memory or memory-mapped.
+
+    ``texts`` holds what stands in place of an item, by position in the log.
+    """
 
     manifest: Manifest
     model: AlsModel
-    dataset: Dataset
-    encoded: Encoded
+    catalog: Catalog
+    user_ids: Sequence[str]
+    log: Log
+    user_items: "csr_matrix[np.float32]"
+    text_index: TextIndex
+    texts: Mapping[int, str]
 
 
-def save(directory: Path, model: AlsModel, dataset: Dataset) -> Manifest:
+def fit(
+    directory: Path,
+    dataset: Dataset,
+    parameters: AlsParameters,
+    *,
+    search: Search | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Manifest:
+    """Fits ALS on everything in the data set and publishes the artifact.
+
+    Args:
+        directory: of the artifact.
+        dataset: what to fit on; whatever must stay unseen has to be split off before.
+        parameters: of ALS.
+        search: how the parameters were found, for the record.
+        progress: told the number of iterations done.
+
+    Raises:
+        ArtifactError: the directory cannot be written.
+    """
+    encoded = encode(dataset, half_life_days=parameters.half_life_days)
+    model = AlsModel.fit(encoded.user_items, parameters, progress=progress)
+    return save(directory, model, dataset, encoded, search=search)
+
+
+def save(
+    directory: Path, model: AlsModel, dataset: Dataset, encoded: Encoded, *, search: Search | None = None
+) -> Manifest:
     """Writes a build beside the current one and then makes it current; a reader sees the old or the new, never a
     mixture.
 
@@ -76,7 +128,7 @@ def save(directory: Path, model: AlsModel, dataset: Dataset) -> Manifest:
         with tempfile.TemporaryDirectory(dir=directory, prefix=".writing-") as scratch:
             folder = Path(scratch) / "build"
             folder.mkdir()
-            manifest = _write(folder, model, dataset)
+            manifest = _write(folder, model, dataset, encoded, search)
             name = "build-" + hashlib.sha256(json.dumps(manifest.checksums, sort_keys=True).encode()).hexdigest()[:16]
             target = directory / name
             if target.exists():  # the same data and parameters; perhaps written again because it was damaged
@@ -116,18 +168,28 @@ def load(directory: Path) -> Artifact:
             raise ArtifactError(
                 f"{folder / file} is missing or damaged", field="artifact", remedy=_REMEDY, code="artifact_torn"
             )
-    dataset = Dataset(
-        name=manifest.dataset,
-        noun=manifest.noun,
-        items=pl.read_parquet(folder / "items.parquet"),
-        interactions=pl.read_parquet(folder / "interactions.parquet"),
+    arrays = {file.stem: np.load(file, mmap_mode="c") for file in folder.glob("*.npy")}
+    texts = pl.read_parquet(folder / "texts.parquet")
+    return Artifact(
+        manifest=manifest,
+        model=AlsModel(manifest.parameters, arrays["user_factors"], arrays["item_factors"]),
+        catalog=Catalog(pl.read_parquet(folder / "items.parquet")),
+        user_ids=pl.read_parquet(folder / "users.parquet")[Columns.user].to_list(),
+        log=Log(
+            arrays["log_indptr"],
+            arrays["log_items"],
+            arrays["log_events"],
+            arrays["log_weights"],
+            arrays["log_timestamps"],
+            manifest.event_names,
+        ),
+        user_items=csr_matrix(
+            (arrays["confidence_data"], arrays["confidence_indices"], arrays["confidence_indptr"]),
+            shape=(manifest.users, manifest.items),
+        ),
+        text_index=TextIndex.load(folder / "text"),
+        texts=dict(zip(texts["position"], texts[Columns.text], strict=True)),
     )
-    model = AlsModel(
-        manifest.parameters,
-        np.load(folder / "user_factors.npy", mmap_mode="c"),
-        np.load(folder / "item_factors.npy", mmap_mode="c"),
-    )
-    return Artifact(manifest=manifest, model=model, dataset=dataset, encoded=encode(dataset))
 
 
 def current_build(directory: Path) -> str | None:
@@ -138,11 +200,28 @@ def current_build(directory: Path) -> str | None:
         return None
 
 
-def _write(folder: Path, model: AlsModel, dataset: Dataset) -> Manifest:
-    np.save(folder / "user_factors.npy", model.user_factors)
-    np.save(folder / "item_factors.npy", model.item_factors)
+def _write(folder: Path, model: AlsModel, dataset: Dataset, encoded: Encoded, search: Search | None) -> Manifest:
+    log = encoded.log
+    arrays: dict[str, NDArray[np.generic]] = {
+        "user_factors": model.user_factors,
+        "item_factors": model.item_factors,
+        "log_indptr": log.indptr,
+        "log_items": log.items,
+        "log_events": log.events,
+        "log_weights": log.weights,
+        "log_timestamps": log.timestamps,
+        "confidence_data": encoded.user_items.data,
+        "confidence_indices": encoded.user_items.indices,
+        "confidence_indptr": encoded.user_items.indptr,
+    }
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
     dataset.items.write_parquet(folder / "items.parquet")
-    dataset.interactions.write_parquet(folder / "interactions.parquet")
+    pl.DataFrame({Columns.user: encoded.user_ids}).write_parquet(folder / "users.parquet")
+    texts = dataset.interactions.with_row_index("position").filter(pl.col(Columns.text).is_not_null())
+    texts.select("position", Columns.text).write_parquet(folder / "texts.parquet")
+    TextIndex.build(dataset.items).save(folder / "text")
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
     manifest = Manifest(
         format=FORMAT,
         created=datetime.now(UTC),
@@ -154,10 +233,12 @@ def _write(folder: Path, model: AlsModel, dataset: Dataset) -> Manifest:
         users=len(model.user_factors),
         items=len(model.item_factors),
         interactions=dataset.interactions.height,
-        checksums={file.name: _checksum(file) for file in sorted(folder.iterdir())},
+        event_names=tuple(log.event_names),
+        search=search,
+        checksums={str(file.relative_to(folder)): _checksum(file) for file in files},
     )
     (folder / _MANIFEST).write_text(manifest.model_dump_json(indent=2))
-    for file in folder.iterdir():
+    for file in (*files, folder / _MANIFEST, folder / "text", folder):
         _sync(file)
     return manifest
 

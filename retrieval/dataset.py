@@ -1,14 +1,17 @@
 """A catalog and its interactions as typed tables, and as the matrix that ALS is fitted on."""
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from retrieval.errors import DataError
-from retrieval.events import confidence
+from retrieval.events import Meaning, decay, meanings, saturate, strengths
 from retrieval.schema import Columns
 
 INTERACTIONS = pl.Schema(
@@ -18,9 +21,19 @@ INTERACTIONS = pl.Schema(
         Columns.event: pl.String,
         Columns.weight: pl.Float64,
         Columns.timestamp: pl.Int64,
+        Columns.text: pl.String,
     }
 )
-"""Columns of the interaction table; ``timestamp`` (seconds since 1970, UTC) may be null."""
+"""Columns of the interaction table. ``timestamp`` (seconds since 1970, UTC) may be null; of ``item_id`` and ``text``
+one is.
+"""
+_DEFAULTS: dict[str, pl.Expr] = {
+    Columns.item: pl.lit(None),
+    Columns.event: pl.lit("view"),
+    Columns.weight: pl.lit(1.0),
+    Columns.timestamp: pl.lit(None),
+    Columns.text: pl.lit(None),
+}
 
 
 @dataclass(frozen=True)
@@ -38,59 +51,60 @@ class Dataset:
     noun: str
     items: pl.DataFrame
     interactions: pl.DataFrame
-    hash: str = field(init=False)
-    """SHA-256 over all rows of both tables, in order."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "hash", _hash(self.items, self.interactions))
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over all rows of both tables, in order."""
+        digest = hashlib.sha256()
+        for table in (self.items, self.interactions):
+            for part in table.iter_slices(100_000):
+                digest.update(part.write_json().encode())
+        return digest.hexdigest()
+
+    def with_interactions(self, interactions: pl.DataFrame) -> "Dataset":
+        """The same catalog with other interactions, which must be in the order that this data set has them in."""
+        return Dataset(self.name, self.noun, self.items, interactions)
 
 
-def make_dataset(name: str, noun: str, items: pl.DataFrame, interactions: pl.DataFrame, *, rng: int = 0) -> Dataset:
+def make_dataset(name: str, noun: str, items: pl.DataFrame, interactions: pl.DataFrame, *, seed: int = 0) -> Dataset:
     """Checks and orders the tables.
 
-    Interactions come out sorted by user and time. Equal timestamps are ordered at random from the seed ``rng``, never
-    by item id: in rating data many users have several ratings in one second, and file order is often id order, which
-    would make "the next item" predictable for a reason that has nothing to do with taste.
+    Interactions come out sorted by user and time. Equal timestamps are ordered by a hash of the row and the seed,
+    never by item
+    id: in rating data many users have several ratings in one second, and file order is often id order, which would make
+    "the next item" predictable for a reason that has nothing to do with taste. The hash is of the row alone, so that
+    one more interaction changes nothing about the order of the others.
 
     Raises:
         DataError: a column is missing or of the wrong type, an id is empty or twice in the catalog, or an interaction
             names
             an item that the catalog does not have.
     """
-    for label, table, needed in (
-        ("items", items, (Columns.item, Columns.title)),
-        ("interactions", interactions, (Columns.user, Columns.item)),
-    ):
-        missing = [column for column in needed if column not in table.columns]
+    needed = ((items, "items", (Columns.item, Columns.title)), (interactions, "interactions", (Columns.user,)))
+    for table, label, columns in needed:
+        missing = [column for column in columns if column not in table.columns]
         if missing:
             raise DataError(f"the column is missing from the {label}", field=missing[0], code="missing_column")
         if table.is_empty():
             raise DataError(f"the table of {label} is empty", field=label, code="empty_table")
-    optional: dict[str, pl.Expr] = {
-        Columns.event: pl.lit("view"),
-        Columns.weight: pl.lit(1.0),
-        Columns.timestamp: pl.lit(None),
-    }
+    if Columns.item not in interactions.columns and Columns.text not in interactions.columns:
+        raise DataError("the column is missing from the interactions", field=Columns.item, code="missing_column")
     interactions = interactions.with_columns(
-        **{name: value for name, value in optional.items() if name not in interactions.columns}
+        **{name: value for name, value in _DEFAULTS.items() if name not in interactions.columns}
     )
     try:
         interactions = interactions.select(pl.col(name).cast(kind) for name, kind in INTERACTIONS.items())
         items = items.with_columns(pl.col(Columns.item).cast(pl.String), pl.col(Columns.title).cast(pl.String))
     except pl.exceptions.InvalidOperationError as error:
         raise DataError(f"a value has the wrong type ({error})", code="wrong_type") from error
-    _check(items, interactions)
-    order = np.random.default_rng(rng).permutation(interactions.height)
-    interactions = (
-        interactions.sort(Columns.user, Columns.item, Columns.event, Columns.timestamp, Columns.weight)
-        .with_columns(pl.Series("_tie", order))
-        .sort(Columns.user, Columns.timestamp, "_tie")
-        .drop("_tie")
-    )
-    return Dataset(name=name, noun=noun, items=items, interactions=interactions)
+    _refuse(items, interactions)
+    row = pl.struct(INTERACTIONS.names()).hash(seed=seed)
+    ordered = interactions.with_columns(row.alias("_tie")).sort(Columns.user, Columns.timestamp, "_tie").drop("_tie")
+    return Dataset(name=name, noun=noun, items=items, interactions=ordered)
 
 
-def _check(items: pl.DataFrame, interactions: pl.DataFrame) -> None:
+def _refuse(items: pl.DataFrame, interactions: pl.DataFrame) -> None:
+    """What must not be in a data set; :mod:`retrieval.check` finds it in files, with its row, and can drop it."""
     for table, column in ((items, Columns.item), (items, Columns.title), (interactions, Columns.user)):
         empty = table.filter(pl.col(column).is_null() | (pl.col(column).str.strip_chars() == ""))
         if empty.height:
@@ -100,7 +114,12 @@ def _check(items: pl.DataFrame, interactions: pl.DataFrame) -> None:
         raise DataError(
             f"'{twice[0, Columns.item]}' stands twice in the catalog", field=Columns.item, code="duplicate_id"
         )
-    unknown = interactions.join(items, on=Columns.item, how="anti")
+    neither = interactions.filter(pl.col(Columns.item).is_null() == pl.col(Columns.text).is_null())
+    if neither.height:
+        raise DataError(
+            f"{neither.height} rows have both or neither of item_id and text", field=Columns.item, code="empty_value"
+        )
+    unknown = interactions.filter(pl.col(Columns.item).is_not_null()).join(items, on=Columns.item, how="anti")
     if unknown.height:
         raise DataError(
             f"{unknown.height} interactions name items that the catalog lacks, such as '{unknown[0, Columns.item]}'",
@@ -113,39 +132,113 @@ def _check(items: pl.DataFrame, interactions: pl.DataFrame) -> None:
 
 
 @dataclass(frozen=True)
+class Log:
+    """All interactions by position, users one after the other, each user's oldest first. What is stored and
+    memory-mapped.
+
+    Args:
+        indptr: shape (users + 1,); user ``u``'s interactions are ``indptr[u]:indptr[u + 1]``.
+        items: shape (interactions,), item positions; -1 where a text stands in place of an item.
+        events: shape (interactions,), positions in ``event_names``.
+        weights: shape (interactions,).
+        timestamps: shape (interactions,), seconds since 1970; 0 where unknown.
+        event_names: the kinds of events.
+    """
+
+    indptr: NDArray[np.int64]
+    items: NDArray[np.int32]
+    events: NDArray[np.int32]
+    weights: NDArray[np.float64]
+    timestamps: NDArray[np.int64]
+    event_names: Sequence[str]
+
+    @property
+    def newest(self) -> int | None:
+        """The latest timestamp, from which ages are counted; None where no time is known."""
+        latest = int(self.timestamps.max(initial=0))
+        return latest or None
+
+    def seen(self, items: int) -> "csr_matrix[np.float32]":
+        """Whatever a user has touched, liked or not: shape (users, items), of 1 (repeats are not added up)."""
+        kept = self.items >= 0
+        counts = np.add.reduceat(np.append(kept, False).astype(np.int64), self.indptr[:-1]) * (np.diff(self.indptr) > 0)
+        indptr = np.concatenate([[0], np.cumsum(counts)])
+        ones = np.ones(int(indptr[-1]), dtype=np.float32)
+        return csr_matrix((ones, self.items[kept], indptr), shape=(len(self.indptr) - 1, items))
+
+    def users(self) -> NDArray[np.int32]:
+        """Position of each interaction's user, shape (interactions,)."""
+        return np.repeat(np.arange(len(self.indptr) - 1, dtype=np.int32), np.diff(self.indptr))
+
+
+@dataclass(frozen=True)
 class Encoded:
     """A dataset by position: what row and column of the matrix stand for.
 
-    ``user_items`` is a ``csr_matrix`` of shape (users, items) that holds the confidence of each pair; a pair that
-    occurs several times holds the sum. Users are sorted by id, items stand in catalog order.
+    ``user_items`` is a ``csr_matrix`` of shape (users, items) that holds the confidence of each pair (see
+    :mod:`retrieval.events`). Users are sorted by id, items stand in catalog order.
     """
 
     user_ids: list[str]
     item_ids: list[str]
+    log: Log
     user_items: "csr_matrix[np.float32]"
 
 
-def encode(dataset: Dataset) -> Encoded:
-    """Builds the confidence matrix that ALS is fitted on (see :func:`retrieval.events.confidence`)."""
-    user_ids = dataset.interactions[Columns.user].unique().sort().to_list()
-    item_ids = dataset.items[Columns.item].to_list()
-    rows = dataset.interactions[Columns.user].replace_strict(user_ids, range(len(user_ids)), return_dtype=pl.Int32)
-    columns = dataset.interactions[Columns.item].replace_strict(item_ids, range(len(item_ids)), return_dtype=pl.Int32)
-    values = [
-        confidence(event, weight)
-        for event, weight in zip(dataset.interactions[Columns.event], dataset.interactions[Columns.weight], strict=True)
-    ]
-    matrix = csr_matrix(
-        (np.asarray(values, dtype=np.float32), (rows.to_numpy(), columns.to_numpy())),
-        shape=(len(user_ids), len(item_ids)),
+def encode(dataset: Dataset, *, half_life_days: float | None = None) -> Encoded:
+    """Builds the matrix that ALS is fitted on, from everything in the data set and nothing else."""
+    user_ids = dataset.interactions[Columns.user].unique().sort()
+    item_ids = dataset.items[Columns.item]
+    events = dataset.interactions[Columns.event].unique().sort()
+    users = _positions(dataset.interactions[Columns.user], user_ids)
+    log = Log(
+        indptr=np.concatenate([[0], np.cumsum(np.bincount(users, minlength=len(user_ids)))]).astype(np.int64),
+        items=_positions(dataset.interactions[Columns.item], item_ids),
+        events=_positions(dataset.interactions[Columns.event], events),
+        weights=dataset.interactions[Columns.weight].to_numpy(),
+        timestamps=dataset.interactions[Columns.timestamp].fill_null(0).to_numpy(),
+        event_names=events.to_list(),
     )
-    matrix.sum_duplicates()
-    matrix.eliminate_zeros()
-    return Encoded(user_ids=user_ids, item_ids=item_ids, user_items=matrix)
+    matrix = confidences(log, users, (len(user_ids), len(item_ids)), now=log.newest, half_life_days=half_life_days)
+    return Encoded(user_ids.to_list(), item_ids.to_list(), log, matrix)
 
 
-def _hash(*tables: pl.DataFrame) -> str:
-    digest = hashlib.sha256()
-    for table in tables:
-        digest.update(table.write_json().encode())
-    return digest.hexdigest()
+def confidences(
+    log: Log,
+    users: NDArray[np.int32],
+    shape: tuple[int, int],
+    *,
+    now: int | None,
+    half_life_days: float | None,
+) -> "csr_matrix[np.float32]":
+    """Confidence of every pair of the log, as a ``csr_matrix`` of shape (users, items) without explicit zeros."""
+    strength = strengths(log.event_names, log.events, log.weights) * decay(
+        log.timestamps, now=now, half_life_days=half_life_days
+    )
+    # A pair's verdict is that of its latest event; the log is oldest first, so the last write to a pair wins.
+    rejected = meanings(log.event_names, log.events, log.weights) == Meaning.negative
+    real = log.items >= 0
+    pairs = users[real].astype(np.int64) * shape[1] + log.items[real]
+    order = np.argsort(pairs, kind="stable")
+    ordered = pairs[order]
+    first = np.flatnonzero(np.diff(ordered, prepend=-1))
+    if not len(first):
+        return csr_matrix(shape, dtype=np.float32)
+    last = np.append(first[1:], len(ordered)) - 1
+    total = np.add.reduceat(strength[real][order], first)
+    total[rejected[real][order][last]] = 0.0
+    kept = total > 0
+    unique = ordered[first][kept]
+    rows, columns = np.divmod(unique, shape[1])
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=shape[0]))])
+    # 32-bit positions wherever they suffice: scipy copies everything again otherwise.
+    index = np.int32 if indptr[-1] < 2**31 else np.int64
+    values = saturate(total[kept]).astype(np.float32)
+    return csr_matrix((values, columns.astype(np.int32), indptr.astype(index)), shape=shape)
+
+
+def _positions(values: pl.Series, among: pl.Series) -> NDArray[np.int32]:
+    """Position of each value among the given ones; -1 for null."""
+    table = pl.DataFrame({"value": among, "position": pl.Series(range(len(among)), dtype=pl.Int32)})
+    joined = pl.DataFrame({"value": values}).join(table, on="value", how="left", maintain_order="left")
+    return joined["position"].fill_null(-1).to_numpy()

@@ -1,29 +1,44 @@
-"""What an event says about a user's taste: its confidence for ALS and whether it was meant positively.
+"""What events say about a user's taste: how sure we are that the user likes an item, and whether it was meant
+positively.
 
-Confidence follows Hu, Koren and Volinsky (2008), "Collaborative Filtering for Implicit Feedback Datasets": how sure we
-are that the user likes the item. It says nothing below zero here: a rejection is left out of the factors and is never
+Confidence is that of Hu, Koren and Volinsky (2008), "Collaborative Filtering for Implicit Feedback Datasets". For one
+user and one item, with events 1 to n::
+
+    strength_i = base(event_i) * weight_i            a rating's: (stars - 2.5) / 2.5, and 0 below
+    decayed_i  = strength_i * 0.5 ** (age_i / half_life)
+    confidence = log2(1 + decayed_1 + ... + decayed_n)
+
+so one purchase counts 1, three count 2 and seven count 3: repeats saturate. If the latest event was meant negatively
+(a low rating, a dislike, a hidden item), the confidence is 0 whatever came before: a rejection is never positive
 evidence.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
 
+import numpy as np
+from numpy.typing import NDArray
+
+RATING = "rating"
 RATING_LIKED = 3.5
 """Stars (of 5) from which a rating counts as liked."""
 RATING_DISLIKED = 2.5
 """Stars (of 5) up to which a rating counts as disliked."""
 RATING_BEST = 5.0
 
-CONFIDENCE = {
+BASE = {
     "search": 0.2,
     "view": 0.3,
     "click": 0.5,
+    "share": 0.8,
     "cart": 0.8,
     "like": 1.0,
     "purchase": 1.0,
-    "dislike": 0.0,
-    "hide": 0.0,
 }
-"""Confidence of one event of each kind; a rating's grows from 0 at 2.5 stars to 1 at 5."""
+"""Strength of one event of each kind. An event of a kind that is not named here or below counts as a view."""
+NEGATIVE = frozenset({"dislike", "hide", "skip", "return"})
+"""Kinds of events that reject an item."""
+_DAY = 86_400.0
 
 
 class Meaning(IntEnum):
@@ -34,21 +49,56 @@ class Meaning(IntEnum):
     positive = 1
 
 
-def confidence(event: str, weight: float) -> float:
-    """Confidence (0 or more) that the user likes the item, from one event.
-
-    ``confidence("rating", 4) == 0.6`` and ``confidence("click", 2) == 1.0``; an event of an unknown kind counts as a
-    view.
-    """
-    if event == "rating":
-        return max(weight - RATING_DISLIKED, 0.0) / (RATING_BEST - RATING_DISLIKED)
-    return CONFIDENCE.get(event, CONFIDENCE["view"]) * max(weight, 0.0)
-
-
 def meaning(event: str, weight: float) -> Meaning:
-    """Whether the event was meant positively: ``meaning("rating", 2) == Meaning.negative``."""
-    if event == "rating":
+    """Whether the event was meant positively: ``meaning("rating", 2) == Meaning.negative``, 3 stars are neutral."""
+    if event == RATING:
         if weight >= RATING_LIKED:
             return Meaning.positive
         return Meaning.negative if weight <= RATING_DISLIKED else Meaning.neutral
-    return Meaning.negative if event in {"dislike", "hide"} else Meaning.positive
+    return Meaning.negative if event in NEGATIVE else Meaning.positive
+
+
+def strengths(events: Sequence[str], codes: NDArray[np.integer], weights: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Strength of each event on its own, shape (interactions,).
+
+    Args:
+        events: names of the kinds of events that occur.
+        codes: shape (interactions,), each interaction's position in ``events``.
+        weights: shape (interactions,), in the event's own unit; what is below 0 counts as 0.
+    """
+    base = np.array([0.0 if event in NEGATIVE else BASE.get(event, BASE["view"]) for event in events])
+    is_rating = np.array([event == RATING for event in events], dtype=bool)
+    stars = (weights - RATING_DISLIKED) / (RATING_BEST - RATING_DISLIKED)
+    return np.where(is_rating[codes], stars, base[codes] * weights).clip(min=0.0)
+
+
+def meanings(events: Sequence[str], codes: NDArray[np.integer], weights: NDArray[np.floating]) -> NDArray[np.int8]:
+    """:func:`meaning` of each event, shape (interactions,)."""
+    is_rating = np.array([event == RATING for event in events], dtype=bool)[codes]
+    plain = np.array([meaning(event, 1.0) for event in events], dtype=np.int8)[codes]
+    stars = np.where(weights >= RATING_LIKED, 1, np.where(weights <= RATING_DISLIKED, -1, 0)).astype(np.int8)
+    return np.where(is_rating, stars, plain)
+
+
+def decay(
+    timestamps: NDArray[np.integer] | None, *, now: int | None, half_life_days: float | None
+) -> NDArray[np.float64] | float:
+    """What age leaves of each event, shape (interactions,); 1 without a half-life, and for an event of unknown time
+    (0).
+
+    Args:
+        timestamps: seconds since 1970, 0 where unknown.
+        now: the moment ages are counted from, such as the newest interaction of the data.
+        half_life_days: age at which half is left.
+    """
+    if timestamps is None or now is None or half_life_days is None:
+        return 1.0
+    age = np.where(timestamps > 0, (now - timestamps).clip(min=0) / _DAY, 0.0)
+    left: NDArray[np.float64] = 0.5 ** (age / half_life_days)
+    return left
+
+
+def saturate(total: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Confidence from the sum of an item's decayed strengths: ``log2(1 + total)``."""
+    confidence: NDArray[np.float64] = np.log2(1.0 + total)
+    return confidence

@@ -6,29 +6,48 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.als import Matrix
+from retrieval.als import Floats, Matrix
 from retrieval.artifact import Artifact
-from retrieval.errors import InputError, NotFoundError
-from retrieval.events import Meaning, confidence, meaning
-from retrieval.schema import Candidate, Columns, Evidence, HistoryEntry, Interaction, Item, Source
+from retrieval.catalog import Filter, some
+from retrieval.dataset import Log, confidences
+from retrieval.errors import InputError
+from retrieval.events import Meaning, meaning
+from retrieval.popularity import popularity, spread
+from retrieval.schema import Candidate, Evidence, HistoryEntry, Interaction, Item, Source
+
+_RANK_OFFSET = 60.0
+"""Of reciprocal rank fusion (Cormack, Clarke and Buettcher 2009), which blends rankings without comparing their
+scores.
+"""
+_TEXT_WEIGHT = 2.0
+"""The query is a wish for now, the history a taste in general: a good match of the query stands before any
+non-match.
+"""
+_TIE_WEIGHT = 1e-4
 
 
 @dataclass(frozen=True)
 class RetrievalRequest:
-    """Whom to find candidates for. Without a user and a history the visitor is a stranger.
+    """Whom to find candidates for. Without a user, a history and a query the visitor is a stranger.
 
     Args:
         user_id: a user of the fitted data; an unknown one is treated as a stranger, and the answer says so.
         history: replaces the user's stored history, oldest first; works without a user.
+        newer: what the user did since the data were fitted, oldest first; counted in addition to the stored history.
+        query: a wish in words; blended with the history where there is one.
         candidate_ids: score these items instead of searching.
         exclude_ids: never propose these.
+        filter: only items whose attributes fit, see :data:`retrieval.catalog.Filter`.
         count: how many candidates a search returns.
     """
 
     user_id: str | None = None
     history: Sequence[Interaction] | None = None
+    newer: Sequence[Interaction] = ()
+    query: str | None = None
     candidate_ids: Sequence[str] | None = None
     exclude_ids: Sequence[str] = ()
+    filter: Filter = field(default_factory=dict)
     count: int = 20
 
 
@@ -54,7 +73,23 @@ class Retrieved:
     warnings: list[Notice] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Visitor:
+    """What is known of whoever asks."""
+
+    history: list[HistoryEntry]
+    row: Matrix
+    seen: NDArray[np.int64]
+    factors: Floats | None
+    """None for a visitor of whom no liked item is known."""
+    fallback: Notice | None
+
+
 _NOTHING_LIKED = Notice("nothing_liked", "the history holds no known item that was liked, popular items are shown")
+_UNKNOWN_USER = Notice("unknown_user", "the user is unknown, popular items are shown")
+_NO_USER = Notice("no_user", "neither a user nor a history was given, popular items are shown")
+_NO_MATCH = Notice("no_match", "no item shares a word with the query, items are shown without it")
+_NOTHING_LEFT = Notice("nothing_left", "the filter and the exclusions leave no item")
 
 
 class Retriever:
@@ -62,29 +97,13 @@ class Retriever:
 
     def __init__(self, artifact: Artifact) -> None:
         self.manifest = artifact.manifest
+        self.catalog = artifact.catalog
+        self._artifact = artifact
         self._model = artifact.model
-        self._user_items = artifact.encoded.user_items
-        self._items = [
-            Item(
-                item_id=row.pop(Columns.item),
-                title=row.pop(Columns.title),
-                attributes={
-                    name: tuple(value) if isinstance(value, list) else value
-                    for name, value in row.items()
-                    if value is not None and value != []
-                },
-            )
-            for row in artifact.dataset.items.iter_rows(named=True)
-        ]
-        self._position = {item.item_id: position for position, item in enumerate(self._items)}
-        self._user_position = {user: position for position, user in enumerate(artifact.encoded.user_ids)}
-        self._histories = _histories(artifact)
-        self._popularity = _popularity(artifact)
-
-    @property
-    def items(self) -> Sequence[Item]:
-        """The catalog."""
-        return self._items
+        self._log = artifact.log
+        self._users = artifact.user_ids
+        self._user_position = {user: position for position, user in enumerate(artifact.user_ids)}
+        self._popularity = popularity(artifact.log, len(artifact.catalog))
 
     def item(self, item_id: str) -> Item:
         """One item of the catalog.
@@ -92,44 +111,60 @@ class Retriever:
         Raises:
             NotFoundError: there is none.
         """
-        return self._items[self._find([item_id], "item_id")[0]]
+        return self.catalog.item(self.catalog.positions([item_id], "item_id")[0])
 
     def user_ids(self) -> Sequence[str]:
         """All users of the fitted data, sorted."""
-        return list(self._user_position)
+        return self._users
 
-    def popularity(self, item_id: str) -> float:
-        """Share of the fitted data's users who meant something positive with the item, from 0 to 1."""
-        return float(self._popularity[self._position[item_id]]) / max(len(self._user_position), 1)
+    def popularity(self) -> NDArray[np.float32]:
+        """Decayed number of likings of each item, shape (items,)."""
+        return self._popularity
+
+    def similar(self, item_id: str, count: int) -> list[Candidate]:
+        """Items that the same users like, best first.
+
+        Raises:
+            NotFoundError: there is no such item.
+        """
+        position = self.catalog.positions([item_id], "item_id")[0]
+        return self._candidates(*self._model.similar(position, min(count, len(self.catalog) - 1)), Source.als)
+
+    def batch(self, user_ids: Sequence[str], count: int) -> tuple[NDArray[np.int32], Floats]:
+        """ALS candidates of many known users at once, as positions and scores of shape (users, count); for offline
+        work.
+
+        Raises:
+            InputError: a user is unknown.
+        """
+        unknown = [user for user in user_ids if user not in self._user_position]
+        if unknown:
+            raise InputError(f"names unknown users: {some(unknown)}", field="user_ids", code="unknown_user")
+        users = np.array([self._user_position[user] for user in user_ids], dtype=np.int64)
+        return self._model.batch(users, self._log.seen(len(self.catalog))[users], count)
 
     def retrieve(self, request: RetrievalRequest) -> Retrieved:
         """Candidates without items already seen (unless named in ``candidate_ids``) or excluded.
 
         Raises:
-            InputError: a list is empty or names something twice, ``count`` is out of range.
+            InputError: a list is empty or names something twice, ``count`` is out of range, the filter cannot be
+                applied.
             NotFoundError: ``candidate_ids`` names an item that the catalog lacks.
         """
-        if request.candidate_ids is None and not 1 <= request.count <= len(self._items):
+        if request.candidate_ids is None and not 1 <= request.count <= len(self.catalog):
             raise InputError(
-                f"must be from 1 to {len(self._items)}, the size of the catalog",
+                f"must be from 1 to {len(self.catalog)}, the size of the catalog",
                 field="candidate_count",
                 code="out_of_range",
             )
-        history, row, warnings, fallback = self._history(request)
-        excluded = set(row.indices.tolist()) | {self._position[entry.item.item_id] for entry in history}
-        unknown = [item_id for item_id in request.exclude_ids if item_id not in self._position]
-        if unknown:
-            warnings.append(Notice("unknown_item", f"exclude_ids names unknown items, ignored: {_some(unknown)}"))
-        excluded |= {self._position[item_id] for item_id in request.exclude_ids if item_id in self._position}
+        warnings: list[Notice] = []
+        visitor = self._visitor(request, warnings)
         if request.candidate_ids is not None:
-            candidates = self._given(request.candidate_ids, row)
-        elif row.nnz:
-            positions, scores = self._model.top(self._factors(request, row), request.count, list(excluded))
-            candidates = self._candidates(positions, scores, Source.als)
+            candidates = self._given(request.candidate_ids, request, visitor)
+            fallback = visitor.fallback
         else:
-            positions = self._popular(request.count, excluded)
-            candidates = self._candidates(positions, self._popularity[positions], Source.popular)
-        return Retrieved(candidates=candidates, history=history, row=row, fallback=fallback, warnings=warnings)
+            candidates, fallback = self._search(request, visitor, warnings)
+        return Retrieved(candidates, visitor.history, visitor.row, fallback, warnings)
 
     def evidence(self, retrieved: Retrieved, items: Sequence[Item], count: int = 3) -> dict[str, list[Evidence]]:
         """The positively meant history items that carry each item's ALS score, largest contribution first, by item id.
@@ -139,117 +174,186 @@ class Retriever:
         if not retrieved.row.nnz:
             return {item.item_id: [] for item in items}
         liked = _liked(retrieved.history)
-        explained = self._model.explain(
-            retrieved.row, [self._position[item.item_id] for item in items], count=retrieved.row.nnz
-        )
+        positions = self.catalog.positions([item.item_id for item in items], "items")
+        explained = self._model.explain(retrieved.row, positions, count=retrieved.row.nnz)
         return {
             item.item_id: [
-                Evidence(self._items[position], share)
-                for position, share in contributions
-                if share > 0 and self._items[position].item_id in liked and position != self._position[item.item_id]
+                Evidence(self.catalog.item(other), share)
+                for other, share in contributions
+                if share > 0 and other != position and self.catalog.item(other).item_id in liked
             ][:count]
-            for item, contributions in zip(items, explained, strict=True)
+            for item, position, contributions in zip(items, positions, explained, strict=True)
         }
 
-    def _history(self, request: RetrievalRequest) -> tuple[list[HistoryEntry], Matrix, list[Notice], Notice | None]:
-        if request.history is not None:
-            known = [one for one in request.history if one.item_id in self._position]
-            unknown = [one.item_id for one in request.history if one.item_id not in self._position]
-            warnings = []
-            if unknown:
-                warnings.append(Notice("unknown_item", f"history names unknown items, skipped: {_some(unknown)}"))
-            entries = [HistoryEntry(self._items[self._position[one.item_id]], one) for one in known]
-            row = self._row(known)
-            return entries, row, warnings, None if row.nnz else _NOTHING_LIKED
+    def _visitor(self, request: RetrievalRequest, warnings: list[Notice]) -> _Visitor:
         position = None if request.user_id is None else self._user_position.get(request.user_id)
-        if position is None:
-            fallback = None
-            if request.user_id is not None:
-                fallback = Notice("unknown_user", "the user is unknown, popular items are shown")
-            elif request.candidate_ids is None:
-                fallback = Notice("no_user", "neither a user nor a history was given, popular items are shown")
-            return [], self._row([]), [], fallback
-        entries = [HistoryEntry(self._items[item], one) for item, one in self._histories[position]]
-        row = self._user_items[position]
-        return entries, row, [], None if row.nnz else _NOTHING_LIKED
+        given = [*(request.history or ()), *request.newer]
+        known = [one for one in given if one.item_id is None or self.catalog.position(one.item_id) is not None]
+        unknown = [one.item_id for one in given if one.item_id and self.catalog.position(one.item_id) is None]
+        if unknown:
+            warnings.append(Notice("unknown_item", f"history names unknown items, skipped: {some(unknown)}"))
+        if request.history is not None:
+            position = None  # it replaces the stored one
+        if position is not None and not known:
+            history = self._stored(position)
+            row = self._artifact.user_items[position]
+            factors = self._model.user_factors[position] if row.nnz else None
+        else:
+            history = [*(() if position is None else self._stored(position)), *map(self._entry, known)]
+            row = self._row([entry.interaction for entry in history])
+            factors = self._model.fold_in(row) if row.nnz else None
+        fallback = None if row.nnz else _fallback(request, history)
+        touched = [self.catalog.position(entry.interaction.item_id) for entry in history]
+        seen = np.array([one for one in touched if one is not None], dtype=np.int64)
+        return _Visitor(history, row, seen, factors, fallback)
 
-    def _row(self, interactions: Sequence[Interaction]) -> Matrix:
-        values: dict[int, float] = {}
-        for one in interactions:
-            value = confidence(one.event, one.weight)
-            if value > 0:
-                position = self._position[one.item_id]
-                values[position] = values.get(position, 0.0) + value
-        columns = sorted(values)
-        data = np.asarray([values[column] for column in columns], dtype=np.float32)
-        return Matrix((data, columns, [0, len(columns)]), shape=(1, len(self._items)), dtype=np.float32)
+    def _search(
+        self, request: RetrievalRequest, visitor: _Visitor, warnings: list[Notice]
+    ) -> tuple[list[Candidate], Notice | None]:
+        """Candidates out of the whole catalog. What is not allowed is left out before the best are chosen, not
+        after.
+        """
+        unknown = [item_id for item_id in request.exclude_ids if self.catalog.position(item_id) is None]
+        if unknown:
+            warnings.append(Notice("unknown_item", f"exclude_ids names unknown items, ignored: {some(unknown)}"))
+        allowed = self.catalog.allowed(request.filter)
+        excluded = [position for one in request.exclude_ids if (position := self.catalog.position(one)) is not None]
+        fallback = visitor.fallback
+        base = self._popularity if visitor.factors is None else self._model.scores(visitor.factors)
+        source = Source.popular if visitor.factors is None else Source.als
+        scores, matches = np.array(base, dtype=np.float32), None
+        if request.query is not None:
+            matches = self._artifact.text_index.scores(request.query)
+            if matches.any():
+                scores = _blend(matches, base, personal=visitor.factors is not None)
+                fallback = None  # the query answers, whoever asks
+            else:
+                fallback = _NO_MATCH
+        out = np.concatenate([visitor.seen, np.asarray(excluded, dtype=np.int64)])
+        scores[out] = -np.inf
+        if allowed is not None:
+            scores[~allowed] = -np.inf
+        by_words = matches is not None and bool(matches.any())
+        varied = source is Source.popular and not by_words
+        best = _best(scores, request.count * (10 if varied else 1))
+        if varied:
+            best = spread(scores, best, self.catalog.categories, request.count)
+        if not len(best):
+            return [], _NOTHING_LEFT
+        sources = [Source.text if matches is not None and matches[one] > 0 else source for one in best]
+        return self._candidates(best, scores[best], *sources), fallback
 
-    def _factors(self, request: RetrievalRequest, row: Matrix) -> NDArray[np.float32]:
-        if request.history is None and request.user_id is not None:
-            factors: NDArray[np.float32] = self._model.user_factors[self._user_position[request.user_id]]
-            return factors
-        return self._model.fold_in(row)
-
-    def _given(self, item_ids: Sequence[str], row: Matrix) -> list[Candidate]:
+    def _given(self, item_ids: Sequence[str], request: RetrievalRequest, visitor: _Visitor) -> list[Candidate]:
         if not item_ids:
             raise InputError("is empty", field="candidate_ids", remedy="Name at least one item", code="empty")
-        twice = [item_id for item_id in dict.fromkeys(item_ids) if item_ids.count(item_id) > 1]
-        if twice:
-            raise InputError(f"names items twice: {_some(twice)}", field="candidate_ids", code="duplicate_item")
-        positions = np.asarray(self._find(item_ids, "candidate_ids"), dtype=np.int64)
-        if row.nnz:
-            scores, source = self._model.score(self._model.fold_in(row), positions.tolist()), Source.als
-        else:
-            scores, source = self._popularity[positions], Source.popular
+        if len(set(item_ids)) < len(item_ids):
+            twice = [item_id for item_id in dict.fromkeys(item_ids) if item_ids.count(item_id) > 1]
+            raise InputError(f"names items twice: {some(twice)}", field="candidate_ids", code="duplicate_item")
+        positions = np.asarray(self.catalog.positions(item_ids, "candidate_ids"), dtype=np.int64)
+        allowed = self.catalog.allowed(request.filter)
+        if allowed is not None:
+            positions = positions[allowed[positions]]
+        excluded = [self.catalog.position(one) for one in request.exclude_ids]
+        positions = np.array([one for one in positions.tolist() if one not in excluded], dtype=np.int64)
+        base = self._popularity if visitor.factors is None else self._model.scores(visitor.factors)
+        source = Source.popular if visitor.factors is None else Source.als
+        if request.query is not None:
+            matches = self._artifact.text_index.scores(request.query)
+            if matches[positions].any():
+                base, source = _blend(matches, base, personal=visitor.factors is not None), Source.text
+        scores = np.asarray(base)[positions]
         order = np.lexsort((positions, -scores))
         return self._candidates(positions[order], scores[order], source)
 
-    def _candidates(self, positions: NDArray[np.int64], scores: NDArray[np.float32], source: Source) -> list[Candidate]:
+    def _candidates(self, positions: NDArray[np.integer], scores: Floats, *sources: Source) -> list[Candidate]:
+        """Candidates at these positions; one source for all of them, or one each."""
+        each = sources if len(sources) == len(positions) else sources * len(positions)
         return [
-            Candidate(item=self._items[position], score=float(score), rank=rank, source=source)
-            for rank, (position, score) in enumerate(zip(positions.tolist(), scores.tolist(), strict=True), start=1)
+            Candidate(self.catalog.item(position), score, rank, source)
+            for rank, (position, score, source) in enumerate(
+                zip(positions.tolist(), scores.tolist(), each, strict=True), start=1
+            )
         ]
 
-    def _popular(self, count: int, excluded: set[int]) -> NDArray[np.int64]:
-        order = np.lexsort((np.arange(len(self._items)), -self._popularity))
-        return np.asarray([position for position in order.tolist() if position not in excluded][:count], dtype=np.int64)
-
-    def _find(self, item_ids: Sequence[str], field_name: str) -> list[int]:
-        unknown = [item_id for item_id in item_ids if item_id not in self._position]
-        if unknown:
-            raise NotFoundError(
-                f"the catalog has no item {_some(unknown)}",
-                field=field_name,
-                remedy="Use ids of the catalog",
-                code="unknown_item",
+    def _stored(self, user: int) -> list[HistoryEntry]:
+        start, end = self._log.indptr[user : user + 2].tolist()
+        columns = (self._log.items, self._log.events, self._log.weights, self._log.timestamps)
+        entries = []
+        for place, (item, event, weight, timestamp) in enumerate(
+            zip(*(column[start:end].tolist() for column in columns), strict=True), start=start
+        ):
+            found = self.catalog.item(item) if item >= 0 else None
+            entries.append(
+                HistoryEntry(
+                    found,
+                    Interaction(
+                        item_id=found.item_id if found else None,
+                        event=self._log.event_names[event],
+                        weight=weight,
+                        timestamp=timestamp or None,
+                        text=None if found else self._artifact.texts.get(place),
+                    ),
+                )
             )
-        return [self._position[item_id] for item_id in item_ids]
+        return entries
+
+    def _entry(self, interaction: Interaction) -> HistoryEntry:
+        position = self.catalog.position(interaction.item_id)
+        return HistoryEntry(None if position is None else self.catalog.item(position), interaction)
+
+    def _row(self, interactions: Sequence[Interaction]) -> Matrix:
+        """Confidence row of shape (1, items), by the same function that the whole matrix was built with."""
+        names = sorted({one.event for one in interactions})
+        positions = [self.catalog.position(one.item_id) for one in interactions]
+        log = Log(
+            indptr=np.array([0, len(interactions)]),
+            items=np.array([-1 if one is None else one for one in positions], dtype=np.int32),
+            events=np.array([names.index(one.event) for one in interactions], dtype=np.int32),
+            weights=np.array([one.weight for one in interactions], dtype=np.float64),
+            timestamps=np.array([one.timestamp or 0 for one in interactions], dtype=np.int64),
+            event_names=names,
+        )
+        now = max(filter(None, (self._log.newest, log.newest)), default=None)
+        half_life = self.manifest.parameters.half_life_days
+        return confidences(log, log.users(), (1, len(self.catalog)), now=now, half_life_days=half_life)
 
 
-def _histories(artifact: Artifact) -> list[list[tuple[int, Interaction]]]:
-    users = {user: position for position, user in enumerate(artifact.encoded.user_ids)}
-    items = {item: position for position, item in enumerate(artifact.encoded.item_ids)}
-    histories: list[list[tuple[int, Interaction]]] = [[] for _ in users]
-    for user, item, event, weight, timestamp in artifact.dataset.interactions.iter_rows():
-        histories[users[user]].append((items[item], Interaction(item, event, weight, timestamp)))
-    return histories
+def _best(scores: Floats, count: int) -> NDArray[np.int64]:
+    """Positions of the ``count`` highest finite scores, best first; equal ones in catalog order."""
+    count = min(count, len(scores))
+    best = np.argpartition(-scores, count - 1)[:count]
+    best = best[np.lexsort((best, -scores[best]))]
+    allowed: NDArray[np.int64] = best[np.isfinite(scores[best])]
+    return allowed
 
 
-def _popularity(artifact: Artifact) -> NDArray[np.float32]:
-    """Number of positively meant interactions of each item, shape (items,)."""
-    items = {item: position for position, item in enumerate(artifact.encoded.item_ids)}
-    counts = np.zeros(len(items), dtype=np.float32)
-    for _, item, event, weight, _ in artifact.dataset.interactions.iter_rows():
-        counts[items[item]] += meaning(event, weight) == Meaning.positive
-    return counts
+def _blend(matches: Floats, base: Floats, *, personal: bool) -> Floats:
+    """Reciprocal rank fusion of the query's matches with the visitor's own ranking, shape (items,).
+
+    What is merely popular decides between equal matches only, and fills up behind them.
+    """
+    found = np.flatnonzero(matches > 0)
+    text_rank = np.empty(len(found))
+    # Of equal matches the one that the visitor would like better stands first.
+    text_rank[np.lexsort((-base[found], -matches[found]))] = np.arange(1, len(found) + 1)
+    base_rank = np.empty(len(base))
+    base_rank[np.argsort(-base, kind="stable")] = np.arange(1, len(base) + 1)
+    blended = (1.0 if personal else _TIE_WEIGHT) / (_RANK_OFFSET + base_rank)
+    blended[found] += _TEXT_WEIGHT / (_RANK_OFFSET + text_rank)
+    return blended.astype(np.float32)
+
+
+def _fallback(request: RetrievalRequest, history: Sequence[HistoryEntry]) -> Notice:
+    if history or request.history is not None:
+        return _NOTHING_LIKED
+    return _UNKNOWN_USER if request.user_id is not None else _NO_USER
 
 
 def _liked(history: Sequence[HistoryEntry]) -> set[str]:
     """Ids of the items whose latest interaction was meant positively."""
-    latest = {entry.item.item_id: meaning(entry.interaction.event, entry.interaction.weight) for entry in history}
+    latest = {
+        entry.item.item_id: meaning(entry.interaction.event, entry.interaction.weight)
+        for entry in history
+        if entry.item
+    }
     return {item_id for item_id, last in latest.items() if last is Meaning.positive}
-
-
-def _some(ids: Sequence[str], most: int = 5) -> str:
-    shown = ", ".join(f"'{item_id[:60]}'" for item_id in ids[:most])
-    return shown + (f" and {len(ids) - most} more" if len(ids) > most else "")

@@ -16,17 +16,19 @@ class Columns:
     event = "event"
     weight = "weight"
     timestamp = "timestamp"
+    text = "text"
     title = "title"
-    attributes = "attributes"
 
 
 class Source(StrEnum):
     """Which retrieval source proposed a candidate."""
 
     als = "als"
+    """The user's history, or the one that was given."""
+    text = "text"
+    """The words of the query, blended with ALS where there is a history."""
     popular = "popular"
-    given = "given"
-    """Named by the caller and unknown to ALS, so that no source has an opinion about it."""
+    """What many liked lately."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +42,18 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Interaction:
-    """What one user did with one item, once.
+    """What one user did, once: with an item, or in words (a search, a review).
 
-    ``event`` is the kind of act (``rating``, ``view``, ``purchase`` ...) and ``weight`` its strength in the event's
-    own unit: stars for a rating, a count elsewhere. ``timestamp`` is in seconds since 1970 (UTC).
+    ``event`` is the kind of act (``rating``, ``view``, ``purchase`` ...) and ``weight`` its strength in the event's own
+    unit: stars for a rating, a count elsewhere. ``timestamp`` is in seconds since 1970 (UTC). ``item_id`` is None where
+    ``text`` stands in its place.
     """
 
-    item_id: str
+    item_id: str | None
     event: str = "view"
     weight: float = 1.0
     timestamp: int | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +68,9 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One interaction of a history, together with the item it was about."""
+    """One interaction of a history, together with the item it was about; None for a search or another text."""
 
-    item: Item
+    item: Item | None
     interaction: Interaction
 
 

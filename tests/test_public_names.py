@@ -5,9 +5,10 @@ import importlib
 import pytest
 
 PUBLIC = {
-    "retrieval": "AlsModel AlsParameters Artifact ArtifactError Candidate Columns DataError Dataset "
-    "Evidence HistoryEntry InputError Interaction Item Manifest Meaning NotFoundError Notice RetrievalRequest "
-    "Retrieved Retriever Source WhyrankError confidence current_build encode load make_dataset meaning save sources",
+    "retrieval": "AlsModel AlsParameters Artifact ArtifactError Candidate Catalog Columns DataError DataSettings "
+    "Dataset Encoded Evidence Filter HistoryEntry InputError Interaction Item Manifest Meaning "
+    "NotFoundError Notice RetrievalRequest Retrieved Retriever Search Source Split WhyrankError check "
+    "current_build encode fit load make_dataset meaning save search_parameters sources splits",
     "prompts": "BudgetError HistoryInput ItemInput Message Prompt PromptLibrary PromptTemplate Sampling Sanitizer "
     "TemplateError evidence_inputs history_inputs item_input newest",
     "reranker": "Answer Engine EngineSettings LLMBadAnswer LLMBusy LLMError LLMStartError LLMTimeout "

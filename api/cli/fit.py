@@ -1,6 +1,8 @@
 """``whyrank fit``: interactions and items in, an artifact out."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -9,35 +11,61 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from api.cli.output import console, error_console
 from api.settings import load_settings
-from retrieval import AlsModel, AlsParameters, Dataset, InputError, Manifest, encode, save, sources
+from retrieval import AlsParameters, Dataset, Manifest, Search, check, search_parameters, sources
+from retrieval import fit as fit_artifact
+
+_DEFAULT = AlsParameters()
 
 
 def fit(
     interactions: Annotated[
-        Path | None, typer.Option(help="CSV or Parquet: user_id, item_id, event?, weight?, timestamp?")
+        Path | None, typer.Option(help="CSV or Parquet: user_id, item_id or text, event?, weight?, timestamp?")
     ] = None,
     items: Annotated[
         Path | None, typer.Option(help="CSV or Parquet: item_id, title, further columns are attributes.")
     ] = None,
-    noun: Annotated[str, typer.Option(help="What one calls the items, in the plural.")] = "items",
+    grouplens: Annotated[Path | None, typer.Option(help="A MovieLens folder: latest-small, 25M, 32M or 1M.")] = None,
+    noun: Annotated[str | None, typer.Option(help="What one calls the items, in the plural.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the artifact.")] = None,
-    factors: Annotated[int, typer.Option(min=1, max=1024)] = AlsParameters().factors,
-    regularization: Annotated[float, typer.Option(min=1e-9)] = AlsParameters().regularization,
-    alpha: Annotated[float, typer.Option(min=1e-9, help="Multiplies every confidence.")] = AlsParameters().alpha,
-    iterations: Annotated[int, typer.Option(min=1, max=1000)] = AlsParameters().iterations,
-    seed: int = AlsParameters().seed,
+    strict: Annotated[bool, typer.Option(help="Refuse faulty rows instead of dropping them.")] = False,
+    factors: Annotated[int, typer.Option(min=1, max=1024)] = _DEFAULT.factors,
+    regularization: Annotated[float, typer.Option(min=1e-9)] = _DEFAULT.regularization,
+    alpha: Annotated[float, typer.Option(min=1e-9, help="Multiplies every confidence.")] = _DEFAULT.alpha,
+    iterations: Annotated[int, typer.Option(min=1, max=1000)] = _DEFAULT.iterations,
+    half_life_days: Annotated[
+        float | None, typer.Option(min=1e-3, help="Age at which an event counts half; without, age does not count.")
+    ] = _DEFAULT.half_life_days,
+    seed: int = _DEFAULT.seed,
+    search: Annotated[
+        bool, typer.Option(help="Search for the best parameters on validation interactions first.")
+    ] = False,
+    trials: Annotated[int, typer.Option(min=1, max=10_000, help="Fits of a search.")] = 30,
 ) -> None:
     """Fit ALS on MovieLens, or on your own data."""
     settings = load_settings(artifact=out)
-    if (interactions is None) != (items is None):
-        missing = "items" if items is None else "interactions"
-        raise InputError("is missing: the two files go together", field=f"--{missing}", code="missing")
+    given = {"interactions": interactions, "items": items, "grouplens": grouplens, "noun": noun}
+    files = settings.data.model_copy(update={name: value for name, value in given.items() if value is not None})
+    dataset, findings = sources.read(files)
+    if strict:
+        check.refuse(findings)
+    for finding in findings:
+        error_console().print(f"note: {finding}", markup=False, style="yellow")
     parameters = AlsParameters(
-        factors=factors, regularization=regularization, alpha=alpha, iterations=iterations, seed=seed
+        factors=factors,
+        regularization=regularization,
+        alpha=alpha,
+        iterations=iterations,
+        half_life_days=half_life_days,
+        seed=seed,
     )
-    dataset = sources.files(interactions, items, noun=noun) if interactions and items else sources.movielens()
+    found: Search | None = None
+    if search:
+        with _bar("searching", trials) as progress:
+            parameters, found = search_parameters(dataset, trials, seed=seed, progress=progress)
+        console().print(f"{found.measure}: {found.trials[0][0]:.4f} with", markup=False)
+        console().print(f"  {parameters.model_dump(exclude={'seed'})}", markup=False)
     began = time.perf_counter()
-    manifest = fit_to(settings.artifact, dataset, parameters)
+    manifest = fit_to(settings.artifact, dataset, parameters, search=found)
     console().print(
         f"{manifest.users:,} users, {manifest.items:,} items, {manifest.interactions:,} interactions "
         f"fitted in {time.perf_counter() - began:.1f} s: {settings.artifact}",
@@ -45,12 +73,15 @@ def fit(
     )
 
 
-def fit_to(artifact: Path, dataset: Dataset, parameters: AlsParameters) -> Manifest:
+def fit_to(artifact: Path, dataset: Dataset, parameters: AlsParameters, *, search: Search | None = None) -> Manifest:
     """Fits with a progress bar and saves."""
-    columns = (TextColumn("fitting ALS"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with _bar("fitting ALS", parameters.iterations) as progress:
+        return fit_artifact(artifact, dataset, parameters, search=search, progress=progress)
+
+
+@contextmanager
+def _bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=error_console(), transient=True) as bar:
-        task = bar.add_task("", total=parameters.iterations)
-        model = AlsModel.fit(
-            encode(dataset).user_items, parameters, progress=lambda done: bar.update(task, completed=done)
-        )
-    return save(artifact, model, dataset)
+        task = bar.add_task("", total=total)
+        yield lambda done: bar.update(task, completed=done)

@@ -51,7 +51,7 @@ def ask(
     without.
     """
     for request in requests:  # a wrong number is told now, not after waiting for an LLM
-        request.checked_count(len(retriever.items))
+        request.checked_count(len(retriever.catalog))
     if llm is None:
         return asyncio.run(_answers(retriever, None, requests, settings))
     if find(llm) is None:

@@ -57,7 +57,7 @@ def test_an_unknown_user_is_told(artifact_dir: Path, tmp_path: Path) -> None:
         (["recommend", "u0", "-k", "5000", "--no-llm"], 2, "k: must be from 1 to"),
         (["recommend", "u0", "-k", "many"], 2, "-k"),
         (["recommend"], 2, "USER"),
-        (["fit", "--items", "x.csv"], 2, "--interactions: is missing"),
+        (["fit", "--items", "x.csv"], 2, "interactions: is missing"),
         (["fit", "--items", "x.csv", "--interactions", "x.csv"], 1, "there is no file"),
         (["nonsense"], 2, "nonsense"),
     ],

@@ -43,6 +43,25 @@ def test_a_history_works_without_a_user(client: TestClient) -> None:
     assert [warning["code"] for warning in answer["warnings"]] == ["unknown_item"]
 
 
+def test_a_wish_and_a_filter(client: TestClient) -> None:
+    body = {"query": "kilo story", "filter": {"genres": {"in": ["Drama", "Comedy"]}}, "k": 3}
+    answer = client.post(URL, json=body).json()
+    assert answer["ranker"] == "text"
+    assert answer["items"][0]["item_id"] == "i10"
+    assert answer["items"][0]["retrieval_source"] == "text"
+    nothing = client.post(URL, json={"user_id": "u0", "filter": {"genres": "Western"}, "k": 3})
+    assert nothing.status_code == 200
+    assert nothing.json()["items"] == []
+    assert nothing.json()["fallback"]["code"] == "nothing_left"
+
+
+def test_a_search_in_the_history_is_shown_as_its_words(client: TestClient, standin: StandIn) -> None:
+    history = [{"item_id": "i1", "event": "like"}, {"text": "something funny", "event": "search"}]
+    answer = client.post(URL, json={"history": history, "k": 2}).json()
+    assert answer["ranker"] == "fused"
+    assert "something funny" in standin.prompts()
+
+
 def test_an_unknown_user_is_no_error(client: TestClient) -> None:
     response = client.post(URL, json={"user_id": "nobody", "k": 2})
     assert response.status_code == 200
@@ -71,6 +90,9 @@ def test_the_llm_down_is_no_error(client: TestClient, standin: StandIn) -> None:
         ({"user_id": "u0", "candidate_ids": ["i0"], "candidate_count": 3}, "/problems/conflict#candidate_count"),
         ({"user_id": ""}, "/problems/invalid-field#user_id"),
         ({"history": [{"item_id": "i0", "weight": -1}]}, "/problems/invalid-field#history.0.weight"),
+        ({"user_id": "u0", "filter": {"gnres": "x"}}, "/problems/unknown-attribute#filter.gnres"),
+        ({"user_id": "u0", "filter": {"genres": 3}}, "/problems/filter-type#filter.genres"),
+        ({"query": ""}, "/problems/invalid-field#query"),
         ({"user_id": "u0", "deadline_ms": 0}, "/problems/out-of-range#deadline_ms"),
     ],
 )

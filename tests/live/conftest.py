@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from reranker import Engine, EngineSettings, LlmSettings, LocalServer, engine_settings, find
-from retrieval import AlsModel, AlsParameters, Retriever, encode, load, save, sources
+from retrieval import AlsParameters, Retriever, fit, load, sources
 
 
 @pytest.fixture(scope="session")
@@ -30,8 +30,7 @@ async def live(server: EngineSettings) -> AsyncIterator[Engine]:
 @pytest.fixture(scope="session")
 def movielens(tmp_path_factory: pytest.TempPathFactory) -> Retriever:
     directory = tmp_path_factory.mktemp("movielens")
-    dataset = sources.movielens()
-    save(directory, AlsModel.fit(encode(dataset).user_items, AlsParameters()), dataset)
+    fit(directory, sources.movielens(), AlsParameters())
     return Retriever(load(directory))
 
 

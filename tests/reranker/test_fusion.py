@@ -15,6 +15,7 @@ def test_arithmetic() -> None:
 
 def test_equal_values_are_no_evidence() -> None:
     assert standardise([0.1] * 7).tolist() == [0.0] * 7
+    assert standardise([]).tolist() == []
     assert order(fuse([0.1] * 7, [5.0] * 7, 1.0)) == list(range(7))
 
 

@@ -25,14 +25,23 @@ def test_contributions_add_up_to_the_score() -> None:
     assert [share for _, share in explained] == sorted((share for _, share in explained), reverse=True)
 
 
-def test_top_is_the_whole_ranking_cut() -> None:
-    user_items = encode(checkerboard()).user_items
-    model = AlsModel.fit(user_items, PARAMETERS)
-    factors = model.user_factors[3]
-    everything = model.item_factors @ factors
-    positions, scores = model.top(factors, 6, excluded=[0, 1])
-    expected = [position for position in np.argsort(-everything, kind="stable") if position > 1][:6]
-    assert positions.tolist() == expected
-    np.testing.assert_allclose(scores, everything[expected])
-    assert len(model.top(factors, 1000, excluded=[])[0]) == user_items.shape[1]
-    assert len(model.top(factors, 5, excluded=range(user_items.shape[1]))[0]) == 0
+def test_a_batch_is_each_user_alone() -> None:
+    encoded = encode(checkerboard())
+    model = AlsModel.fit(encoded.user_items, PARAMETERS)
+    users = np.array([3, 0, 7])
+    positions, scores = model.batch(users, encoded.log.seen(len(encoded.item_ids))[users], 4)
+    for row, user in enumerate(users):
+        everything = model.scores(model.user_factors[user])
+        seen = encoded.log.items[encoded.log.indptr[user] : encoded.log.indptr[user + 1]]
+        everything[seen] = -np.inf
+        np.testing.assert_allclose(scores[row], np.sort(everything)[::-1][:4], rtol=1e-5)
+        assert not set(positions[row]) & set(seen)
+
+
+def test_similar_items_share_their_users() -> None:
+    encoded = encode(checkerboard())
+    model = AlsModel.fit(encoded.user_items, AlsParameters(factors=2, iterations=30))
+    positions, scores = model.similar(4, 5)
+    assert 4 not in positions
+    assert {int(position) % 2 for position in positions} == {0}
+    assert scores.tolist() == sorted(scores.tolist(), reverse=True)

@@ -22,12 +22,12 @@ def test_matrix_holds_confidences_and_adds_up_repeats() -> None:
         }
     )
     encoded = encode(make_dataset("d", "items", ITEMS, table))
-    np.testing.assert_allclose(encoded.user_items.toarray(), [[0.5 + 0.5, 0.0], [0.0, 1.0]])
+    np.testing.assert_allclose(encoded.user_items.toarray(), [[np.log2(1 + 0.5 + 0.5), 0.0], [0.0, np.log2(1 + 1)]])
 
 
 def test_event_and_weight_and_timestamp_are_optional() -> None:
     dataset = make_dataset("d", "items", ITEMS, interactions())
-    assert dataset.interactions.row(0) == ("u", "a", "view", 1.0, None)
+    assert sorted(dataset.interactions.rows())[0] == ("u", "a", "view", 1.0, None, None)
 
 
 def test_history_is_oldest_first_and_ties_do_not_follow_ids() -> None:
@@ -65,3 +65,26 @@ def test_hash_changes_with_any_value() -> None:
     assert first.hash == make_dataset("d", "items", ITEMS, interactions()).hash
     assert first.hash != make_dataset("d", "items", ITEMS, interactions(weight=[1.0, 2.0])).hash
     assert first.hash != make_dataset("d", "items", ITEMS.with_columns(year=2000), interactions()).hash
+
+
+def test_one_more_interaction_changes_nothing_about_the_order_of_the_others() -> None:
+    items = pl.DataFrame({"item_id": [f"{n:03}" for n in range(50)], "title": ["T"] * 50})
+    table = pl.DataFrame({"user_id": ["u"] * 49, "item_id": items["item_id"][:49], "timestamp": [7] * 49})
+    more = pl.concat([table, pl.DataFrame({"user_id": ["u"], "item_id": ["049"], "timestamp": [7]})])
+    without = make_dataset("d", "items", items, table).interactions["item_id"].to_list()
+    with_it = make_dataset("d", "items", items, more).interactions["item_id"].to_list()
+    assert [item for item in with_it if item != "049"] == without
+
+
+def test_seen_is_whatever_was_touched_whether_liked_or_not() -> None:
+    table = pl.DataFrame(
+        {
+            "user_id": ["u", "u", "w", "w"],
+            "item_id": ["a", None, "b", "b"],
+            "event": ["hide", "search", "view", "view"],
+            "text": [None, "a wish", None, None],
+        }
+    )
+    encoded = encode(make_dataset("d", "items", ITEMS, table))
+    assert (encoded.log.seen(2).toarray() > 0).tolist() == [[True, False], [False, True]]
+    assert encoded.user_items.toarray()[0].tolist() == [0.0, 0.0]

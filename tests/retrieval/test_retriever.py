@@ -1,6 +1,19 @@
+import polars as pl
 import pytest
 
-from retrieval import InputError, Interaction, NotFoundError, RetrievalRequest, Retrieved, Retriever, Source
+from retrieval import (
+    AlsParameters,
+    InputError,
+    Interaction,
+    NotFoundError,
+    RetrievalRequest,
+    Retrieved,
+    Retriever,
+    Source,
+    fit,
+    load,
+    make_dataset,
+)
 from tests.checkerboard import ITEMS, SEEN, USERS, own_parity
 
 
@@ -11,7 +24,7 @@ def ids(retrieved: Retrieved) -> list[str]:
 @pytest.mark.parametrize("user", [f"u{user}" for user in range(USERS)])
 def test_known_user_gets_the_provably_best_ranking(retriever: Retriever, user: str) -> None:
     retrieved = retriever.retrieve(RetrievalRequest(user_id=user, count=ITEMS))
-    seen = {entry.item.item_id for entry in retrieved.history}
+    seen = {entry.interaction.item_id for entry in retrieved.history}
     unseen_own = ITEMS // 2 - SEEN
     assert all(own_parity(user, item) for item in ids(retrieved)[:unseen_own])
     assert not any(own_parity(user, item) for item in ids(retrieved)[unseen_own:])
@@ -30,7 +43,7 @@ def test_history_alone_is_folded_in(retriever: Retriever) -> None:
 def test_a_given_history_replaces_the_stored_one(retriever: Retriever) -> None:
     odd = [Interaction(f"i{item}", "rating", 5.0) for item in (1, 3, 5)]
     retrieved = retriever.retrieve(RetrievalRequest(user_id="u0", history=odd, count=5))
-    assert [entry.item.item_id for entry in retrieved.history] == ["i1", "i3", "i5"]
+    assert [entry.interaction.item_id for entry in retrieved.history] == ["i1", "i3", "i5"]
     assert all(not own_parity("u0", item) for item in ids(retrieved))
 
 
@@ -88,7 +101,7 @@ def test_bad_requests_name_the_field(retriever: Retriever, request_: RetrievalRe
 def test_evidence_is_liked_and_carries_the_score(retriever: Retriever) -> None:
     retrieved = retriever.retrieve(RetrievalRequest(user_id="u0", count=3))
     items = [candidate.item for candidate in retrieved.candidates]
-    liked = {entry.item.item_id for entry in retrieved.history if entry.interaction.weight == 5.0}
+    liked = {entry.interaction.item_id for entry in retrieved.history if entry.interaction.weight == 5.0}
     for evidence in retriever.evidence(retrieved, items).values():
         shares = [one.contribution for one in evidence]
         assert evidence
@@ -108,3 +121,131 @@ def test_item_lookup(retriever: Retriever) -> None:
     assert retriever.item("i0").title == "Even Story Alpha"
     with pytest.raises(NotFoundError):
         retriever.item("nothing")
+
+
+def test_newer_events_count_beside_the_stored_history(retriever: Retriever) -> None:
+    before = retriever.retrieve(RetrievalRequest(user_id="u0", count=5))
+    odd = [Interaction(f"i{item}", "purchase") for item in (1, 3, 5, 7, 9, 11) for _ in range(5)]
+    after = retriever.retrieve(RetrievalRequest(user_id="u0", newer=odd, count=5))
+    assert len(after.history) == len(before.history) + len(odd)
+    assert own_parity("u0", ids(before)[0])
+    assert not own_parity("u0", ids(after)[0])
+    stranger = retriever.retrieve(RetrievalRequest(user_id="nobody", newer=odd, count=3))
+    assert stranger.fallback is None
+    assert not own_parity("u0", ids(stranger)[0])
+
+
+def test_a_stranger_with_a_wish_is_answered_by_words(retriever: Retriever) -> None:
+    retrieved = retriever.retrieve(RetrievalRequest(query="odd comedy KILO", count=4))
+    assert retrieved.fallback is None
+    assert ids(retrieved)[0] == "i10", "the only Kilo"
+    assert {candidate.source for candidate in retrieved.candidates} == {Source.text}
+
+
+def test_a_wish_is_blended_with_the_history(retriever: Retriever) -> None:
+    plain = retriever.retrieve(RetrievalRequest(query="story", count=ITEMS))
+    mine = retriever.retrieve(RetrievalRequest(user_id="u1", query="story", count=ITEMS))
+    unseen_own = ITEMS // 2 - SEEN
+    assert set(ids(plain)) == {f"i{item}" for item in range(ITEMS)}
+    assert all(own_parity("u1", item) for item in ids(mine)[:unseen_own])
+    comedy = retriever.retrieve(RetrievalRequest(user_id="u0", query="comedy", count=8))
+    assert not own_parity("u0", ids(comedy)[0]), "the wish for now comes before the taste in general"
+    assert comedy.candidates[0].source is Source.text
+
+
+def test_a_wish_that_nothing_matches_is_told(retriever: Retriever) -> None:
+    retrieved = retriever.retrieve(RetrievalRequest(user_id="u0", query="zzz ???", count=3))
+    assert retrieved.fallback is not None
+    assert retrieved.fallback.code == "no_match"
+    assert ids(retrieved) == ids(retriever.retrieve(RetrievalRequest(user_id="u0", count=3)))
+
+
+def test_filters_are_applied_inside_the_search(retriever: Retriever) -> None:
+    """The user's best items are all dramas; the ten best comedies come back all the same, where ten exist."""
+    retrieved = retriever.retrieve(RetrievalRequest(user_id="u0", filter={"genres": "Comedy"}, count=7))
+    assert len(retrieved.candidates) == 7
+    assert {candidate.item.attributes["genres"] for candidate in retrieved.candidates} == {("Comedy",)}
+    nothing = retriever.retrieve(RetrievalRequest(user_id="u0", filter={"genres": "Western"}, count=3))
+    assert nothing.candidates == []
+    assert nothing.fallback is not None
+    assert nothing.fallback.code == "nothing_left"
+    given_ids = retriever.retrieve(
+        RetrievalRequest(
+            user_id="u0", candidate_ids=["i1", "i2", "i3"], exclude_ids=["i3"], filter={"genres": "Comedy"}
+        )
+    )
+    assert ids(given_ids) == ["i1"]
+
+
+def test_strangers_see_variety(retriever: Retriever) -> None:
+    genres = [
+        candidate.item.attributes["genres"]
+        for candidate in retriever.retrieve(RetrievalRequest(user_id="nobody", count=6)).candidates
+    ]
+    assert genres[:4] != [genres[0]] * 4
+
+
+def test_similar_items(retriever: Retriever) -> None:
+    similar = retriever.similar("i3", 4)
+    assert len(similar) == 4
+    assert all(not own_parity("u0", candidate.item.item_id) for candidate in similar)
+    with pytest.raises(NotFoundError):
+        retriever.similar("nothing", 4)
+
+
+def test_a_batch_is_every_user_alone(retriever: Retriever) -> None:
+    users = ["u0", "u5", "u11"]
+    _, scores = retriever.batch(users, 3)
+    for row, user in zip(scores, users, strict=True):
+        alone = retriever.retrieve(RetrievalRequest(user_id=user, count=3)).candidates
+        assert row.tolist() == pytest.approx([candidate.score for candidate in alone], rel=1e-4)
+    with pytest.raises(InputError, match="nobody"):
+        retriever.batch(["nobody"], 3)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Retriever:
+    """A shop with a product that nobody has touched, a search in words, and two scripts."""
+    items = pl.DataFrame(
+        {
+            "item_id": ["tea", "pot", "cup", "new"],
+            "title": ["龙井绿茶", "紫砂茶壶", "Porcelain Cup", "茉莉花茶"],
+            "price": [30.0, 200.0, 15.0, None],
+        }
+    )
+    table = pl.DataFrame(
+        {
+            "user_id": ["小王", "小王", "小李", "小李", "小王"],
+            "item_id": ["tea", "pot", "tea", "cup", None],
+            "event": ["purchase", "view", "purchase", "hide", "search"],
+            "text": [None, None, None, None, "绿茶"],
+            "timestamp": [1, 2, 1, 2, 3],
+        }
+    )
+    directory = tmp_path_factory.mktemp("shop")
+    fit(directory, make_dataset("shop", "goods", items, table), AlsParameters(factors=2))
+    return Retriever(load(directory))
+
+
+def test_words_in_chinese_find_items_without_interactions(shop: Retriever) -> None:
+    assert ids(shop.retrieve(RetrievalRequest(query="花茶", count=4)))[0] == "new"
+    assert ids(shop.retrieve(RetrievalRequest(query="茶壶", count=4)))[0] == "pot"
+    assert ids(shop.retrieve(RetrievalRequest(query="porcelain CUP!", count=4)))[0] == "cup"
+
+
+def test_searches_are_part_of_the_history(shop: Retriever) -> None:
+    history = shop.retrieve(RetrievalRequest(user_id="小王", count=2)).history
+    assert [(entry.item and entry.item.item_id, entry.interaction.text) for entry in history] == [
+        ("tea", None),
+        ("pot", None),
+        (None, "绿茶"),
+    ]
+
+
+def test_what_was_hidden_does_not_come_back(shop: Retriever) -> None:
+    assert "cup" not in ids(shop.retrieve(RetrievalRequest(user_id="小李", count=4)))
+
+
+def test_an_item_of_unknown_price_passes_no_filter_on_it(shop: Retriever) -> None:
+    assert ids(shop.retrieve(RetrievalRequest(query="茶", filter={"price": {"lt": 1000}}, count=4)))
+    assert "new" not in ids(shop.retrieve(RetrievalRequest(query="茶", filter={"price": {"lt": 1000}}, count=4)))
