@@ -4,6 +4,7 @@ Hu, Koren and Volinsky (2008), "Collaborative Filtering for Implicit Feedback Da
 """
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import TypeAlias
 
 import numpy as np
@@ -46,6 +47,9 @@ class AlsModel:
         self.implicit = _implicit(parameters)
         self.implicit.user_factors = user_factors
         self.implicit.item_factors = item_factors
+        # One user is no work for several threads: waking and waiting for them costs several times the work.
+        self._single = copy(self.implicit)
+        self._single.num_threads = 1
 
     @classmethod
     def fit(
@@ -63,7 +67,7 @@ class AlsModel:
 
     def fold_in(self, row: Matrix) -> Floats:
         """Factors, shape (factors,), of a user who is known only by a confidence row of shape (1, items)."""
-        factors: Floats = self.implicit.recalculate_user(np.array([0]), row)[0]
+        factors: Floats = self._single.recalculate_user(np.array([0]), row)[0]
         return factors
 
     def scores(self, factors: Floats) -> Floats:
@@ -102,7 +106,7 @@ class AlsModel:
         weights = None
         explained = []
         for position in positions:
-            _, contributions, weights = self.implicit.explain(0, row, position, user_weights=weights, N=count)
+            _, contributions, weights = self._single.explain(0, row, position, user_weights=weights, N=count)
             explained.append([(int(item), float(share)) for item, share in contributions])
         return explained
 

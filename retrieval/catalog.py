@@ -36,7 +36,7 @@ class Catalog:
         self._position = {item_id: position for position, item_id in enumerate(self._ids)}
         self._attributes = items.drop(Columns.item, Columns.title)
         self._mask = lru_cache(maxsize=_FILTERS_KEPT)(self._compute_mask)
-        self._item = lru_cache(maxsize=len(self._ids))(self._make_item)
+        self._made: list[Item | None] = [None] * len(self._ids)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -51,8 +51,11 @@ class Catalog:
         return (self._make_item(position) for position in range(len(self)))
 
     def item(self, position: int) -> Item:
-        """The item at a position."""
-        return self._item(position)
+        """The item at a position; made once."""
+        made = self._made[position]
+        if made is None:
+            made = self._made[position] = self._make_item(position)
+        return made
 
     def position(self, item_id: str | None) -> int | None:
         """Where an item stands; None if the catalog lacks it."""

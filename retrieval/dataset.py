@@ -158,6 +158,18 @@ class Log:
         latest = int(self.timestamps.max(initial=0))
         return latest or None
 
+    def of(self, user: int) -> "Log":
+        """One user's part."""
+        part = slice(int(self.indptr[user]), int(self.indptr[user + 1]))
+        return Log(
+            indptr=np.array([0, part.stop - part.start]),
+            items=np.asarray(self.items[part]),
+            events=np.asarray(self.events[part]),
+            weights=np.asarray(self.weights[part]),
+            timestamps=np.asarray(self.timestamps[part]),
+            event_names=self.event_names,
+        )
+
     def seen(self, items: int) -> "csr_matrix[np.float32]":
         """Whatever a user has touched, liked or not: shape (users, items), of 1 (repeats are not added up)."""
         kept = self.items >= 0

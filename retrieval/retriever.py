@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +105,7 @@ class Retriever:
         self._users = artifact.user_ids
         self._user_position = {user: position for position, user in enumerate(artifact.user_ids)}
         self._popularity = popularity(artifact.log, len(artifact.catalog))
+        self._newest = artifact.log.newest
 
     def item(self, item_id: str) -> Item:
         """One item of the catalog.
@@ -130,6 +132,10 @@ class Retriever:
         position = self.catalog.positions([item_id], "item_id")[0]
         return self._candidates(*self._model.similar(position, min(count, len(self.catalog) - 1)), Source.als)
 
+    @cached_property
+    def _seen(self) -> Matrix:
+        return self._log.seen(len(self.catalog))
+
     def batch(self, user_ids: Sequence[str], count: int) -> tuple[NDArray[np.int32], Floats]:
         """ALS candidates of many known users at once, as positions and scores of shape (users, count); for offline
         work.
@@ -141,7 +147,7 @@ class Retriever:
         if unknown:
             raise InputError(f"names unknown users: {some(unknown)}", field="user_ids", code="unknown_user")
         users = np.array([self._user_position[user] for user in user_ids], dtype=np.int64)
-        return self._model.batch(users, self._log.seen(len(self.catalog))[users], count)
+        return self._model.batch(users, self._seen[users], count)
 
     def retrieve(self, request: RetrievalRequest) -> Retrieved:
         """Candidates without items already seen (unless named in ``candidate_ids``) or excluded.
@@ -203,8 +209,9 @@ class Retriever:
             row = self._row([entry.interaction for entry in history])
             factors = self._model.fold_in(row) if row.nnz else None
         fallback = None if row.nnz else _fallback(request, history)
-        touched = [self.catalog.position(entry.interaction.item_id) for entry in history]
-        seen = np.array([one for one in touched if one is not None], dtype=np.int64)
+        touched = [self.catalog.position(one.item_id) for one in known if one.item_id]
+        seen = np.array([] if position is None else self._log.of(position).items, dtype=np.int64)
+        seen = np.concatenate([seen[seen >= 0], np.array(touched, dtype=np.int64)])
         return _Visitor(history, row, seen, factors, fallback)
 
     def _search(
@@ -276,25 +283,13 @@ class Retriever:
         ]
 
     def _stored(self, user: int) -> list[HistoryEntry]:
-        start, end = self._log.indptr[user : user + 2].tolist()
-        columns = (self._log.items, self._log.events, self._log.weights, self._log.timestamps)
-        entries = []
-        for place, (item, event, weight, timestamp) in enumerate(
-            zip(*(column[start:end].tolist() for column in columns), strict=True), start=start
-        ):
+        log, names, entries = self._log.of(user), self._log.event_names, []
+        columns = (log.items, log.events, log.weights, log.timestamps)
+        places = range(int(self._log.indptr[user]), int(self._log.indptr[user + 1]))
+        for place, item, event, weight, timestamp in zip(places, *(column.tolist() for column in columns), strict=True):
             found = self.catalog.item(item) if item >= 0 else None
-            entries.append(
-                HistoryEntry(
-                    found,
-                    Interaction(
-                        item_id=found.item_id if found else None,
-                        event=self._log.event_names[event],
-                        weight=weight,
-                        timestamp=timestamp or None,
-                        text=None if found else self._artifact.texts.get(place),
-                    ),
-                )
-            )
+            item_id, text = (found.item_id, None) if found else (None, self._artifact.texts.get(place))
+            entries.append(HistoryEntry(found, Interaction(item_id, names[event], weight, timestamp or None, text)))
         return entries
 
     def _entry(self, interaction: Interaction) -> HistoryEntry:
@@ -313,7 +308,7 @@ class Retriever:
             timestamps=np.array([one.timestamp or 0 for one in interactions], dtype=np.int64),
             event_names=names,
         )
-        now = max(filter(None, (self._log.newest, log.newest)), default=None)
+        now = max(filter(None, (self._newest, log.newest)), default=None)
         half_life = self.manifest.parameters.half_life_days
         return confidences(log, log.users(), (1, len(self.catalog)), now=now, half_life_days=half_life)
 
@@ -321,10 +316,16 @@ class Retriever:
 def _best(scores: Floats, count: int) -> NDArray[np.int64]:
     """Positions of the ``count`` highest finite scores, best first; equal ones in catalog order."""
     count = min(count, len(scores))
-    best = np.argpartition(-scores, count - 1)[:count]
-    best = best[np.lexsort((best, -scores[best]))]
-    allowed: NDArray[np.int64] = best[np.isfinite(scores[best])]
-    return allowed
+    # The count-th largest of the maxima of many runs is a bound that at least `count` scores reach; it costs one fast
+    # pass, a fifth of selecting exactly, and leaves few to sort.
+    width = len(scores) // (4 * count)
+    threshold = -np.inf
+    if width > 1:
+        maxima = scores[: len(scores) // width * width].reshape(-1, width).max(axis=1)
+        threshold = float(np.partition(maxima, len(maxima) - count)[len(maxima) - count])
+    best = np.flatnonzero((scores >= threshold) & (scores > -np.inf))
+    chosen: NDArray[np.int64] = best[np.lexsort((best, -scores[best]))][:count]
+    return chosen
 
 
 def _blend(matches: Floats, base: Floats, *, personal: bool) -> Floats:

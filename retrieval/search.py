@@ -17,7 +17,9 @@ from retrieval.events import Meaning, meaning
 from retrieval.schema import Columns
 from retrieval.splits import per_user_temporal
 
-MEASURE = "NDCG@10 over each user's latest 20 % of interactions, positively meant, seen items left out"
+MEASURE = "NDCG@10 over each user's latest 20 % of interactions, positively meant, seen items left out, mean of 3 fits"
+_SEEDS = 3
+"""Fits of each trial: one start of ALS differs from the next by as much as the best parameters do from good ones."""
 
 
 def search_parameters(
@@ -27,8 +29,8 @@ def search_parameters(
 
     Args:
         dataset: its latest interactions become the validation part; what must stay unseen has to be split off before.
-        trials: how many fits.
-        seed: of the sampler and of every fit.
+        trials: how many sets of parameters to try, each fitted three times.
+        seed: of the sampler, and the first of the fits.
         progress: told the number of trials done.
 
     Raises:
@@ -43,6 +45,7 @@ def search_parameters(
         )
     # One matrix per half-life, since it is the matrix that the half-life changes.
     matrices: dict[float | None, csr_matrix[np.float32]] = {None: known.user_items}
+    seen = known.log.seen(len(known.item_ids))
     done: list[tuple[float, AlsParameters]] = []
 
     def measure(trial: optuna.Trial) -> float:
@@ -57,12 +60,13 @@ def search_parameters(
         half_life = parameters.half_life_days
         if half_life not in matrices:
             matrices[half_life] = encode(split.train, half_life_days=half_life).user_items
-        model = AlsModel.fit(matrices[half_life], parameters)
-        with threadpool_limits(limits=1, user_api="blas"):
-            metrics = ranking_metrics_at_k(
-                model.implicit, known.log.seen(len(known.item_ids)), wanted, K=10, show_progress=False, num_threads=0
-            )
-        value = float(metrics["ndcg"])
+        values = []
+        for other in range(_SEEDS):
+            model = AlsModel.fit(matrices[half_life], parameters.model_copy(update={"seed": seed + other}))
+            with threadpool_limits(limits=1, user_api="blas"):
+                metrics = ranking_metrics_at_k(model.implicit, seen, wanted, K=10, show_progress=False, num_threads=0)
+            values.append(float(metrics["ndcg"]))
+        value = sum(values) / _SEEDS
         done.append((value, parameters))
         if progress:
             progress(len(done))

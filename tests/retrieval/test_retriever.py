@@ -1,5 +1,8 @@
+import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from retrieval import (
     AlsParameters,
@@ -14,6 +17,7 @@ from retrieval import (
     load,
     make_dataset,
 )
+from retrieval.retriever import _best
 from tests.checkerboard import ITEMS, SEEN, USERS, own_parity
 
 
@@ -249,3 +253,13 @@ def test_what_was_hidden_does_not_come_back(shop: Retriever) -> None:
 def test_an_item_of_unknown_price_passes_no_filter_on_it(shop: Retriever) -> None:
     assert ids(shop.retrieve(RetrievalRequest(query="茶", filter={"price": {"lt": 1000}}, count=4)))
     assert "new" not in ids(shop.retrieve(RetrievalRequest(query="茶", filter={"price": {"lt": 1000}}, count=4)))
+
+
+@given(
+    st.lists(st.one_of(st.floats(-100, 100, width=32), st.just(float("-inf")), st.just(0.5)), min_size=1, max_size=400),
+    st.integers(1, 450),
+)
+def test_best_is_the_head_of_a_sorted_list(values: list[float], count: int) -> None:
+    scores = np.array(values, dtype=np.float32)
+    expected = [int(one) for one in np.argsort(-scores, kind="stable") if np.isfinite(scores[one])][:count]
+    assert _best(scores, count).tolist() == expected
