@@ -1,6 +1,7 @@
 """``whyrank recommend``: one user's recommendations on the screen."""
 
 import asyncio
+import json as json_module
 from typing import Annotated
 
 import typer
@@ -18,11 +19,15 @@ from reranker import (
     find,
     find_or_start,
 )
-from retrieval import Retriever, load
+from retrieval import Filter, InputError, Retriever, load
 
 
 def recommend(
-    user: Annotated[str, typer.Argument(metavar="USER", help="A user id of the fitted data.")],
+    user: Annotated[str | None, typer.Argument(metavar="[USER]", help="A user id of the fitted data.")] = None,
+    query: Annotated[str | None, typer.Option(help="A wish in words, with or without a user.")] = None,
+    filter_: Annotated[
+        str | None, typer.Option("--filter", metavar="JSON", help='Such as {"genres": "Drama", "year": {"gte": 1990}}.')
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="How many items.")] = 10,
     candidates: Annotated[
         int | None, typer.Option(help="How many ALS candidates the LLM reranks; 20 or k by default.")
@@ -33,15 +38,29 @@ def recommend(
 ) -> None:
     """Recommend items to a user, with reasons."""
     settings = load_settings()
+    wanted = _filter(filter_)
     retriever = Retriever(load(settings.artifact))
     request = RecommendationRequest(
-        user_id=user, k=k, candidate_count=candidates, reasons=reasons, deadline_ms=settings.deadline_ms
+        user_id=user,
+        query=query,
+        filter=wanted,
+        k=k,
+        candidate_count=candidates,
+        reasons=reasons,
+        deadline_ms=settings.deadline_ms,
     )
     answers = ask(retriever, settings.llm if llm else None, [request], settings=settings.llm)
     if json:
         typer.echo(answers[0].model_dump_json(indent=2))
     else:
-        show(answers[0], heading=f"For user {user}")
+        show(
+            answers[0],
+            heading=" and ".join(
+                part
+                for part in (f"For user {user}" if user else "", f"for the wish '{query}'" if query else "")
+                if part
+            ),
+        )
 
 
 def ask(
@@ -61,6 +80,18 @@ def ask(
     with status("looking for the LLM") as report, find_or_start(llm, report=report) as engine_settings:
         report("recommending")
         return asyncio.run(_answers(retriever, engine_settings, requests, settings))
+
+
+def _filter(text: str | None) -> Filter:
+    if text is None:
+        return {}
+    try:
+        wanted = json_module.loads(text)
+    except ValueError as error:
+        raise InputError(f"is not JSON ({error})", field="--filter", code="invalid_field") from error
+    if not isinstance(wanted, dict):
+        raise InputError("is not a JSON object", field="--filter", code="invalid_field")
+    return wanted
 
 
 async def _answers(

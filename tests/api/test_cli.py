@@ -45,6 +45,14 @@ def test_recommend_says_that_it_was_degraded(artifact_dir: Path, tmp_path: Path)
     assert "ranker retrieval" in done.stdout
 
 
+def test_a_wish_and_a_filter_work_without_a_user(artifact_dir: Path, tmp_path: Path) -> None:
+    wish = ["recommend", "--query", "odd kilo", "--filter", '{"genres": "Drama"}', "--no-llm"]
+    done = whyrank(*wish, folder=tmp_path, WHYRANK_ARTIFACT=str(artifact_dir))
+    assert done.returncode == 0, done.stderr
+    assert "1. Even Story Kilo" in done.stdout
+    assert "ranker text" in done.stdout
+
+
 def test_an_unknown_user_is_told(artifact_dir: Path, tmp_path: Path) -> None:
     done = whyrank("recommend", "nobody", "--no-llm", folder=tmp_path, WHYRANK_ARTIFACT=str(artifact_dir))
     assert done.returncode == 0
@@ -56,7 +64,9 @@ def test_an_unknown_user_is_told(artifact_dir: Path, tmp_path: Path) -> None:
     [
         (["recommend", "u0", "-k", "5000", "--no-llm"], 2, "k: must be from 1 to"),
         (["recommend", "u0", "-k", "many"], 2, "-k"),
-        (["recommend"], 2, "USER"),
+        (["recommend", "--no-llm"], 2, "Give user_id, history, query"),
+        (["recommend", "u0", "--no-llm", "--filter", "year > 3"], 2, "--filter: is not JSON"),
+        (["recommend", "u0", "--no-llm", "--filter", '{"gneres": "x"}'], 2, "Did you mean 'genres'"),
         (["fit", "--items", "x.csv"], 2, "interactions: is missing"),
         (["fit", "--items", "x.csv", "--interactions", "x.csv"], 1, "there is no file"),
         (["nonsense"], 2, "nonsense"),
@@ -93,6 +103,11 @@ def test_own_data_is_fitted_and_recommended_from(tmp_path: Path) -> None:
     fitted = whyrank("fit", *files, "--noun", "goods", "--factors", "4", "--out", "mine", folder=tmp_path)
     assert fitted.returncode == 0, fitted.stderr
     assert "20 users, 30 items, 100 interactions" in fitted.stdout
+    (tmp_path / "did.csv").write_text(f"user_id,item_id,event\n{did}客户1,nothing,view\n", encoding="utf-8")
+    told = whyrank("fit", *files, "--out", "mine", folder=tmp_path)
+    assert "did.csv, column 'item_id': the catalog lacks the item (row 102), dropped" in told.stderr
+    assert whyrank("fit", *files, "--strict", "--out", "other", folder=tmp_path).returncode == 1
+    assert not (tmp_path / "other").exists()
     done = whyrank("recommend", "客户3", "-k", "2", "--no-llm", folder=tmp_path, WHYRANK_ARTIFACT="mine")
     assert done.returncode == 0, done.stderr
     assert "商品" in done.stdout
