@@ -1,42 +1,88 @@
-"""Templates on disk: names, versions and aliases.
+"""Templates on disk: names, versions, aliases and drafts, read.
 
-``templates/<name>/<N>.jinja`` never changes once it is released: its hash stands in ``templates/hashes.json`` and a
-file that differs is refused. ``templates/aliases.json`` says which version ``production`` is.
+``<name>/<N>.jinja`` never changes once it is saved: its hash stands in ``hashes.json``, and a file that differs is
+refused. ``aliases.json`` says which version ``production`` is. ``<name>/draft.jinja`` may change at any time and is
+read anew when it did. What a person breaks while a program runs does not break the program: the last good state
+stays in use, and :meth:`PromptLibrary.problem` says so.
 """
 
 import difflib
-import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+import structlog
+
 from prompts.errors import TemplateError
+from prompts.store import Stamp, Table, read_table, stamp
 from prompts.template import PromptTemplate
 
 SHIPPED = Path(__file__).parent / "templates"
 DEFAULT_ALIAS = "production"
-_REFERENCE = re.compile(r"^(?P<name>[a-z0-9][a-z0-9-]*)(?:@(?P<version>[a-z0-9][a-z0-9_-]*))?$")
+DRAFT = "draft"
+ALIASES, HASHES = "aliases.json", "hashes.json"
+_NAME = r"[a-z0-9][a-z0-9-]{0,63}"
+_REFERENCE = re.compile(rf"^(?P<name>{_NAME})(?:@(?P<version>[a-z0-9][a-z0-9_-]{{0,63}}))?$")
+
+log = structlog.get_logger()
 
 
 class PromptLibrary:
-    """Reads templates from a folder.
+    """Reads templates: the shipped ones, and before them a team's own.
 
     Args:
-        folder: where they lie; the shipped ones by default.
+        own: the team's folder. A name that it holds is the team's alone: the shipped versions of it are not seen.
+        shipped: where the shipped ones lie.
     """
 
-    def __init__(self, folder: Path = SHIPPED) -> None:
-        self._folder = folder
-        self._loaded: dict[str, PromptTemplate] = {}
+    def __init__(self, own: Path | None = None, *, shipped: Path = SHIPPED) -> None:
+        self.own = own
+        self.shipped = shipped
+        self._loaded: dict[tuple[Path, str], PromptTemplate] = {}
+        self._drafts: dict[Path, tuple[Stamp | None, PromptTemplate]] = {}
+        self._tables: dict[Path, tuple[Stamp | None, Table]] = {}
+        self._problems: dict[Path, str] = {}
 
     def names(self) -> list[str]:
         """All template names, sorted."""
-        return sorted(path.name for path in self._folder.iterdir() if path.is_dir())
+        folders = [folder for folder in (self.own, self.shipped) if folder is not None and folder.is_dir()]
+        return sorted({path.name for folder in folders for path in folder.iterdir() if _is_template(path)})
 
-    def get(self, reference: str) -> PromptTemplate:
-        """The template that ``name`` (its production version), ``name@3`` or ``name@alias`` stands for.
+    def home(self, name: str) -> Path:
+        """The folder that a name is read from.
 
         Raises:
-            TemplateError: there is none of that name or version, or its file is not the one that was released.
+            TemplateError: there is no template of that name.
+        """
+        for folder in (self.own, self.shipped):
+            if folder is not None and re.fullmatch(_NAME, name) and _is_template(folder / name):
+                return folder
+        near = difflib.get_close_matches(name, self.names(), n=1)
+        raise TemplateError(
+            f"there is no template '{name[:80]}'",
+            remedy=f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(self.names())}",
+            code="unknown_template",
+        )
+
+    def versions(self, name: str) -> list[int]:
+        """The saved versions of a template, ascending."""
+        return sorted(int(path.stem) for path in (self.home(name) / name).glob("*.jinja") if path.stem.isdigit())
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """Which version each alias of a template stands for."""
+        row = self._table(self.home(name) / ALIASES).get(name, {})
+        return {alias: int(version) for alias, version in row.items()}
+
+    def has_draft(self, name: str) -> bool:
+        """Whether a template has a draft."""
+        return (self.home(name) / name / f"{DRAFT}.jinja").is_file()
+
+    def get(self, reference: str) -> PromptTemplate:
+        """The template that ``name`` (its production version), ``name@3``, ``name@alias`` or ``name@draft`` stands for.
+
+        Raises:
+            TemplateError: there is none of that name or version, its file is not the one that was saved, or a draft is
+                broken and no good state of it was ever read.
         """
         match = _REFERENCE.match(reference)
         if match is None:
@@ -46,34 +92,101 @@ class PromptLibrary:
                 code="unknown_template",
             )
         name, wanted = match["name"], match["version"] or DEFAULT_ALIAS
-        if name not in self.names():
-            near = difflib.get_close_matches(name, self.names(), n=1)
+        home = self.home(name)
+        if wanted == DRAFT and self.has_draft(name):
+            return self._draft(home / name / f"{DRAFT}.jinja", name)
+        version = wanted if wanted.isdigit() else str(self.aliases(name).get(wanted, ""))
+        path = home / name / f"{version}.jinja"
+        if not version or not path.is_file():
+            known = [*map(str, self.versions(name)), *self.aliases(name), *([DRAFT] if self.has_draft(name) else [])]
             raise TemplateError(
-                f"there is no template '{name}'",
-                remedy=f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(self.names())}",
+                f"the template '{name}' has no version or alias '{wanted}'",
+                remedy=f"There are: {', '.join(known)}",
                 code="unknown_template",
             )
-        version = wanted if wanted.isdigit() else str(self._table("aliases.json", name).get(wanted, ""))
-        path = self._folder / name / f"{version}.jinja"
-        if not version or not path.is_file():
-            raise TemplateError(f"the template '{name}' has no version or alias '{wanted}'", code="unknown_template")
-        key = f"{name}@{version}"
+        return self._version(home, name, version)
+
+    def find(self, family: str, locale: str, alias: str = DEFAULT_ALIAS) -> PromptTemplate:
+        """The template of a family for a language: ``zh-Hant`` takes ``zh`` where there is no closer one, and a language
+        that the family does not speak takes the template that is called as the family is.
+
+        Raises:
+            TemplateError: there is no such family.
+        """
+        spoken: dict[str, PromptTemplate] = {}
+        for name in self.names():
+            if name == family or name.startswith(f"{family}-"):
+                template = self.get(f"{name}@{alias}" if alias in self.aliases(name) else name)
+                if template.family == family:
+                    spoken.setdefault(template.meta.locale.lower(), template)
+        parts = locale.replace("_", "-").lower().split("-")
+        for length in range(len(parts), 0, -1):
+            if found := spoken.get("-".join(parts[:length])):
+                return found
+        return self.get(family)
+
+    def problem(self, name: str) -> str | None:
+        """What is wrong with files of a template that are not used for it, the last good state being used instead."""
+        home = self.home(name)
+        paths = (home / name / f"{DRAFT}.jinja", home / ALIASES, home / HASHES)
+        return next((self._problems[path] for path in paths if path in self._problems), None)
+
+    def _version(self, home: Path, name: str, version: str) -> PromptTemplate:
+        key = (home, f"{name}@{version}")
         if key not in self._loaded:
-            template = PromptTemplate(path.read_text(encoding="utf-8"), name=name, version=version)
-            if self._table("hashes.json", name).get(version) != template.hash:
+            template = PromptTemplate(_read(home / name / f"{version}.jinja"), name=name, version=version)
+            if self._table(home / HASHES).get(name, {}).get(version) != template.hash:
                 raise TemplateError(
-                    f"{key} is not the file that was released",
-                    remedy="Save the change as a new version; released versions never change",
+                    f"{name}@{version} is not the file that was saved",
+                    remedy="Save the change as a new version; saved versions never change",
                     code="template_edited",
                 )
             self._loaded[key] = template
         return self._loaded[key]
 
-    def _table(self, file: str, name: str) -> dict[str, str | int]:
-        try:
-            table: dict[str, str | int] = json.loads((self._folder / file).read_text(encoding="utf-8"))[name]
-        except (OSError, ValueError, KeyError) as error:
-            raise TemplateError(
-                f"{file} says nothing readable of '{name}' ({error!r})", code="library_damaged"
-            ) from error
-        return table
+    def _draft(self, path: Path, name: str) -> PromptTemplate:
+        before = self._drafts.get(path)
+        seen = stamp(path)
+        if before is None or before[0] != seen:
+            try:
+                before = seen, PromptTemplate(_read(path), name=name, version=DRAFT)
+                self._problems.pop(path, None)
+            except TemplateError as error:
+                if before is None:
+                    raise
+                before = seen, before[1]
+                self._warn(path, f"{error}. The last good draft stays in use")
+            self._drafts[path] = before
+        return before[1]
+
+    def _table(self, path: Path) -> Table:
+        before = self._tables.get(path)
+        seen = stamp(path)
+        if before is None or before[0] != seen:
+            try:
+                before = seen, read_table(path)
+                self._problems.pop(path, None)
+            except (OSError, ValueError) as error:
+                if before is None:
+                    raise TemplateError(f"{path} cannot be read ({error})", code="library_damaged") from error
+                before = seen, before[1]
+                self._warn(path, f"{path} cannot be read ({error}). Its last good state stays in use")
+            self._tables[path] = before
+        return before[1]
+
+    def _warn(self, path: Path, problem: str) -> None:
+        self._problems[path] = problem
+        log.warning("template_library", problem=problem)
+
+
+
+def _read(path: Path) -> str:
+    try:
+        # Bytes, decoded here: reading as text would translate line ends, and the hash is of what was saved.
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TemplateError(f"{path} cannot be read ({error})", code="template_invalid") from error
+
+
+def _is_template(path: Path) -> bool:
+    return path.is_dir() and re.fullmatch(_NAME, path.name) is not None
