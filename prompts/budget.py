@@ -87,8 +87,8 @@ def fitting(
     raise BudgetError(
         f"template {template.reference} needs {tokens:,} tokens{shown} when everything that may be left out is, and "
         f"{reserve:,} for what follows; the model's context is {context:,}",
-        remedy=f"It is {tokens + reserve - context:,} too many: give {'fewer candidates' if shown else 'shorter texts'}, "
-        "or serve the model with a longer context",
+        remedy=f"That is {tokens + reserve - context:,} too many: give "
+        f"{'fewer candidates' if shown else 'shorter texts'}, or serve the model with a longer context",
         code="prompt_too_long",
     )
 

@@ -6,16 +6,9 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from prompts.inputs import FOR_TASK, KNOWN
+from prompts.inputs import KNOWN, inputs_of
 
 Scoring = Literal["likelihood", "listwise", "pointwise", "permutation"]
-
-_ABOUT: dict[Scoring, tuple[str, ...]] = {
-    "likelihood": (),  # its candidates stand in a section of their own
-    "listwise": ("candidates",),
-    "pointwise": ("candidate",),
-    "permutation": ("candidates",),
-}
 
 
 class Sampling(BaseModel):
@@ -96,21 +89,17 @@ def check_inputs(front: FrontMatter, used: set[str]) -> None:
     Raises:
         InputProblem: they do not.
     """
-    given = FOR_TASK[front.task] - ({"candidate", "candidates"} - set(_about(front)))
+    given = inputs_of(front.task, front.scoring)
     for name in sorted(used | set(front.inputs)):
         if name not in given:
             where = f" in a {front.scoring or front.task} template" if name in KNOWN else ""
             near = difflib.get_close_matches(name, given, n=1)
-            remedy = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(sorted(given))}"
+            remedy = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(given)}"
             raise InputProblem(f"there is no input '{name}'{where}", field=name, remedy=remedy)
     if used != set(front.inputs):
         odd = sorted(used ^ set(front.inputs))[0]
         problem = "used but not declared" if odd in used else "declared but not used"
         raise InputProblem(f"the input '{odd}' is {problem} in 'inputs'", field=odd)
-    for name in _about(front):
-        if name not in used:
+    for name in ("candidate", "candidates"):
+        if name in given and name not in used:
             raise InputProblem(f"a {front.scoring} template must show '{name}'", field=name)
-
-
-def _about(front: FrontMatter) -> tuple[str, ...]:
-    return _ABOUT[front.scoring] if front.scoring else ()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import NamedTuple, Self, TypeVar
 
 from prompts.ago import ago
@@ -81,7 +82,9 @@ KNOWN: dict[str, Known] = {
         "the one item that a pointwise prompt asks about: title, attributes, details, retrieval_rank",
         "{{ candidate.title }}",
     ),
-    "query": Known("what the user asks for, in the user's words; empty without", "{% if query %}{{ query }}{% endif %}"),
+    "query": Known(
+        "what the user asks for, in the user's words; empty without", "{% if query %}{{ query }}{% endif %}"
+    ),
     "profile": Known(
         "table of what else is known of the user; empty without",
         "{% for name, value in profile.items() %}{{ name }}: {{ value }}{% endfor %}",
@@ -100,14 +103,16 @@ KNOWN: dict[str, Known] = {
 }
 """Inputs that a template may declare."""
 
-FOR_TASK: dict[str, frozenset[str]] = {
-    "rank": frozenset({"history", "candidates", "candidate", "query", "profile", "locale", "noun"}),
-    "reason": frozenset({"evidence", "item", "complaint", "locale", "noun"}),
-}
-"""What is given for each task. A reason sees nothing but facts that it may name."""
-
 ABSENT: dict[str, object] = {"query": "", "profile": {}, "complaint": "", "noun": "items"}
 """What a template sees where a caller gives nothing; the other inputs must be given."""
+
+
+def inputs_of(task: str, scoring: str | None) -> list[str]:
+    """The inputs that are given for a task and scoring, sorted. A reason sees nothing but facts that it may name."""
+    if task == "reason":
+        return ["complaint", "evidence", "item", "locale", "noun"]
+    about = {"listwise": ["candidates"], "permutation": ["candidates"], "pointwise": ["candidate"]}
+    return sorted(["history", "query", "profile", "locale", "noun", *about.get(scoring or "", [])])
 
 
 def item_input(item: Item, sanitizer: Sanitizer) -> ItemInput:
@@ -152,7 +157,7 @@ def candidate_inputs(
             label=label,
             retrieval_rank=candidate.rank,
         )
-        for candidate, label in zip(candidates, labels or [None] * len(candidates), strict=True)
+        for candidate, label in zip(candidates, labels or repeat(None, len(candidates)), strict=True)
     ]
 
 

@@ -8,7 +8,6 @@ stays in use, and :meth:`PromptLibrary.problem` says so.
 
 import difflib
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -21,8 +20,8 @@ SHIPPED = Path(__file__).parent / "templates"
 DEFAULT_ALIAS = "production"
 DRAFT = "draft"
 ALIASES, HASHES = "aliases.json", "hashes.json"
-_NAME = r"[a-z0-9][a-z0-9-]{0,63}"
-_REFERENCE = re.compile(rf"^(?P<name>{_NAME})(?:@(?P<version>[a-z0-9][a-z0-9_-]{{0,63}}))?$")
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_REFERENCE = re.compile(rf"^(?P<name>{NAME.pattern})(?:@(?P<version>[a-z0-9][a-z0-9_-]{{0,63}}))?$")
 
 log = structlog.get_logger()
 
@@ -45,18 +44,22 @@ class PromptLibrary:
 
     def names(self) -> list[str]:
         """All template names, sorted."""
-        folders = [folder for folder in (self.own, self.shipped) if folder is not None and folder.is_dir()]
-        return sorted({path.name for folder in folders for path in folder.iterdir() if _is_template(path)})
+        names = {name for folder in self._folders() for name in self.recorded(folder)}
+        if self.own is not None and self.own.is_dir():
+            names |= {path.parent.name for path in self.own.glob(f"*/{DRAFT}.jinja")}
+        return sorted(names)
 
     def home(self, name: str) -> Path:
-        """The folder that a name is read from.
+        """The folder that a name's versions are read from.
 
         Raises:
             TemplateError: there is no template of that name.
         """
-        for folder in (self.own, self.shipped):
-            if folder is not None and re.fullmatch(_NAME, name) and _is_template(folder / name):
+        for folder in self._folders():
+            if name in self.recorded(folder):
                 return folder
+        if name in self.names():
+            return self._folders()[0]  # there is nothing but a draft of it yet
         near = difflib.get_close_matches(name, self.names(), n=1)
         raise TemplateError(
             f"there is no template '{name[:80]}'",
@@ -64,18 +67,23 @@ class PromptLibrary:
             code="unknown_template",
         )
 
+    def recorded(self, folder: Path) -> Table:
+        """The hashes of a folder's saved versions, by name and version; what is not in there was never saved."""
+        return self._table(folder / HASHES)
+
     def versions(self, name: str) -> list[int]:
         """The saved versions of a template, ascending."""
-        return sorted(int(path.stem) for path in (self.home(name) / name).glob("*.jinja") if path.stem.isdigit())
+        return sorted(int(version) for version in self.recorded(self.home(name)).get(name, {}))
 
     def aliases(self, name: str) -> dict[str, int]:
         """Which version each alias of a template stands for."""
         row = self._table(self.home(name) / ALIASES).get(name, {})
         return {alias: int(version) for alias, version in row.items()}
 
-    def has_draft(self, name: str) -> bool:
-        """Whether a template has a draft."""
-        return (self.home(name) / name / f"{DRAFT}.jinja").is_file()
+    def draft(self, name: str) -> Path | None:
+        """The draft of a template, the team's own before a shipped one, or None."""
+        paths = [folder / name / f"{DRAFT}.jinja" for folder in self._folders()]
+        return next((path for path in paths if path.is_file()), None)
 
     def get(self, reference: str) -> PromptTemplate:
         """The template that ``name`` (its production version), ``name@3``, ``name@alias`` or ``name@draft`` stands for.
@@ -93,12 +101,11 @@ class PromptLibrary:
             )
         name, wanted = match["name"], match["version"] or DEFAULT_ALIAS
         home = self.home(name)
-        if wanted == DRAFT and self.has_draft(name):
-            return self._draft(home / name / f"{DRAFT}.jinja", name)
+        if wanted == DRAFT and (draft := self.draft(name)):
+            return self._draft(draft, name)
         version = wanted if wanted.isdigit() else str(self.aliases(name).get(wanted, ""))
-        path = home / name / f"{version}.jinja"
-        if not version or not path.is_file():
-            known = [*map(str, self.versions(name)), *self.aliases(name), *([DRAFT] if self.has_draft(name) else [])]
+        if version not in self.recorded(home).get(name, {}):
+            known = [*map(str, self.versions(name)), *self.aliases(name), *([DRAFT] if self.draft(name) else [])]
             raise TemplateError(
                 f"the template '{name}' has no version or alias '{wanted}'",
                 remedy=f"There are: {', '.join(known)}",
@@ -107,8 +114,8 @@ class PromptLibrary:
         return self._version(home, name, version)
 
     def find(self, family: str, locale: str, alias: str = DEFAULT_ALIAS) -> PromptTemplate:
-        """The template of a family for a language: ``zh-Hant`` takes ``zh`` where there is no closer one, and a language
-        that the family does not speak takes the template that is called as the family is.
+        """The template of a family for a language: ``zh-Hant`` takes ``zh`` where there is no closer one, and a
+        language that the family does not speak takes the template that is called as the family is.
 
         Raises:
             TemplateError: there is no such family.
@@ -128,14 +135,17 @@ class PromptLibrary:
     def problem(self, name: str) -> str | None:
         """What is wrong with files of a template that are not used for it, the last good state being used instead."""
         home = self.home(name)
-        paths = (home / name / f"{DRAFT}.jinja", home / ALIASES, home / HASHES)
+        paths = (self.draft(name), home / ALIASES, home / HASHES)
         return next((self._problems[path] for path in paths if path in self._problems), None)
+
+    def _folders(self) -> list[Path]:
+        return [self.shipped] if self.own is None else [self.own, self.shipped]
 
     def _version(self, home: Path, name: str, version: str) -> PromptTemplate:
         key = (home, f"{name}@{version}")
         if key not in self._loaded:
             template = PromptTemplate(_read(home / name / f"{version}.jinja"), name=name, version=version)
-            if self._table(home / HASHES).get(name, {}).get(version) != template.hash:
+            if self.recorded(home)[name][version] != template.hash:
                 raise TemplateError(
                     f"{name}@{version} is not the file that was saved",
                     remedy="Save the change as a new version; saved versions never change",
@@ -179,14 +189,9 @@ class PromptLibrary:
         log.warning("template_library", problem=problem)
 
 
-
 def _read(path: Path) -> str:
     try:
         # Bytes, decoded here: reading as text would translate line ends, and the hash is of what was saved.
         return path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise TemplateError(f"{path} cannot be read ({error})", code="template_invalid") from error
-
-
-def _is_template(path: Path) -> bool:
-    return path.is_dir() and re.fullmatch(_NAME, path.name) is not None

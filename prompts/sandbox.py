@@ -18,7 +18,17 @@ from itertools import islice
 from typing import Any
 
 import jinja2.debug  # noqa: F401  # Jinja would open it at the first error, when the draft's process may open no file
-from jinja2 import StrictUndefined, Template, TemplateError, Undefined, filters, meta, nodes, pass_context
+from jinja2 import (
+    StrictUndefined,
+    Template,
+    TemplateError,
+    Undefined,
+    filters,
+    meta,
+    nodes,
+    pass_context,
+    pass_environment,
+)
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -37,12 +47,16 @@ MAX_MEMORY = 512 * 2**20
 """Address space of the process that renders drafts, in bytes."""
 
 FILTERS = frozenset(
-    "abs capitalize count default first float int items join last length list lower map max min reject rejectattr "
-    "replace reverse round select selectattr sort title trim truncate unique upper".split()
+    """
+    abs capitalize count default first float int items join last length list lower map max min reject rejectattr
+    replace reverse round select selectattr sort title trim truncate unique upper
+    """.split()  # noqa: SIM905  # a list of words is read as such
 )
 TESTS = frozenset(
-    "boolean defined divisibleby eq equalto even false float ge gt in integer iterable le lower lt mapping ne none "
-    "number odd sequence string true undefined upper".split()
+    """
+    boolean defined divisibleby eq equalto even false float ge gt in integer iterable le lower lt mapping ne
+    none number odd sequence string true undefined upper
+    """.split()  # noqa: SIM905  # a list of words is read as such
 )
 METHODS = frozenset({"items", "keys", "values", "get", "cycle", "changed"})
 """What may be called: ``attributes.items()``, ``loop.cycle("a", "b")``; and ``range(10)``."""
@@ -136,7 +150,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
             self._limit(tree)
             return self.from_string(tree), names
         except (RecursionError, SyntaxError, MemoryError, ValueError, OverflowError) as error:
-            raise SandboxError(f"it is nested too deeply, or holds a number too large ({type(error).__name__})") from error
+            raise SandboxError(
+                f"it is nested too deeply, or holds a number too large ({type(error).__name__})"
+            ) from error
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """As the sandbox's, quicker for our own records: that no name begins with '_' is known since compiling."""
@@ -289,7 +305,7 @@ def _timed(context: Context, values: Iterable[_Value]) -> Iterator[_Value]:
         yield value
 
 
-@filters.pass_environment
+@pass_environment
 def _join(environment: Sandbox, value: Iterable[_Value], d: str = "", attribute: str | None = None) -> str:
     if attribute is not None:
         value = map(filters.make_attrgetter(environment, attribute), value)

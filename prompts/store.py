@@ -1,4 +1,4 @@
-"""Files of a template library: read when they changed, written so that a crash leaves the old or the new, never half."""
+"""Files of a template library: read when they changed, written so that a crash leaves the old or the new, whole."""
 
 import fcntl
 import json
