@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from prompts.inputs import KNOWN, inputs_of
+from prompts.inputs import KNOWN, REST, inputs_of
 
 Scoring = Literal["likelihood", "listwise", "pointwise", "permutation"]
 
@@ -27,8 +27,8 @@ class FrontMatter(BaseModel):
     Args:
         family: templates of one family say the same in several languages; its own name where it has none.
         answers: pointwise only, the words that are read as yes and as no, as they go on from the prompt (`` yes``).
-        attributes: the items' attributes that the prompt shows, the most important first; ``*`` stands for all that are
-            not named. A prompt that is too long loses the last first. Without this key it shows all, always.
+        attributes: the items' attributes that the prompt shows, the most important first; a last ``*`` stands for all
+            that are not named. A prompt that is too long loses the last first. Without this key it shows all, always.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,6 +52,8 @@ class FrontMatter(BaseModel):
             raise ValueError("'answers' stands in pointwise templates, and only there")
         if self.answers and not (all(map(str.strip, self.answers)) and self.answers[0] != self.answers[1]):
             raise ValueError("'answers' are two different words")
+        if self.attributes and REST in self.attributes[:-1]:
+            raise ValueError("'*' can only be the last of 'attributes'")
         return self
 
 

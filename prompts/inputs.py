@@ -31,12 +31,10 @@ class ItemInput(Record):
         )
 
     def showing(self, names: Sequence[str]) -> Self:
-        """The same with these attributes only, in this order; ``*`` stands for all that are not named."""
-        rest = [name for name in self.attributes if name not in names]
-        chosen = [one for name in names for one in (rest if name == REST else [name]) if one in self.attributes]
-        if chosen == list(self.attributes):
+        """The same with these attributes only; ``*`` stands for all that are not named."""
+        if REST in names or all(name in names for name in self.attributes):
             return self
-        return replace(self, attributes={name: self.attributes[name] for name in chosen})
+        return replace(self, attributes={name: value for name, value in self.attributes.items() if name in names})
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,8 @@ class PromptLibrary:
         self._loaded: dict[tuple[Path, str], PromptTemplate] = {}
         self._drafts: dict[Path, tuple[Stamp | None, PromptTemplate]] = {}
         self._tables: dict[Path, tuple[Stamp | None, Table]] = {}
-        self._problems: dict[Path, str] = {}
+        self._good: dict[str, PromptTemplate] = {}
+        self._problems: dict[str, str] = {}
 
     def names(self) -> list[str]:
         """All template names, sorted."""
@@ -88,10 +89,31 @@ class PromptLibrary:
     def get(self, reference: str) -> PromptTemplate:
         """The template that ``name`` (its production version), ``name@3``, ``name@alias`` or ``name@draft`` stands for.
 
+        What was good once and cannot be read any more is still answered, as it was; :meth:`problem` then says why.
+
         Raises:
             TemplateError: there is none of that name or version, its file is not the one that was saved, or a draft is
-                broken and no good state of it was ever read.
+                broken.
         """
+        try:
+            template = self._get(reference)
+        except TemplateError as error:
+            last = self._good.get(reference)
+            if last is None or error.code == "unknown_template":
+                raise
+            if self._problems.get(reference) != str(error):
+                log.warning("template_not_read", template=reference, problem=str(error), instead=last.hash[:12])
+            self._problems[reference] = str(error)
+            return last
+        self._good[reference] = template
+        self._problems.pop(reference, None)
+        return template
+
+    def problem(self, reference: str) -> str | None:
+        """Why the last :meth:`get` of this reference answered an earlier state; None if it did not."""
+        return self._problems.get(reference)
+
+    def _get(self, reference: str) -> PromptTemplate:
         match = _REFERENCE.match(reference)
         if match is None:
             raise TemplateError(
@@ -132,12 +154,6 @@ class PromptLibrary:
                 return found
         return self.get(family)
 
-    def problem(self, name: str) -> str | None:
-        """What is wrong with files of a template that are not used for it, the last good state being used instead."""
-        home = self.home(name)
-        paths = (self.draft(name), home / ALIASES, home / HASHES)
-        return next((self._problems[path] for path in paths if path in self._problems), None)
-
     def _folders(self) -> list[Path]:
         return [self.shipped] if self.own is None else [self.own, self.shipped]
 
@@ -155,38 +171,19 @@ class PromptLibrary:
         return self._loaded[key]
 
     def _draft(self, path: Path, name: str) -> PromptTemplate:
-        before = self._drafts.get(path)
-        seen = stamp(path)
+        before, seen = self._drafts.get(path), stamp(path)
         if before is None or before[0] != seen:
-            try:
-                before = seen, PromptTemplate(_read(path), name=name, version=DRAFT)
-                self._problems.pop(path, None)
-            except TemplateError as error:
-                if before is None:
-                    raise
-                before = seen, before[1]
-                self._warn(path, f"{error}. The last good draft stays in use")
-            self._drafts[path] = before
+            before = self._drafts[path] = seen, PromptTemplate(_read(path), name=name, version=DRAFT)
         return before[1]
 
     def _table(self, path: Path) -> Table:
-        before = self._tables.get(path)
-        seen = stamp(path)
+        before, seen = self._tables.get(path), stamp(path)
         if before is None or before[0] != seen:
             try:
-                before = seen, read_table(path)
-                self._problems.pop(path, None)
+                before = self._tables[path] = seen, read_table(path)
             except (OSError, ValueError) as error:
-                if before is None:
-                    raise TemplateError(f"{path} cannot be read ({error})", code="library_damaged") from error
-                before = seen, before[1]
-                self._warn(path, f"{path} cannot be read ({error}). Its last good state stays in use")
-            self._tables[path] = before
+                raise TemplateError(f"{path} cannot be read ({error})", code="library_damaged") from error
         return before[1]
-
-    def _warn(self, path: Path, problem: str) -> None:
-        self._problems[path] = problem
-        log.warning("template_library", problem=problem)
 
 
 def _read(path: Path) -> str:

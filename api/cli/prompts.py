@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -49,32 +49,14 @@ Alias = Annotated[str, typer.Option(help="Which of the movable names.")]
 def list_templates(as_json: Json = False) -> None:
     """List the templates, their versions and what their aliases stand for."""
     library = _library()
-    rows = []
-    for name in library.names():
-        aliases, draft = library.aliases(name), library.draft(name)
-        template = library.get(name if DEFAULT_ALIAS in aliases else f"{name}@{DRAFT}")
-        rows.append(
-            {
-                "name": name,
-                "task": template.meta.task,
-                "scoring": template.meta.scoring,
-                "locale": template.meta.locale,
-                "versions": library.versions(name),
-                "aliases": aliases,
-                "draft": draft is not None,
-                "own": library.home(name) == library.own,
-                "problem": library.problem(name),
-                "description": template.meta.description,
-            }
-        )
+    rows = [_row(library, name) for name in library.names()]
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
         return
     for row in rows:
-        moved = ", ".join(f"{alias} {version}" for alias, version in library.aliases(str(row["name"])).items())
-        notes = [str(row["scoring"] or row["task"]), "own" if row["own"] else "shipped"]
-        notes += ["draft"] if row["draft"] else []
-        _say(f"{row['name']:<20} {moved:<16} {', '.join(notes):<24} {row['description']}")
+        aliases = ", ".join(f"{alias} {version}" for alias, version in row["aliases"].items()) or "not saved yet"
+        kind = ", ".join([row["kind"], row["origin"], *(["draft"] if row["draft"] else [])])
+        _say(f"{row['name']:<20} {aliases:<14} {kind:<26} {row['problem'] or row['description']}")
 
 
 @app.command()
@@ -245,6 +227,28 @@ def _all(library: PromptLibrary) -> Iterator[str]:
         yield from (f"{name}@{version}" for version in library.versions(name))
         if library.draft(name):
             yield f"{name}@{DRAFT}"
+
+
+def _row(library: PromptLibrary, name: str) -> dict[str, Any]:
+    aliases, draft = library.aliases(name), library.draft(name)
+    row: dict[str, Any] = {
+        "name": name,
+        "versions": library.versions(name),
+        "aliases": aliases,
+        "draft": draft is not None,
+        "origin": "own" if library.home(name) == library.own else "shipped",
+    }
+    try:
+        template = library.get(name if DEFAULT_ALIAS in aliases else f"{name}@{DRAFT}")
+    except TemplateError as error:
+        return row | {"kind": "broken", "locale": None, "family": None, "description": "", "problem": str(error)}
+    return row | {
+        "kind": template.meta.scoring or template.meta.task,
+        "locale": template.meta.locale,
+        "family": template.family,
+        "description": template.meta.description,
+        "problem": None,
+    }
 
 
 def _template(library: PromptLibrary, what: str) -> PromptTemplate:
