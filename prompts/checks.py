@@ -20,11 +20,12 @@ def check(template: PromptTemplate, samples: Sequence[Sample] = ()) -> list[Rend
     Raises:
         TemplateError: it fails on one of them, data can begin a line of it, or it writes nothing.
     """
-    for sample in (EXAMPLE, BARE):
-        if not str(rendered(template, sample).prompt).strip():
-            raise _error(template, f"writes nothing for {sample.who}")
+    example = rendered(template, EXAMPLE)
+    for shown, who in ((example, EXAMPLE.who), (rendered(template, BARE), BARE.who)):
+        if not str(shown.prompt).strip():
+            raise _error(template, f"writes nothing for {who}")
     _check_lines(template, rendered(template, HOSTILE))
-    _check_candidates(template, rendered(template, EXAMPLE))
+    _check_candidates(template, example)
     return [rendered(template, sample) for sample in samples]
 
 

@@ -74,11 +74,14 @@ class PromptLibrary:
 
     def versions(self, name: str) -> list[int]:
         """The saved versions of a template, ascending."""
-        return sorted(int(version) for version in self.recorded(self.home(name)).get(name, {}))
+        return sorted(int(version) for version in self.recorded(self.home(name)).get(name, {}) if version.isdigit())
 
     def aliases(self, name: str) -> dict[str, int]:
         """Which version each alias of a template stands for."""
-        row = self._table(self.home(name) / ALIASES).get(name, {})
+        path = self.home(name) / ALIASES
+        row = self._table(path).get(name, {})
+        if not all(isinstance(version, int) for version in row.values()):
+            raise TemplateError(f"{path}: an alias of '{name}' is not a number", code="library_damaged")
         return {alias: int(version) for alias, version in row.items()}
 
     def draft(self, name: str) -> Path | None:
@@ -131,7 +134,8 @@ class PromptLibrary:
             raise TemplateError(
                 f"the template '{name}' has no version or alias '{wanted}'",
                 remedy=f"There are: {', '.join(known)}",
-                code="unknown_template",
+                # An alias that leads nowhere is a damage of the library, not a mistake of whoever asks.
+                code="library_damaged" if version and not wanted.isdigit() else "unknown_template",
             )
         return self._version(home, name, version)
 
@@ -160,7 +164,7 @@ class PromptLibrary:
     def _version(self, home: Path, name: str, version: str) -> PromptTemplate:
         key = (home, f"{name}@{version}")
         if key not in self._loaded:
-            template = PromptTemplate(_read(home / name / f"{version}.jinja"), name=name, version=version)
+            template = PromptTemplate(read_source(home / name / f"{version}.jinja"), name=name, version=version)
             if self.recorded(home)[name][version] != template.hash:
                 raise TemplateError(
                     f"{name}@{version} is not the file that was saved",
@@ -173,7 +177,7 @@ class PromptLibrary:
     def _draft(self, path: Path, name: str) -> PromptTemplate:
         before, seen = self._drafts.get(path), stamp(path)
         if before is None or before[0] != seen:
-            before = self._drafts[path] = seen, PromptTemplate(_read(path), name=name, version=DRAFT)
+            before = self._drafts[path] = seen, PromptTemplate(read_source(path), name=name, version=DRAFT)
         return before[1]
 
     def _table(self, path: Path) -> Table:
@@ -186,9 +190,14 @@ class PromptLibrary:
         return before[1]
 
 
-def _read(path: Path) -> str:
+def read_source(path: Path) -> str:
+    """A template file, without the mark that some editors put at its beginning.
+
+    Raises:
+        TemplateError: it cannot be read.
+    """
     try:
         # Bytes, decoded here: reading as text would translate line ends, and the hash is of what was saved.
-        return path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise TemplateError(f"{path} cannot be read ({error})", code="template_invalid") from error

@@ -27,9 +27,9 @@ from prompts import (
     rendered,
     user_sample,
 )
-from prompts.library import DEFAULT_ALIAS, DRAFT
+from prompts.library import DEFAULT_ALIAS, DRAFT, read_source
 from prompts.store import stamp
-from retrieval import Retriever, current_build, load
+from retrieval import InputError, Retriever, current_build, load
 
 CHECK_FAILED = 3
 _SAMPLE_USERS = 3
@@ -120,7 +120,7 @@ def save(
     settings = load_settings()
     library = _library(settings)
     with _gate():
-        template = _editor(settings, library).save(name, _read(file), note=note)
+        template = _editor(settings, library).save(name, read_source(file), note=note)
     current = library.aliases(name)[DEFAULT_ALIAS]
     is_new = current == int(template.version)
     _say(f"saved {template.reference}; {DEFAULT_ALIAS} is " + (f"{current}, too" if is_new else f"still {current}"))
@@ -186,7 +186,7 @@ def watch_draft(name: str, draft: Path, sample: Sample, before: str, moments: It
     for _ in moments:
         _say(f"--- {time.strftime('%H:%M:%S')} {draft.name} ---")
         try:
-            output = str(rendered(PromptTemplate(_read(draft), name=name, version=DRAFT), sample))
+            output = str(rendered(PromptTemplate(read_source(draft), name=name, version=DRAFT), sample))
         except TemplateError as error:
             error_console().print(f"{error}. {shown} stays as it is.", style="red", markup=False)
             continue
@@ -253,17 +253,11 @@ def _row(library: PromptLibrary, name: str) -> dict[str, Any]:
 
 def _template(library: PromptLibrary, what: str) -> PromptTemplate:
     """A saved template, or a file of which the name has a dot or a slash in it."""
+    if "." not in what and "/" not in what:
+        return library.get(what)
     path = Path(what)
-    if "." in what or "/" in what:
-        return PromptTemplate(_read(path), name=path.parent.name if path.stem.isdigit() else path.stem, version=DRAFT)
-    return library.get(what)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TemplateError(f"{path} cannot be read ({error})", code="template_invalid") from error
+    name = path.parent.name if path.stem.isdigit() or path.stem == DRAFT else path.stem
+    return PromptTemplate(read_source(path), name=name, version=DRAFT)
 
 
 def _samples(settings: Settings) -> list[Sample]:
@@ -279,7 +273,10 @@ def _samples(settings: Settings) -> list[Sample]:
 def _sample(settings: Settings, user: str | None, template: PromptTemplate, query: str = "") -> Sample:
     if user is None:
         return EXAMPLE_SAMPLE
-    return user_sample(Retriever(load(settings.artifact)), user, query=query, locale=template.meta.locale)
+    retriever = Retriever(load(settings.artifact))
+    if user not in retriever.user_ids():
+        raise InputError(f"there is no user '{user}' in the fitted data", field="--user", code="unknown_user")
+    return user_sample(retriever, user, query=query, locale=template.meta.locale)
 
 
 @contextmanager

@@ -1,0 +1,29 @@
+from pathlib import Path
+
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from eval import bench_prompts
+from retrieval import Retriever
+
+
+def test_every_figure_is_there(retriever: Retriever, tmp_path: Path) -> None:
+    tokenizer = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    result = bench_prompts(retriever, tmp_path / "tokenizer.json", repeats=3, users=4)
+    assert result.ratio > 0
+    assert result.bare_jinja_ms > 0
+    assert result.tokens
+    rows = {row.template: row for row in result.tokens_per_candidate}
+    assert len(rows) == 10
+    # "A. Even Story Alpha (genres: Drama)" is six words; without attributes four.
+    assert rows["rank-labels@1"].with_attributes == 6
+    assert rows["rank-labels@1"].without_attributes == 4
+    assert rows["rank@1"].with_attributes == rows["rank@1"].without_attributes == 3
+
+
+def test_without_a_tokenizer_it_says_so(retriever: Retriever) -> None:
+    result = bench_prompts(retriever, None, repeats=3)
+    assert result.tokens is None
+    assert result.tokens_per_candidate == []
+    assert "tokens were not counted" in result.notes[0]
