@@ -24,8 +24,9 @@ def characters(prompt: Prompt) -> int:
 
 
 def history(count: int) -> list[HistoryInput]:
-    attributes = {"genres": ["Crime"], "year": 1995}
-    return [HistoryInput(f"Film {number}", {**attributes}, "view", None) for number in range(count)]
+    return [
+        HistoryInput(f"Film {number}", {"genres": ["Crime"], "year": 1995}, "view", None) for number in range(count)
+    ]
 
 
 def candidates(count: int) -> list[CandidateInput]:
