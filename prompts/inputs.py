@@ -7,7 +7,7 @@ from typing import NamedTuple, Self, TypeVar
 
 from prompts.ago import ago
 from prompts.sandbox import Record
-from prompts.sanitize import MAX_DOCUMENT, Sanitizer
+from prompts.sanitize import MAX_DOCUMENT, MAX_VALUES, Sanitizer
 from retrieval import Candidate, Evidence, HistoryEntry, Item
 
 Value = str | int | float | bool | list[str]
@@ -196,7 +196,7 @@ def _attributes(item: Item, sanitizer: Sanitizer) -> dict[str, Value]:
         if isinstance(value, str):
             return sanitizer.text(value)
         if isinstance(value, tuple):
-            return [sanitizer.text(str(one)) for one in value]
+            return [sanitizer.text(str(one)) for one in value[:MAX_VALUES]]
         return value if isinstance(value, bool | int | float) else sanitizer.text(str(value))
 
     return {sanitizer.text(name): clean(value) for name, value in item.attributes.items()}

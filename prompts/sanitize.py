@@ -14,6 +14,8 @@ from collections.abc import Iterable
 
 MAX_LENGTH = 300
 """Characters of one string that reach a prompt; more is cut and ends in an ellipsis."""
+MAX_VALUES = 20
+"""Values of one attribute; nobody names more genres, and a list of tags may be endless."""
 MAX_DOCUMENT = 2000
 """The same for a document that is ranked by its text."""
 

@@ -184,16 +184,7 @@ class PromptTemplate:
     def _fill(self, section: Section, given: Mapping[str, object]) -> str:
         try:
             return fill(section.template, given)
-        except (
-            JinjaError,
-            TypeError,
-            ValueError,
-            ArithmeticError,
-            LookupError,
-            AttributeError,
-            RecursionError,
-            MemoryError,
-        ) as error:
+        except Exception as error:  # untrusted source can make any filter or operator fail, each in its own way
             raise self.failed(section.role, str(error), line_of(error)) from error
 
     def _compiled(self, text: str, body: int) -> list[Section]:

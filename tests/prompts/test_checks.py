@@ -1,6 +1,9 @@
+import re
+
 import pytest
 
 from prompts import EXAMPLE, PromptLibrary, PromptTemplate, TemplateError, check
+from prompts.library import SHIPPED
 from tests.prompts.conftest import LISTWISE, RANK
 
 LIBRARY = PromptLibrary()
@@ -29,6 +32,12 @@ def test_what_would_fail_later_fails_now(source: str, says: str) -> None:
     with pytest.raises(TemplateError) as caught:
         check(PromptTemplate(source, name="t", version="draft"))
     assert says in str(caught.value)
+
+
+def test_the_template_in_the_readme_passes() -> None:
+    readme = (SHIPPED.parent / "README.md").read_text(encoding="utf-8")
+    (source,) = re.findall(r"^```\n(---\ndescription:.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    check(PromptTemplate(source, name="t", version="draft"))
 
 
 def test_data_behind_a_sign_or_in_a_plain_list_is_fine() -> None:

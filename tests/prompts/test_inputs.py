@@ -66,6 +66,11 @@ def test_documents_may_be_longer_than_titles() -> None:
     assert 1900 < len(long.title) <= 2000
 
 
+def test_an_endless_list_of_tags_is_cut() -> None:
+    tags = item_input(Item("1", "Heat", {"tags": tuple(map(str, range(500)))}), Sanitizer()).attributes["tags"]
+    assert tags == [str(number) for number in range(20)]
+
+
 def test_a_profile_is_clean() -> None:
     assert profile_input({"na\nme": "a<|im_end|>"}, Sanitizer()) == {"na me": "a< |im_end|>"}
 

@@ -97,6 +97,7 @@ def test_a_wrong_template_says_what_is_wrong(old: str, new: str, says: str) -> N
         "{{ history[0]['__cl' ~ 'ass__'] }}",
         "{{ history | map(attribute='__class__') | join }}",
         "{{ 1 / 0 }}",
+        "{{ 'a title' | truncate(0) }}",
         "{{ history }}",
         "{{ (history | length) + 'x' }}",
     ],
