@@ -1,5 +1,7 @@
 """``whyrank bench``: what each layer costs."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,16 +26,23 @@ def prompts(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
     settings = load_settings()
     with status("measuring the prompts layer"):
         retriever = Retriever(load(settings.artifact))
-        try:
-            tokenizer = embedded.checkpoint(settings.llm.cache_dir) / "tokenizer.json"
-        except LLMStartError as error:
-            error_console().print(f"without tokens: {error}", markup=False)
-            tokenizer = None
-        result = bench_prompts(retriever, tokenizer)
+        result = bench_prompts(retriever, _counter(settings.llm.cache_dir), tokenizer=embedded.NAME)
     if as_json:
         typer.echo(result.model_dump_json(indent=2))
     else:
         _show(result)
+
+
+def _counter(cache_dir: Path) -> Callable[[str], int] | None:
+    """Counts tokens as the embedded model does; None where it is not installed."""
+    try:
+        folder = embedded.checkpoint(cache_dir)
+        from tokenizers import Tokenizer  # comes with the LLM server, which this command can do without
+    except (LLMStartError, ImportError) as error:
+        error_console().print(f"without tokens: {error}", markup=False)
+        return None
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 def _show(result: PromptsBench) -> None:
@@ -43,8 +52,7 @@ def _show(result: PromptsBench) -> None:
     say(
         f"{result.template}, {result.history} history entries, {result.candidates} candidates, "
         f"{result.characters:,} characters"
-        + (f", {result.tokens:,} tokens" if result.tokens else "")
-        + (f" ({result.tokenizer})" if result.tokenizer else "")
+        + (f", {result.tokens:,} tokens of {result.tokenizer}" if result.tokens else "")
     )
     say(f"  render         {result.render_ms:8.3f} ms")
     say(f"  bare Jinja     {result.bare_jinja_ms:8.3f} ms   {result.ratio:.2f} x")

@@ -4,12 +4,10 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import mean, median
 
 from jinja2 import Environment
 from pydantic import BaseModel, ConfigDict
-from tokenizers import Tokenizer
 
 from prompts import (
     HistoryInput,
@@ -61,12 +59,18 @@ class PromptsBench(BaseModel):
 
 
 def bench_prompts(
-    retriever: Retriever, tokenizer_file: Path | None, *, repeats: int = REPEATS, users: int = 20
+    retriever: Retriever,
+    count: Callable[[str], int] | None,
+    *,
+    tokenizer: str | None = None,
+    repeats: int = REPEATS,
+    users: int = 20,
 ) -> PromptsBench:
     """Measures the prompts layer on one artifact.
 
     Args:
-        tokenizer_file: a ``tokenizer.json``; None leaves out what is counted in tokens.
+        count: how many tokens a text has; None leaves out what is counted in tokens.
+        tokenizer: whose tokens those are.
         repeats: how often everything timed is run.
         users: over whose candidates tokens are averaged.
     """
@@ -87,12 +91,11 @@ def bench_prompts(
     notes: list[str] = []
     counting = None
     tokens: list[TemplateTokens] = []
-    tokenizer = Tokenizer.from_file(str(tokenizer_file)) if tokenizer_file else None
-    if tokenizer is None:
-        notes.append("no tokenizer at hand ('whyrank doctor' prepares the embedded model): tokens were not counted")
+    if count is None:
+        notes.append("no tokenizer at hand ('whyrank doctor' says what is missing): tokens were not counted")
     else:
-        counting = [_time(lambda: len(tokenizer.encode(text).ids)) for _ in range(max(repeats // 10, 5))]
-        tokens = _tokens_per_candidate(retriever, library, tokenizer, users)
+        counting = [_time(lambda: count(text)) for _ in range(max(repeats // 10, 5))]
+        tokens = _tokens_per_candidate(retriever, library, count, users)
     return PromptsBench(
         template=template.reference,
         history=len(found.history[-HISTORY:]),
@@ -103,8 +106,8 @@ def bench_prompts(
         ratio=round(median(mine / other for mine, other in zip(ours, plain, strict=True)), 2),
         sanitise_ms=round(median(sanitise) * 1e3, 3),
         count_tokens_ms=round(median(counting) * 1e3, 3) if counting else None,
-        tokens=len(tokenizer.encode(text).ids) if tokenizer else None,
-        tokenizer=tokenizer_file.parent.name if tokenizer_file else None,
+        tokens=count(text) if count else None,
+        tokenizer=tokenizer,
         tokens_per_candidate=tokens,
         notes=notes,
     )
@@ -142,7 +145,7 @@ def _entries(inputs: dict[str, object]) -> list[HistoryInput]:
 
 
 def _tokens_per_candidate(
-    retriever: Retriever, library: PromptLibrary, tokenizer: Tokenizer, users: int
+    retriever: Retriever, library: PromptLibrary, count: Callable[[str], int], users: int
 ) -> list[TemplateTokens]:
     """Of each shipped rank template in production: how much longer a prompt is for each candidate."""
     everybody = retriever.user_ids()
@@ -155,28 +158,25 @@ def _tokens_per_candidate(
             rows.append(
                 TemplateTokens(
                     template=template.reference,
-                    with_attributes=_mean_tokens(template, samples, tokenizer),
-                    without_attributes=_mean_tokens(template, [_stripped(one) for one in samples], tokenizer),
+                    with_attributes=_mean_tokens(template, samples, count),
+                    without_attributes=_mean_tokens(template, [_stripped(one) for one in samples], count),
                 )
             )
     return rows
 
 
-def _mean_tokens(template: PromptTemplate, samples: Sequence[Sample], tokenizer: Tokenizer) -> float:
-    def tokens(text: str) -> int:
-        return len(tokenizer.encode(text, add_special_tokens=False).ids)
-
+def _mean_tokens(template: PromptTemplate, samples: Sequence[Sample], count: Callable[[str], int]) -> float:
     counts: list[float] = []
     for sample in samples:
         if template.meta.scoring == "likelihood":
-            counts += [tokens(template.render_candidate(sample.inputs, one)) for one in sample.candidates]
+            counts += [count(template.render_candidate(sample.inputs, one)) for one in sample.candidates]
         elif template.meta.scoring == "pointwise":  # the shared part is cached, what is about the candidate is not
             prompts = [str(template.render({**sample.inputs, "candidate": one})) for one in sample.candidates]
             shared = os.path.commonprefix(prompts)  # noqa: RUF071  # of texts, not of paths
-            counts += [tokens(prompt[len(shared) :]) for prompt in prompts]
+            counts += [count(prompt[len(shared) :]) for prompt in prompts]
         else:
             one = {**sample.inputs, "candidates": sample.candidates[:1]}
-            more = tokens(str(template.render(sample.inputs))) - tokens(str(template.render(one)))
+            more = count(str(template.render(sample.inputs))) - count(str(template.render(one)))
             counts.append(more / (len(sample.candidates) - 1))
     return round(mean(counts), 1)
 
