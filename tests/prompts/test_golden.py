@@ -1,4 +1,4 @@
-"""What each shipped template shows for the example. To change one on purpose: ``pytest --update-golden``."""
+"""What each shipped template shows for the example. To change one on purpose: ``pytest tests/prompts --update-golden``."""
 
 from pathlib import Path
 
