@@ -37,6 +37,8 @@ from prompts.sandbox import MAX_SOURCE, Sandbox, SandboxError, fill, line_of
 
 __all__ = ["Message", "Prompt", "PromptTemplate", "Sampling"]
 
+MAX_SECTIONS = 50
+
 V = TypeVar("V")
 Role = Literal["system", "user", "assistant"]
 _SECTION = re.compile(r"^(system|user|assistant|text|candidate):[ \t]*$", re.MULTILINE)
@@ -208,6 +210,8 @@ class PromptTemplate:
     def _check_roles(self, roles: Sequence[str]) -> None:
         allowed = {"text"} if self.meta.format == "text" else {"system", "user", "assistant"}
         needed = {"candidate"} if self.meta.scoring == "likelihood" else set()
+        if len(roles) > MAX_SECTIONS:
+            raise self._error(f"has {len(roles):,} sections; {MAX_SECTIONS} is the most")
         for role in roles:
             if role not in allowed | needed:
                 raise self._error(f"a {self.meta.format} template of this kind has no section '{role}'", field=role)

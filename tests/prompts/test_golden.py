@@ -1,4 +1,7 @@
-"""What each shipped template shows for the example. To change one on purpose: ``pytest tests/prompts --update-golden``."""
+"""What each shipped template shows for the example.
+
+To change it on purpose: ``pytest tests/prompts --update-golden``, and read the difference.
+"""
 
 from pathlib import Path
 

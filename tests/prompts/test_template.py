@@ -168,6 +168,11 @@ def test_only_the_attributes_that_the_front_matter_names_are_shown() -> None:
     assert "- Heat (studio: W; year: 1995; genres: Crime)\n" in rest
 
 
+def test_endless_messages_are_refused() -> None:
+    with pytest.raises(TemplateError, match="has 53 sections; 50 is the most"):
+        template(REASON.replace("user:", "assistant:\nyes\n" * 50 + "user:"))
+
+
 def test_windows_line_ends_render_the_same() -> None:
     inputs = {"history": [film("Alien")]}
     assert template(RANK.replace("\n", "\r\n")).render(inputs) == template(RANK).render(inputs)
