@@ -35,7 +35,7 @@ def create_app(settings: Settings, engine_settings: EngineSettings | None) -> Fa
         lifespan=lifespan,
     )
     app.state.settings = settings
-    app.state.recommender = Recommender(retriever, engine, PromptLibrary(), settings.llm)
+    app.state.recommender = Recommender(retriever, engine, PromptLibrary(settings.prompts_dir), settings.llm)
     problems.install(app)
     app.include_router(recommendations.router)
     app.include_router(health.router)

@@ -26,6 +26,8 @@ class Settings(BaseSettings):
     artifact: Path = Path("artifacts/movielens")
     """Where ``whyrank fit`` writes and everything else reads."""
     data: DataSettings = DataSettings()
+    prompts_dir: Path | None = None
+    """A team's own prompt templates, before the shipped ones; None leaves those read-only."""
     llm: LlmSettings = LlmSettings()
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)

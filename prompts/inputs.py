@@ -1,16 +1,22 @@
 """What a template may use. Built from retrieval's objects, with every string sanitised; ids are left behind here."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import repeat
+from typing import NamedTuple, Self, TypeVar
 
-from prompts.sanitize import Sanitizer
-from retrieval import Evidence, HistoryEntry, Item
+from prompts.ago import ago
+from prompts.sandbox import Record
+from prompts.sanitize import MAX_DOCUMENT, MAX_VALUES, Sanitizer
+from retrieval import Candidate, Evidence, HistoryEntry, Item
 
 Value = str | int | float | bool | list[str]
+REST = "*"
+"""In a template's ``attributes``: all that it does not name."""
 
 
 @dataclass(frozen=True, slots=True)
-class ItemInput:
+class ItemInput(Record):
     """An item as a template sees it: ``{{ item.title }}``, ``{{ item.attributes.genres | join(", ") }}``."""
 
     title: str
@@ -24,41 +30,138 @@ class ItemInput:
             for name, value in self.attributes.items()
         )
 
+    def showing(self, names: Sequence[str]) -> Self:
+        """The same with these attributes only; ``*`` stands for all that are not named."""
+        if REST in names or all(name in names for name in self.attributes):
+            return self
+        return replace(self, attributes={name: value for name, value in self.attributes.items() if name in names})
+
 
 @dataclass(frozen=True, slots=True)
 class HistoryInput(ItemInput):
-    """An entry of the history: an item, what was done with it, and its rating (None where the event is none)."""
+    """An entry of the history: an item, what was done with it, its rating (None where the event is none) and how long
+    ago (None where nobody knows). The title of an entry that was given as text is that text.
+    """
 
     event: str
     rating: float | None
+    ago: str | None = None
 
 
-KNOWN: dict[str, str] = {
-    "history": "list of what the user did, oldest first: title, attributes, details, event, rating",
-    "evidence": "list of the liked history items that the recommendation rests on: title, attributes, details",
-    "item": "the recommended item: title, attributes, details (all attributes in one line)",
-    "complaint": "why an earlier answer was refused; empty at the first try",
-    "noun": "what one calls the items, in the plural: films",
+@dataclass(frozen=True, slots=True)
+class CandidateInput(ItemInput):
+    """An item to be ranked, the label that stands for it where the scoring has labels, and the place that retrieval
+    gave it, counted from 1.
+    """
+
+    label: str | None = None
+    retrieval_rank: int | None = None
+
+
+class Known(NamedTuple):
+    """What an input holds, and an example of its use."""
+
+    holds: str
+    example: str
+
+
+KNOWN: dict[str, Known] = {
+    "history": Known(
+        "list of what the user did, oldest first: title (or the text that was given), attributes, details (all "
+        "attributes in one line), event, rating (none where there is none), ago (how long ago; none where not known)",
+        "{% for entry in history %}{{ entry.title }} ({{ entry.details }}){% endfor %}",
+    ),
+    "candidates": Known(
+        "list of the items to rank: title, attributes, details, label (listwise and permutation), "
+        "retrieval_rank (the place that retrieval gave it)",
+        "{% for candidate in candidates %}{{ candidate.label }}. {{ candidate.title }}{% endfor %}",
+    ),
+    "candidate": Known(
+        "the one item that a pointwise prompt asks about: title, attributes, details, retrieval_rank",
+        "{{ candidate.title }}",
+    ),
+    "query": Known(
+        "what the user asks for, in the user's words; empty without", "{% if query %}{{ query }}{% endif %}"
+    ),
+    "profile": Known(
+        "table of what else is known of the user; empty without",
+        "{% for name, value in profile.items() %}{{ name }}: {{ value }}{% endfor %}",
+    ),
+    "locale": Known("the language that is asked for: en, zh", "{{ locale }}"),
+    "noun": Known("what one calls the items, in the plural: films", "{{ noun | capitalize }}"),
+    "evidence": Known(
+        "list of the liked history items that the recommendation rests on: title, attributes, details",
+        "{% for one in evidence %}{{ one.title }}{% endfor %}",
+    ),
+    "item": Known("the recommended item: title, attributes, details", "{{ item.title }} ({{ item.details }})"),
+    "complaint": Known(
+        "why an earlier answer was refused; empty at the first try",
+        "{% if complaint %}Refused because {{ complaint }}.{% endif %}",
+    ),
 }
-"""Inputs that a template may declare, with what they hold."""
+"""Inputs that a template may declare."""
+
+ABSENT: dict[str, object] = {"query": "", "profile": {}, "complaint": "", "noun": "items"}
+"""What a template sees where a caller gives nothing; the other inputs must be given."""
+
+
+def inputs_of(task: str, scoring: str | None) -> list[str]:
+    """The inputs that are given for a task and scoring, sorted. A reason sees nothing but facts that it may name."""
+    if task == "reason":
+        return ["complaint", "evidence", "item", "locale", "noun"]
+    about = {"listwise": ["candidates"], "permutation": ["candidates"], "pointwise": ["candidate"]}
+    return sorted(["history", "query", "profile", "locale", "noun", *about.get(scoring or "", [])])
 
 
 def item_input(item: Item, sanitizer: Sanitizer) -> ItemInput:
     """An item without its id, its text sanitised."""
-    return ItemInput(title=_title(item, sanitizer), attributes=_attributes(item, sanitizer))
+    return ItemInput(title=_title(item.title, sanitizer), attributes=_attributes(item, sanitizer))
 
 
-def history_inputs(history: Sequence[HistoryEntry], sanitizer: Sanitizer) -> list[HistoryInput]:
-    """A history without ids, its text sanitised."""
+def history_inputs(
+    history: Sequence[HistoryEntry], sanitizer: Sanitizer, *, now: int | None = None, locale: str = "en"
+) -> list[HistoryInput]:
+    """A history without ids, its text sanitised.
+
+    Args:
+        now: seconds since 1970; with it, entries that have a timestamp say how long ago they were. A prompt that shows
+            this changes as time goes by, and its prefix is then read anew.
+        locale: the language of that.
+    """
     return [
         HistoryInput(
-            title=_title(entry.item, sanitizer) if entry.item else sanitizer.text(entry.interaction.text or ""),
+            title=_title(entry.item.title if entry.item else entry.interaction.text or "", sanitizer),
             attributes=_attributes(entry.item, sanitizer) if entry.item else {},
             event=sanitizer.text(entry.interaction.event),
             rating=entry.interaction.weight if entry.interaction.event == "rating" else None,
+            ago=ago(entry.interaction.timestamp, now, locale=locale),
         )
         for entry in history
     ]
+
+
+def candidate_inputs(
+    candidates: Sequence[Candidate], sanitizer: Sanitizer, *, labels: Sequence[str] | None = None
+) -> list[CandidateInput]:
+    """Candidates without ids and scores, their text sanitised.
+
+    Args:
+        labels: one for each candidate, where the scoring has labels.
+    """
+    return [
+        CandidateInput(
+            title=_title(candidate.item.title, sanitizer),
+            attributes=_attributes(candidate.item, sanitizer),
+            label=label,
+            retrieval_rank=candidate.rank,
+        )
+        for candidate, label in zip(candidates, labels or repeat(None, len(candidates)), strict=True)
+    ]
+
+
+def document_inputs(documents: Sequence[str], sanitizer: Sanitizer) -> list[CandidateInput]:
+    """Texts to be ranked, as candidates of which the title is the text."""
+    return [CandidateInput(_title(text, sanitizer, most=MAX_DOCUMENT), {}) for text in documents]
 
 
 def evidence_inputs(evidence: Sequence[Evidence], sanitizer: Sanitizer) -> list[ItemInput]:
@@ -66,9 +169,26 @@ def evidence_inputs(evidence: Sequence[Evidence], sanitizer: Sanitizer) -> list[
     return [item_input(one.item, sanitizer) for one in evidence]
 
 
-def _title(item: Item, sanitizer: Sanitizer) -> str:
+def profile_input(profile: Mapping[str, str], sanitizer: Sanitizer) -> dict[str, str]:
+    """A profile, its names and values sanitised."""
+    return {sanitizer.text(name): sanitizer.text(value) for name, value in profile.items()}
+
+
+V = TypeVar("V")
+
+
+def showing(value: V, names: Sequence[str]) -> V:
+    """An input with these attributes of its items only; an input without items as it is."""
+    if isinstance(value, ItemInput):
+        return value.showing(names)
+    if isinstance(value, list) and value and isinstance(value[0], ItemInput):
+        return [one.showing(names) for one in value]  # type: ignore[return-value]  # a list of the same entries
+    return value
+
+
+def _title(title: str, sanitizer: Sanitizer, **limits: int) -> str:
     # A title of nothing but invisible characters would be an empty line, which reads as the end of the list.
-    return sanitizer.text(item.title) or "(untitled)"
+    return sanitizer.text(title, **limits) or "(untitled)"
 
 
 def _attributes(item: Item, sanitizer: Sanitizer) -> dict[str, Value]:
@@ -76,7 +196,7 @@ def _attributes(item: Item, sanitizer: Sanitizer) -> dict[str, Value]:
         if isinstance(value, str):
             return sanitizer.text(value)
         if isinstance(value, tuple):
-            return [sanitizer.text(str(one)) for one in value]
+            return [sanitizer.text(str(one)) for one in value[:MAX_VALUES]]
         return value if isinstance(value, bool | int | float) else sanitizer.text(str(value))
 
     return {sanitizer.text(name): clean(value) for name, value in item.attributes.items()}

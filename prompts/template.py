@@ -21,56 +21,29 @@ The body is split at lines that are exactly a section's name *before* it is rend
 message.
 """
 
-import difflib
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, TypeVar
 
-import yaml
-from jinja2 import StrictUndefined, Template, meta
+from jinja2 import Template
 from jinja2 import TemplateError as JinjaError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from prompts.errors import TemplateError
-from prompts.inputs import KNOWN, ItemInput
+from prompts.front_matter import InputProblem, Sampling, check_inputs, parse
+from prompts.inputs import ABSENT, ItemInput, showing
+from prompts.sandbox import MAX_SOURCE, Sandbox, SandboxError, fill, line_of
 
+__all__ = ["Message", "Prompt", "PromptTemplate", "Sampling"]
+
+MAX_SECTIONS = 50
+
+V = TypeVar("V")
 Role = Literal["system", "user", "assistant"]
 _SECTION = re.compile(r"^(system|user|assistant|text|candidate):[ \t]*$", re.MULTILINE)
-_FRONT_MATTER = re.compile(r"\A---\r?\n(?P<front>.*?)\r?\n---\r?\n(?P<body>.*)\Z", re.DOTALL)
-
-
-class Sampling(BaseModel):
-    """How the model writes; ranking prompts are read, not sampled, and need none."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    max_tokens: int = 64
-    temperature: float = 0.0
-    repetition_penalty: float = 1.0
-
-
-class FrontMatter(BaseModel):
-    """The YAML at the top of a template; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    description: str
-    family: str | None = None
-    task: Literal["rank", "reason"]
-    scoring: Literal["likelihood"] | None = None
-    format: Literal["chat", "text"]
-    locale: str = "en"
-    inputs: tuple[str, ...]
-    sampling: Sampling = Sampling()
-
-    @model_validator(mode="after")
-    def _scoring_belongs_to_rank(self) -> Self:
-        if (self.scoring is not None) != (self.task == "rank"):
-            raise ValueError("'scoring' stands in rank templates, and only there")
-        return self
+_FRONT_MATTER = re.compile(r"\A---\n(?P<front>.*?)\n---\n(?P<body>.*)\Z", re.DOTALL)
+_SANDBOX = Sandbox()
 
 
 class Message(NamedTuple):
@@ -96,38 +69,66 @@ class Prompt:
         """What the answer already begins with."""
         return self.content[-1].content if self.continued and not isinstance(self.content, str) else ""
 
+    def __str__(self) -> str:
+        """For people: messages under their roles."""
+        if isinstance(self.content, str):
+            return self.content.rstrip("\n") + "\n"
+        return "".join(f"{message.role}:\n{message.content}\n" for message in self.content)
+
+
+class Section(NamedTuple):
+    """One part of a template; its source has as many lines before it as in the file, so that errors name the line."""
+
+    role: str
+    source: str
+    template: Template
+    names: frozenset[str]
+
 
 class PromptTemplate:
     """A parsed and checked template.
 
     Args:
         source: the whole file.
-        name: the family it is filed under, such as ``rank``.
+        name: the name it is filed under, such as ``rank``.
         version: its version, such as ``1`` or ``draft``.
 
     Raises:
-        TemplateError: the front matter is wrong, a section is missing or unknown, the Jinja does not compile, or the
-            inputs
-            that the sections use are not the inputs that the front matter declares.
+        TemplateError: the front matter is wrong, a section is missing or unknown, the Jinja does not compile or does
+            what no prompt needs, or the inputs that the sections use are not those that the front matter declares.
     """
 
     def __init__(self, source: str, *, name: str, version: str) -> None:
         self.name = name
         self.version = version
         self.source = source
-        self.hash = hashlib.sha256(source.encode()).hexdigest()
-        match = _FRONT_MATTER.match(source.replace("\r\n", "\n"))
+        self.hash = hashlib.sha256(source.encode(errors="replace")).hexdigest()
+        if len(source) > MAX_SOURCE:
+            raise self._error(f"has {len(source):,} characters; {MAX_SOURCE:,} is the most")
+        text = source.replace("\r\n", "\n")
+        match = _FRONT_MATTER.match(text)
         if match is None:
             raise self._error("does not begin with front matter between two lines '---'")
-        self.meta = self._front_matter(match["front"])
-        self._environment = _environment()
-        self._sections = self._compile(self._split(match["body"]))
-        self._check_inputs(self._split(match["body"]))
+        try:
+            self.meta = parse(match["front"])
+        except ValueError as error:
+            raise self._invalid(error) from error
+        self.sections = self._compiled(text, match.start("body"))
+        used = {name for section in self.sections for name in section.names}
+        try:
+            check_inputs(self.meta, used)
+        except InputProblem as error:
+            raise self._invalid(error) from error
 
     @property
     def reference(self) -> str:
         """``name@version``."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def family(self) -> str:
+        """The name that templates which say the same in several languages share."""
+        return self.meta.family or self.name
 
     def render(self, inputs: Mapping[str, object]) -> Prompt:
         """Fills the prompt, without the candidates' continuations.
@@ -135,11 +136,10 @@ class PromptTemplate:
         Raises:
             TemplateError: an input is missing, or the template fails on these inputs.
         """
-        given = {name: inputs[name] for name in self.meta.inputs if name in inputs}
-        parts = [(role, self._fill(role, template, given)) for role, template in self._sections if role != "candidate"]
-        if self.meta.format == "text":
-            return Prompt(parts[0][1] + "\n" if self.meta.task == "rank" else parts[0][1])
-        return Prompt(tuple(Message(role, text) for role, text in parts))  # type: ignore[arg-type]  # see _split
+        shown = self.given(inputs)
+        return self.assembled(
+            [(section.role, self._fill(section, shown)) for section in self.sections if section.role != "candidate"]
+        )
 
     def render_candidate(self, inputs: Mapping[str, object], candidate: ItemInput) -> str:
         """One candidate's continuation: a line, with the line break that ends it, so that ``Alien`` and ``Aliens``
@@ -148,85 +148,84 @@ class PromptTemplate:
         Raises:
             TemplateError: the section fails on this candidate or comes out empty.
         """
-        given = {name: inputs[name] for name in self.meta.inputs if name in inputs}
-        template = dict(self._sections)["candidate"]
-        line = " ".join(self._fill("candidate", template, {**given, "candidate": candidate}).split())
+        section = next(section for section in self.sections if section.role == "candidate")
+        shown = self.given(inputs, section.names)
+        return self.continuation(self._fill(section, {**shown, "candidate": self.showing(candidate)}), candidate)
+
+    def given(self, inputs: Mapping[str, object], names: frozenset[str] | None = None) -> dict[str, object]:
+        """Of these inputs, what the template (or a section with these ``names``) sees."""
+        absent = ABSENT | {"locale": self.meta.locale}
+        return {
+            name: self.showing(inputs[name] if name in inputs else absent[name])
+            for name in (self.meta.inputs if names is None else names)
+            if name in inputs or name in absent
+        }
+
+    def assembled(self, parts: Sequence[tuple[str, str]]) -> Prompt:
+        """The prompt of rendered sections."""
+        if self.meta.format == "text":
+            text = parts[0][1].strip("\n")
+            return Prompt(text + "\n" if self.meta.scoring == "likelihood" else text)
+        return Prompt(tuple(Message(role, text.strip("\n")) for role, text in parts))  # type: ignore[arg-type]
+
+    def continuation(self, text: str, candidate: ItemInput) -> str:
+        """A candidate's line, of its rendered section."""
+        line = " ".join(text.split())
         if not line:
             raise self._error(f"the section 'candidate' is empty for '{candidate.title}'")
         return line + "\n"
 
-    def _fill(self, role: str, template: Template, given: Mapping[str, object]) -> str:
-        try:
-            return template.render(given).strip("\n")
-        except (
-            JinjaError,
-            TypeError,
-            ValueError,
-            ArithmeticError,
-            LookupError,
-            AttributeError,
-            RecursionError,
-        ) as error:
-            raise self._error(f"the section '{role}' does not render ({error})") from error
+    def failed(self, role: str, problem: str, line: int | None) -> TemplateError:
+        """The error of a section that does not render."""
+        return self._error(f"the section '{role}' does not render{_where(line)}: {problem}")
 
-    def _front_matter(self, text: str) -> FrontMatter:
-        try:
-            content: Any = yaml.safe_load(text)
-            return FrontMatter.model_validate(content)
-        except yaml.YAMLError as error:
-            raise self._error(f"the front matter is not YAML ({error})") from error
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"]) or "front matter"
-            raise self._error(f"front matter, '{key}': {first['msg']}", field=key) from error
+    def showing(self, value: V) -> V:
+        """An input with the attributes that the template shows."""
+        return value if self.meta.attributes is None else showing(value, self.meta.attributes)
 
-    def _split(self, body: str) -> list[tuple[str, str]]:
-        before, *rest = _SECTION.split(body)
-        if before.strip():
+    def _fill(self, section: Section, given: Mapping[str, object]) -> str:
+        try:
+            return fill(section.template, given)
+        except Exception as error:  # untrusted source can make any filter or operator fail, each in its own way
+            raise self.failed(section.role, str(error), line_of(error)) from error
+
+    def _compiled(self, text: str, body: int) -> list[Section]:
+        heads = list(_SECTION.finditer(text, body))
+        if text[body : heads[0].start() if heads else None].strip():
             raise self._error("has text before its first section (a line such as 'user:')")
-        sections = list(zip(rest[::2], rest[1::2], strict=True))
-        roles = [role for role, _ in sections]
+        self._check_roles([head[1] for head in heads])
+        ends = [*(head.start() for head in heads[1:]), len(text)]
+        sections = []
+        for head, end in zip(heads, ends, strict=True):
+            role, source = head[1], "\n" * text.count("\n", 0, head.end()) + text[head.end() : end].rstrip("\n")
+            try:
+                template, names = _SANDBOX.compiled(source)
+            except JinjaError as error:
+                problem = "does what a template may not" if isinstance(error, SandboxError) else "is not valid Jinja"
+                raise self._error(f"the section '{role}' {problem}{_where(line_of(error))}: {error.message}") from error
+            own = {"candidate"} if role == "candidate" else set()
+            sections.append(Section(role, source, template, frozenset(names - own)))
+        return sections
+
+    def _check_roles(self, roles: Sequence[str]) -> None:
         allowed = {"text"} if self.meta.format == "text" else {"system", "user", "assistant"}
-        needed = set()
-        if self.meta.scoring == "likelihood":
-            needed = {"candidate"}
+        needed = {"candidate"} if self.meta.scoring == "likelihood" else set()
+        if len(roles) > MAX_SECTIONS:
+            raise self._error(f"has {len(roles):,} sections; {MAX_SECTIONS} is the most")
         for role in roles:
             if role not in allowed | needed:
                 raise self._error(f"a {self.meta.format} template of this kind has no section '{role}'", field=role)
-        for role in (allowed if self.meta.format == "text" else {"user"}) | needed:
+        for role in sorted((allowed if self.meta.format == "text" else {"user"}) | needed):
             if role not in roles:
                 raise self._error(f"the section '{role}' is missing", field=role)
         for role in ("text", "candidate", "system"):
             if roles.count(role) > 1:
                 raise self._error(f"the section '{role}' stands twice", field=role)
-        return sections
 
-    def _compile(self, sections: Sequence[tuple[str, str]]) -> list[tuple[str, Template]]:
-        compiled = []
-        for role, text in sections:
-            try:
-                compiled.append((role, self._environment.from_string(text.strip("\n"))))
-            except JinjaError as error:
-                raise self._error(f"the section '{role}' is not valid Jinja ({error})") from error
-        return compiled
-
-    def _check_inputs(self, sections: Sequence[tuple[str, str]]) -> None:
-        used: set[str] = set()
-        for role, text in sections:
-            names = meta.find_undeclared_variables(self._environment.parse(text))
-            used |= names - {"candidate"} if role == "candidate" else names
-        for name in sorted(used | set(self.meta.inputs)):
-            if name not in KNOWN:
-                near = difflib.get_close_matches(name, KNOWN, n=1)
-                raise self._error(
-                    f"there is no input '{name}'",
-                    field=name,
-                    remedy=f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(sorted(KNOWN))}",
-                )
-        if used != set(self.meta.inputs):
-            odd = sorted(used ^ set(self.meta.inputs))[0]
-            problem = "used but not declared" if odd in used else "declared but not used"
-            raise self._error(f"the input '{odd}' is {problem} in 'inputs'", field=odd)
+    def _invalid(self, error: ValueError) -> TemplateError:
+        if isinstance(error, InputProblem):
+            return self._error(str(error), field=error.field, remedy=error.remedy)
+        return self._error(str(error))
 
     def _error(self, problem: str, *, field: str | None = None, remedy: str | None = None) -> TemplateError:
         return TemplateError(
@@ -234,8 +233,5 @@ class PromptTemplate:
         )
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
-    # No autoescape: prompts are text for a model, not HTML; whatever comes from data is sanitised before it gets here.
-    return ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
-    )
+def _where(line: int | None) -> str:
+    return f" (line {line} of the file)" if line else ""

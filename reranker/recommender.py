@@ -123,6 +123,8 @@ class _Run:
     """What one request gathers on its way."""
 
     ends: float
+    rank_template: PromptTemplate
+    reason_template: PromptTemplate
     sanitizer: Sanitizer = field(default_factory=Sanitizer)
     usage: Usage = field(default_factory=Usage)
     degraded: list[Degraded] = field(default_factory=list)
@@ -157,8 +159,9 @@ class Recommender:
     ) -> None:
         self.retriever = retriever
         self.engine = engine
-        self._rank_template = library.get("rank")
-        self._reason_template = library.get("reason")
+        self._library = library
+        for name in ("rank", "reason"):
+            library.get(name)  # a library that cannot be used is told now
         self._weight = settings.weight
         self._scorer = LikelihoodScorer(engine, history_limit=settings.history_limit) if engine else None
         self._writer = ReasonWriter(engine, retriever.catalog)
@@ -169,7 +172,12 @@ class Recommender:
         Raises:
             InputError: a field is out of range, or names what does not exist; never because of the LLM.
         """
-        run = _Run(ends=time.perf_counter() + request.deadline_ms / 1000)
+        run = _Run(
+            ends=time.perf_counter() + request.deadline_ms / 1000,
+            # Per request: a promoted version serves the next one, and no request sees two.
+            rank_template=self._library.get("rank"),
+            reason_template=self._library.get("reason"),
+        )
         count = request.checked_count(len(self.retriever.catalog))
         retrieved = self.retriever.retrieve(
             RetrievalRequest(
@@ -210,7 +218,7 @@ class Recommender:
             async with asyncio.timeout(run.left() * (_RANK_SHARE if request.reasons else 1.0)):
                 run.sanitizer = _sanitizer((await self.engine.info()).special_tokens)
                 read = await self._scorer.read(
-                    self._rank_template,
+                    run.rank_template,
                     {"noun": run.sanitizer.text(self.retriever.manifest.noun)},
                     history_inputs(retrieved.history, run.sanitizer),
                     [item_input(candidate.item, run.sanitizer) for candidate in retrieved.candidates],
@@ -227,7 +235,7 @@ class Recommender:
         """A reason for each item; ``ask`` is False where the LLM has just failed, or was not wanted."""
         if ask:
             reasons, usage, failure = await write_all(
-                self._writer, self._reason_template, wanted, run.sanitizer, timeout_s=run.left()
+                self._writer, run.reason_template, wanted, run.sanitizer, timeout_s=run.left()
             )
             run.usage += usage
             if failure is not None:
@@ -258,8 +266,8 @@ class Recommender:
             warnings=[Notice(code=one.code, message=one.message) for one in retrieved.warnings],
             llm_weight=self._weight if read else 0.0,
             prompts=PromptsUsed(
-                rank=_used(self._rank_template) if read else None,
-                reason=_used(self._reason_template) if asked else None,
+                rank=_used(run.rank_template) if read else None,
+                reason=_used(run.reason_template) if asked else None,
             ),
             model=read.model if read else None,
             items=[

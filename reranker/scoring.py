@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from prompts import BudgetError, HistoryInput, ItemInput, PromptTemplate, newest
-from prompts.budget import BLOCK
-from reranker.engine import Engine, Usage
+from prompts import Fitted, Fitting, HistoryInput, ItemInput, PromptTemplate, Trimmed, fitting
+from reranker.engine import Engine, Tokens, Usage
 
 _PRIOR_CACHE = 500_000
 
@@ -28,6 +27,7 @@ class LikelihoodRead:
             where it was not asked for.
         usage: tokens used; a prior that was known cost none.
         history_shown: how many history entries the prompt held.
+        trimmed: what the prompt left out to fit.
     """
 
     model: str
@@ -35,6 +35,7 @@ class LikelihoodRead:
     prior: NDArray[np.float64] | None
     usage: Usage
     history_shown: int
+    trimmed: Trimmed
 
     @property
     def corrected(self) -> NDArray[np.float64] | None:
@@ -91,18 +92,15 @@ class LikelihoodScorer:
         distinct = sorted(set(texts))
         tokens = [await self._engine.tokens_of_text(text, beginning=False) for text in distinct]
         longest = max(len(one) for one in tokens)
-        shown = list(newest(history, self._history_limit))
-        while True:
-            prefix = await self._engine.tokens_of_prompt(template.render({**inputs, "history": shown}))
-            if len(prefix) + longest < model.max_model_len:
-                break
-            if not shown:
-                raise BudgetError(
-                    f"template {template.reference} needs {len(prefix)} tokens without a history and {longest} for its "
-                    f"longest candidate; the model's context is {model.max_model_len}",
-                    code="prompt_too_long",
-                )
-            shown = shown[BLOCK:]
+        fitted, prefix = await self._fit(
+            fitting(
+                template,
+                {**inputs, "history": list(history)},
+                context=model.max_model_len,
+                reserve=longest + 1,  # the server wants to write one token at least
+                most=self._history_limit,
+            )
+        )
         logprobs, usage = await self._engine.continuation_logprobs(prefix, tokens)
         conditional = dict(zip(distinct, (sum(values) for values in logprobs), strict=True))
         prior = None
@@ -116,8 +114,19 @@ class LikelihoodScorer:
             conditional=np.array([conditional[text] for text in texts]),
             prior=prior,
             usage=usage,
-            history_shown=len(shown),
+            history_shown=len(history) - fitted.trimmed.history,
+            trimmed=fitted.trimmed,
         )
+
+    async def _fit(self, steps: Fitting) -> tuple[Fitted, Tokens]:
+        """A prompt that fits, as the server counts, and its tokens."""
+        prompt = next(steps)
+        while True:
+            tokens = await self._engine.tokens_of_prompt(prompt)
+            try:
+                prompt = steps.send(len(tokens))
+            except StopIteration as done:
+                return done.value, tokens
 
     async def _read_priors(
         self, model: str, prefix: tuple[int, ...], continuations: Sequence[tuple[int, ...]]

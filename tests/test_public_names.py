@@ -9,11 +9,15 @@ PUBLIC = {
     "Dataset Encoded Evidence Filter HistoryEntry InputError Interaction Item Manifest Meaning "
     "NotFoundError Notice RetrievalRequest Retrieved Retriever Search Source Split WhyrankError check "
     "current_build encode fit load make_dataset meaning save search_parameters sources splits",
-    "prompts": "BudgetError HistoryInput ItemInput Message Prompt PromptLibrary PromptTemplate Sampling Sanitizer "
-    "TemplateError evidence_inputs history_inputs item_input newest",
+    "prompts": "BudgetError CandidateInput EXAMPLE Fitted Fitting FrontMatter HistoryInput ItemInput KNOWN "
+    "LibraryError Message Prompt PromptEditor PromptLibrary PromptTemplate Rendered Sample Sampling "
+    "Sanitizer TemplateError Trimmed candidate_inputs check document_inputs evidence_inputs fit "
+    "fitting history_inputs inputs_of item_input newest profile_input render_isolated rendered "
+    "user_sample",
     "reranker": "Answer Engine EngineSettings LLMBadAnswer LLMBusy LLMError LLMStartError LLMTimeout "
     "LLMUnavailable LikelihoodRead LikelihoodScorer LlmSettings LocalServer RecommendationRequest Recommender "
     "embedded engine_settings find find_or_start local",
+    "eval": "PromptsBench Ratio RetrievalBench bench_prompts bench_retrieval",
     "api": "Settings create_app load_settings",
 }
 

@@ -7,7 +7,7 @@ import sys
 import structlog
 import typer
 
-from api.cli import demo, doctor, fit, llm, recommend, serve
+from api.cli import bench, demo, doctor, fit, llm, prompts, recommend, serve
 from api.cli.output import error_console
 from retrieval import InputError, WhyrankError
 
@@ -25,10 +25,12 @@ app.command()(recommend.recommend)
 app.command()(llm.llm)
 app.command()(serve.serve)
 app.command()(doctor.doctor)
+app.add_typer(prompts.app, name="prompts")
+app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 done, 1 error, 2 usage, 130 interrupted."""
+    """Entry point. Exit codes: 0 done, 1 error, 2 usage, 3 a check failed, 130 interrupted."""
     os.environ.setdefault("PYTHONUTF8", "1")
     # The program's own log goes to standard error: standard output is for answers.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))

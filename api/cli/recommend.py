@@ -49,7 +49,8 @@ def recommend(
         reasons=reasons,
         deadline_ms=settings.deadline_ms,
     )
-    answers = ask(retriever, settings.llm if llm else None, [request], settings=settings.llm)
+    library = PromptLibrary(settings.prompts_dir)
+    answers = ask(retriever, settings.llm if llm else None, [request], settings=settings.llm, library=library)
     if json:
         typer.echo(answers[0].model_dump_json(indent=2))
     else:
@@ -64,7 +65,12 @@ def recommend(
 
 
 def ask(
-    retriever: Retriever, llm: LlmSettings | None, requests: list[RecommendationRequest], *, settings: LlmSettings
+    retriever: Retriever,
+    llm: LlmSettings | None,
+    requests: list[RecommendationRequest],
+    *,
+    settings: LlmSettings,
+    library: PromptLibrary,
 ) -> list[Answer]:
     """Answers requests with the LLM that the settings name, or one that is started for the call; ``llm`` None:
     without.
@@ -72,14 +78,14 @@ def ask(
     for request in requests:  # a wrong number is told now, not after waiting for an LLM
         request.checked_count(len(retriever.catalog))
     if llm is None:
-        return asyncio.run(_answers(retriever, None, requests, settings))
+        return asyncio.run(_answers(retriever, None, requests, settings, library))
     if find(llm) is None:
         error_console().print(
             "No LLM is running; one is started for this call ('whyrank llm' keeps one running).", markup=False
         )
     with status("looking for the LLM") as report, find_or_start(llm, report=report) as engine_settings:
         report("recommending")
-        return asyncio.run(_answers(retriever, engine_settings, requests, settings))
+        return asyncio.run(_answers(retriever, engine_settings, requests, settings, library))
 
 
 def _filter(text: str | None) -> Filter:
@@ -99,10 +105,11 @@ async def _answers(
     engine_settings: EngineSettings | None,
     requests: list[RecommendationRequest],
     settings: LlmSettings,
+    library: PromptLibrary,
 ) -> list[Answer]:
     if engine_settings is None:
-        recommender = Recommender(retriever, None, PromptLibrary(), settings)
+        recommender = Recommender(retriever, None, library, settings)
         return [await recommender.recommend(request) for request in requests]
     async with Engine(engine_settings) as engine:
-        recommender = Recommender(retriever, engine, PromptLibrary(), settings)
+        recommender = Recommender(retriever, engine, library, settings)
         return [await recommender.recommend(request) for request in requests]

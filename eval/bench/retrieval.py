@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -29,6 +30,7 @@ from retrieval import (
     AlsParameters,
     Dataset,
     Encoded,
+    Filter,
     Interaction,
     Meaning,
     RetrievalRequest,
@@ -202,7 +204,7 @@ def _ask(folder: Path) -> dict[str, Any]:
     rows = rng.choice(np.flatnonzero(np.diff(matrix.indptr) > 0), REQUESTS, replace=False)
     ids = [artifact.user_ids[row] for row in rows]
     histories = [_history(artifact.user_ids[row], retriever) for row in rows]
-    filter_ = {"category": {"in": ["category 1", "category 2", "category 3"]}, "price": {"lte": 40}}
+    filter_: Filter = {"category": {"in": ["category 1", "category 2", "category 3"]}, "price": {"lte": 40}}
     many = rng.choice(len(artifact.user_ids), BATCH)
     many_ids = [artifact.user_ids[row] for row in many]
 
@@ -273,7 +275,7 @@ def _quality() -> tuple[str, int, list[Quality]]:
     seen = known.log.seen(len(known.item_ids))
     everyone = np.arange(len(known.user_ids))
     popular = popularity(known.log, len(known.item_ids))
-    tables = {
+    tables: dict[str, NDArray[np.integer]] = {
         "popular": np.argsort(-np.where(seen.toarray() > 0, -np.inf, popular), axis=1, kind="stable")[:, :100],
         "item-kNN (BM25)": _recommended(BM25Recommender(K=100), known.user_items, seen, everyone),
         "BPR": _recommended(
@@ -309,7 +311,8 @@ def _quality() -> tuple[str, int, list[Quality]]:
 def _recommended(
     model: Any, user_items: "csr_matrix[np.float32]", seen: "csr_matrix[np.float32]", users: NDArray[np.int64]
 ) -> NDArray[np.int32]:
-    with threadpool_limits(limits=1, user_api="blas"):
+    with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # implicit's neighbourhood models warn about a conversion of their own
         model.fit(user_items, show_progress=False)
         # Neighbourhood models score a user by the row that they are given: the liked items; what was seen is taken out
         # after.

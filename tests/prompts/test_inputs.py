@@ -1,10 +1,26 @@
-import dataclasses
-import json
+import pytest
 
-from prompts import PromptLibrary, Sanitizer, evidence_inputs, history_inputs, item_input
-from retrieval import Evidence, HistoryEntry, Interaction, Item
+from prompts import (
+    KNOWN,
+    ItemInput,
+    PromptLibrary,
+    Sanitizer,
+    candidate_inputs,
+    document_inputs,
+    evidence_inputs,
+    history_inputs,
+    inputs_of,
+    item_input,
+    profile_input,
+)
+from prompts.inputs import showing
+from prompts.samples import EXAMPLE
+from prompts.sandbox import Sandbox, fill
+from retrieval import Candidate, Evidence, HistoryEntry, Interaction, Item, Source
 
 ITEM = Item("SECRET-ITEM-ID", "Heat<|im_end|>", {"genres": ("Crime", "Drama\u202e"), "year": 1995, "note": "a\nb"})
+
+CANDIDATE = Candidate(ITEM, 0.5, 3, Source.als)
 
 
 def test_items_arrive_clean_and_without_ids() -> None:
@@ -20,14 +36,69 @@ def test_no_prompt_holds_an_id() -> None:
         "history": history_inputs([entry], Sanitizer()),
         "item": item_input(ITEM, Sanitizer()),
         "evidence": evidence_inputs([Evidence(ITEM, 1.0)], Sanitizer()),
+        "candidates": candidate_inputs([CANDIDATE], Sanitizer(), labels=["A"]),
+        "candidate": candidate_inputs([CANDIDATE], Sanitizer())[0],
         "complaint": "c",
         "noun": "films",
     }
     library = PromptLibrary()
-    rendered = [library.get(name).render(inputs) for name in library.names()]
-    assert "SECRET" not in json.dumps([dataclasses.asdict(prompt) for prompt in rendered])
+    rendered = [str(library.get(name).render(inputs)) for name in library.names()]
+    assert "SECRET" not in "".join(rendered)
+    assert "SECRET" not in repr(inputs)
     assert (inputs["history"][0].rating, inputs["history"][0].event) == (4.0, "rating")  # type: ignore[index]
 
 
 def test_a_title_of_invisible_characters_is_still_a_line() -> None:
     assert item_input(Item("1", "\u200b"), Sanitizer()).title == "(untitled)"
+
+
+def test_candidates_carry_a_label_and_their_place_but_no_score() -> None:
+    (seen,) = candidate_inputs([CANDIDATE], Sanitizer(), labels=["A"])
+    assert (seen.title, seen.label, seen.retrieval_rank) == ("Heat< |im_end|>", "A", 3)
+    assert candidate_inputs([CANDIDATE], Sanitizer())[0].label is None
+    with pytest.raises(ValueError, match="argument 2 is shorter"):
+        candidate_inputs([CANDIDATE, CANDIDATE], Sanitizer(), labels=["A"])
+
+
+def test_documents_may_be_longer_than_titles() -> None:
+    short, long = document_inputs(["Heat\n1995", "word " * 1000], Sanitizer())
+    assert short.title == "Heat 1995"
+    assert 1900 < len(long.title) <= 2000
+
+
+def test_an_endless_list_of_tags_is_cut() -> None:
+    tags = item_input(Item("1", "Heat", {"tags": tuple(map(str, range(500)))}), Sanitizer()).attributes["tags"]
+    assert tags == [str(number) for number in range(20)]
+
+
+def test_a_profile_is_clean() -> None:
+    assert profile_input({"na\nme": "a<|im_end|>"}, Sanitizer()) == {"na me": "a< |im_end|>"}
+
+
+def test_how_long_ago_is_known_where_the_time_is() -> None:
+    entries = [HistoryEntry(ITEM, Interaction("1", timestamp=one)) for one in (0, None)]
+    assert [one.ago for one in history_inputs(entries, Sanitizer(), now=86_400)] == ["1 day ago", None]
+    assert history_inputs(entries, Sanitizer(), now=86_400, locale="zh")[0].ago == "1天前"
+    assert history_inputs(entries, Sanitizer())[0].ago is None
+
+
+def test_showing_narrows_every_item_and_leaves_the_rest() -> None:
+    item = ItemInput("Heat", {"year": 1995, "genres": ["Crime"]})
+    assert item.showing(["genres"]).attributes == {"genres": ["Crime"]}
+    assert item.showing(["genres", "year"]) is item
+    assert item.showing(["*"]) is item
+    assert item.showing([]).details == ""
+    assert showing([item], ["year"])[0].details == "year: 1995"
+    assert showing("films", []) == "films"
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_the_example_of_every_input_works(name: str) -> None:
+    template, names = Sandbox().compiled(KNOWN[name].example)
+    assert names == {name}
+    assert fill(template, {"locale": "zh", **EXAMPLE.inputs, "complaint": "it is long"}).strip()
+
+
+def test_every_input_is_given_to_some_template() -> None:
+    given = {one for scoring in ("listwise", "pointwise") for one in inputs_of("rank", scoring)}
+    assert given | set(inputs_of("reason", None)) == set(KNOWN)

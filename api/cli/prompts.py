@@ -1,0 +1,303 @@
+"""``whyrank prompts``: read, check, try, save, promote and take back prompt templates."""
+
+import difflib
+import getpass
+import json
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from api.cli.output import console, error_console, printable
+from api.settings import Settings, load_settings
+from prompts import EXAMPLE as EXAMPLE_SAMPLE
+from prompts import (
+    KNOWN,
+    PromptEditor,
+    PromptLibrary,
+    PromptTemplate,
+    Sample,
+    TemplateError,
+    check,
+    inputs_of,
+    rendered,
+    user_sample,
+)
+from prompts.library import DEFAULT_ALIAS, DRAFT, read_source
+from prompts.store import stamp
+from retrieval import InputError, Retriever, current_build, load
+
+CHECK_FAILED = 3
+_SAMPLE_USERS = 3
+_FAILED_CHECKS = ("template_invalid", "template_limit")
+
+app = typer.Typer(help="Read, check, try, save, promote and take back prompt templates.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A template, such as rank.")]
+Reference = Annotated[str, typer.Argument(metavar="NAME[@V]", help="rank, rank@2, rank@production or rank@draft.")]
+Either = Annotated[str, typer.Argument(metavar="NAME[@V]|FILE", help="A saved template, or a file.")]
+User = Annotated[str | None, typer.Option(help="A user of the fitted data; without, an example.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Alias = Annotated[str, typer.Option(help="Which of the movable names.")]
+
+
+@app.command("list")
+def list_templates(as_json: Json = False) -> None:
+    """List the templates, their versions and what their aliases stand for."""
+    library = _library()
+    rows = [_row(library, name) for name in library.names()]
+    if as_json:
+        typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    for row in rows:
+        aliases = ", ".join(f"{alias} {version}" for alias, version in row["aliases"].items()) or "not saved yet"
+        kind = ", ".join([row["kind"], row["origin"], *(["draft"] if row["draft"] else [])])
+        _say(f"{row['name']:<20} {aliases:<14} {kind:<26} {row['problem'] or row['description']}")
+
+
+@app.command()
+def show(
+    reference: Annotated[str | None, typer.Argument(metavar="[NAME[@V]]", help="rank, rank@2, rank@draft.")] = None,
+    inputs: Annotated[bool, typer.Option("--inputs", help="What the template may use, with examples.")] = False,
+) -> None:
+    """Show a template, or with --inputs what it may use."""
+    if reference is None and not inputs:
+        raise typer.BadParameter("name a template, or ask for --inputs")
+    template = _library().get(reference) if reference else None
+    if not inputs:
+        assert template is not None  # noqa: S101  # for the type checker
+        _say(template.source.rstrip("\n"))
+        return
+    for name in inputs_of(template.meta.task, template.meta.scoring) if template else KNOWN:
+        used = " (used here)" if template and name in template.meta.inputs else ""
+        _say(f"{name}{used}\n    {KNOWN[name].holds}\n    {KNOWN[name].example}")
+
+
+@app.command("check")
+def check_templates(
+    file: Annotated[Path | None, typer.Argument(exists=True, dir_okay=False, help="A template file.")] = None,
+) -> None:
+    """Check a file, or every template: does it parse, does it render for examples, bad data and real users?"""
+    settings = load_settings()
+    samples = _samples(settings)
+    library = _library(settings)
+    failed = 0
+    for wanted in [str(file)] if file else list(_all(library)):
+        try:
+            template = _template(library, wanted)
+            check(template, samples)
+            _say(f"    ok  {file or template.reference}")
+        except TemplateError as error:
+            failed += 1
+            _say(f"NOT OK  {error}")
+    if failed:
+        raise typer.Exit(CHECK_FAILED)
+
+
+@app.command()
+def render(
+    what: Either,
+    user: User = None,
+    query: Annotated[str, typer.Option(help="What the user asks for.")] = "",
+) -> None:
+    """Show what the model would be shown for a user."""
+    settings = load_settings()
+    template = _template(_library(settings), what)
+    _say(str(rendered(template, _sample(settings, user, template, query))).rstrip("\n"))
+
+
+@app.command()
+def save(
+    name: Name,
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The template file.")],
+    note: Annotated[str, typer.Option(help="What changed, for the audit log.")] = "",
+) -> None:
+    """Check a file and save it as the next version of a template."""
+    settings = load_settings()
+    library = _library(settings)
+    with _gate():
+        template = _editor(settings, library).save(name, read_source(file), note=note)
+    current = library.aliases(name)[DEFAULT_ALIAS]
+    is_new = current == int(template.version)
+    _say(f"saved {template.reference}; {DEFAULT_ALIAS} is " + (f"{current}, too" if is_new else f"still {current}"))
+
+
+@app.command()
+def promote(
+    name: Name,
+    version: Annotated[int, typer.Argument(metavar="N", help="A saved version.", min=1)],
+    alias: Alias = DEFAULT_ALIAS,
+    expected: Annotated[
+        int | None, typer.Option(help="Only if the alias still stands for this version.", min=1)
+    ] = None,
+    note: Annotated[str, typer.Option(help="Why, for the audit log.")] = "",
+) -> None:
+    """Check a saved version and let an alias stand for it."""
+    settings = load_settings()
+    with _gate():
+        before = _editor(settings, _library(settings)).promote(name, version, alias=alias, expected=expected, note=note)
+    _say(f"{name}@{alias} is {version}, was {before or 'nothing'}")
+
+
+@app.command()
+def rollback(name: Name, alias: Alias = DEFAULT_ALIAS) -> None:
+    """Let an alias stand for what it stood for before its last promotion."""
+    settings = load_settings()
+    before, after = _editor(settings, _library(settings), samples=False).rollback(name, alias=alias)
+    _say(f"{name}@{alias} is {after}, was {before}")
+
+
+@app.command()
+def diff(one: Either, other: Either, user: User = None) -> None:
+    """Show the difference of two templates, or with --user of what the model would be shown."""
+    settings = load_settings()
+    library = _library(settings)
+    left, right = (_template(library, what) for what in (one, other))
+
+    def text(template: PromptTemplate) -> str:
+        return template.source if user is None else str(rendered(template, _sample(settings, user, template)))
+
+    _show_difference(text(left), text(right), before=one, after=other)
+
+
+@app.command()
+def watch(
+    name: Name,
+    user: User = None,
+    once: Annotated[bool, typer.Option("--once", help="Show it once, and end.")] = False,
+) -> None:
+    """Render a template's draft at every save, with the difference to the last output, until Ctrl-C."""
+    settings = load_settings()
+    library = _library(settings)
+    draft = _editor(settings, library, samples=False).start_draft(name)
+    released = library.get(name)
+    sample = _sample(settings, user, released)
+    error_console().print(f"Edit {draft}; this shows what changes for {sample.who}. Ctrl-C ends it.", markup=False)
+    watch_draft(name, draft, sample, str(rendered(released, sample)), saves(draft, once=once))
+
+
+def watch_draft(name: str, draft: Path, sample: Sample, before: str, moments: Iterable[None]) -> None:
+    """Shows a draft at each moment: what the model would be shown, and the difference to the output before."""
+    shown = f"{name}@{DEFAULT_ALIAS}"
+    for _ in moments:
+        _say(f"--- {time.strftime('%H:%M:%S')} {draft.name} ---")
+        try:
+            output = str(rendered(PromptTemplate(read_source(draft), name=name, version=DRAFT), sample))
+        except TemplateError as error:
+            error_console().print(f"{error}. {shown} stays as it is.", style="red", markup=False)
+            continue
+        _say(output.rstrip("\n"))
+        _show_difference(before, output, before=shown, after=f"{name}@{DRAFT}")
+        before, shown = output, f"the last good {DRAFT}"
+
+
+def saves(path: Path, *, once: bool = False, pause_s: float = 0.3) -> Iterator[None]:
+    """Now, and every time a file is saved."""
+    seen = stamp(path)
+    yield
+    while not once:
+        time.sleep(pause_s)
+        if stamp(path) not in (seen, None):  # editors may delete and write anew; then it is not there for a moment
+            seen = stamp(path)
+            yield
+
+
+def _library(settings: Settings | None = None) -> PromptLibrary:
+    return PromptLibrary((settings or load_settings()).prompts_dir)
+
+
+def _editor(settings: Settings, library: PromptLibrary, *, samples: bool = True) -> PromptEditor:
+    PromptEditor(library, who=_who())  # read-only is told now, not after loading data for the samples
+    return PromptEditor(library, who=_who(), samples=_samples(settings) if samples else ())
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a number without a name
+        return "unknown"
+
+
+def _all(library: PromptLibrary) -> Iterator[str]:
+    for name in library.names():
+        yield from (f"{name}@{version}" for version in library.versions(name))
+        if library.draft(name):
+            yield f"{name}@{DRAFT}"
+
+
+def _row(library: PromptLibrary, name: str) -> dict[str, Any]:
+    aliases, draft = library.aliases(name), library.draft(name)
+    row: dict[str, Any] = {
+        "name": name,
+        "versions": library.versions(name),
+        "aliases": aliases,
+        "draft": draft is not None,
+        "origin": "own" if library.home(name) == library.own else "shipped",
+    }
+    try:
+        template = library.get(name if DEFAULT_ALIAS in aliases else f"{name}@{DRAFT}")
+    except TemplateError as error:
+        return row | {"kind": "broken", "locale": None, "family": None, "description": "", "problem": str(error)}
+    return row | {
+        "kind": template.meta.scoring or template.meta.task,
+        "locale": template.meta.locale,
+        "family": template.family,
+        "description": template.meta.description,
+        "problem": None,
+    }
+
+
+def _template(library: PromptLibrary, what: str) -> PromptTemplate:
+    """A saved template, or a file of which the name has a dot or a slash in it."""
+    if "." not in what and "/" not in what:
+        return library.get(what)
+    path = Path(what)
+    name = path.parent.name if path.stem.isdigit() or path.stem == DRAFT else path.stem
+    return PromptTemplate(read_source(path), name=name, version=DRAFT)
+
+
+def _samples(settings: Settings) -> list[Sample]:
+    if current_build(settings.artifact) is None:
+        error_console().print("No fitted data: checked with examples only ('whyrank fit' makes some).", markup=False)
+        return []
+    retriever = Retriever(load(settings.artifact))
+    users = retriever.user_ids()
+    step = max(len(users) // _SAMPLE_USERS, 1)
+    return [user_sample(retriever, user) for user in users[::step][:_SAMPLE_USERS]]
+
+
+def _sample(settings: Settings, user: str | None, template: PromptTemplate, query: str = "") -> Sample:
+    if user is None:
+        return EXAMPLE_SAMPLE
+    retriever = Retriever(load(settings.artifact))
+    if user not in retriever.user_ids():
+        raise InputError(f"there is no user '{user}' in the fitted data", field="--user", code="unknown_user")
+    return user_sample(retriever, user, query=query, locale=template.meta.locale)
+
+
+@contextmanager
+def _gate() -> Iterator[None]:
+    """Turns a failed check into its exit code."""
+    try:
+        yield
+    except TemplateError as error:
+        if error.code not in _FAILED_CHECKS:
+            raise
+        error_console().print(f"whyrank: nothing was changed, a check failed: {error}", style="red", markup=False)
+        raise typer.Exit(CHECK_FAILED) from error
+
+
+def _show_difference(left: str, right: str, *, before: str, after: str) -> None:
+    lines = list(difflib.unified_diff(left.splitlines(), right.splitlines(), before, after, lineterm=""))
+    for line in lines or ["(no difference)"]:
+        style = {"+": "green", "-": "red", "@": "cyan"}.get(line[0], "")
+        console().print(Text(printable(line), style=style))
+
+
+def _say(text: str) -> None:
+    for line in text.split("\n"):
+        console().print(Text(printable(line)))

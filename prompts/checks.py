@@ -1,0 +1,84 @@
+"""What a template must pass before it is saved or promoted."""
+
+import re
+from collections.abc import Sequence
+
+from prompts.errors import TemplateError
+from prompts.isolation import Rendered, render_isolated
+from prompts.samples import BARE, EXAMPLE, HOSTILE, MARK, Sample
+from prompts.template import PromptTemplate
+
+_DATA_BEGINS = re.compile(rf"^\s*{MARK}", re.MULTILINE | re.IGNORECASE)
+
+
+def check(template: PromptTemplate, samples: Sequence[Sample] = ()) -> list[Rendered]:
+    """Renders a template with examples, with nothing but what is always there, with hostile data, and with samples.
+
+    Returns:
+        What the model would be shown for each sample.
+
+    Raises:
+        TemplateError: it fails on one of them, data can begin a line of it, or it writes nothing.
+    """
+    example = rendered(template, EXAMPLE)
+    for shown, who in ((example, EXAMPLE.who), (rendered(template, BARE), BARE.who)):
+        if not str(shown.prompt).strip():
+            raise _error(template, f"writes nothing for {who}")
+    _check_lines(template, rendered(template, HOSTILE))
+    _check_candidates(template, example)
+    return [rendered(template, sample) for sample in samples]
+
+
+def rendered(template: PromptTemplate, sample: Sample) -> Rendered:
+    """A template with a sample, in a process of its own.
+
+    Raises:
+        TemplateError: it fails, and for whom.
+    """
+    candidates = sample.candidates if template.meta.scoring == "likelihood" else ()
+    try:
+        return render_isolated(template, sample.inputs, candidates)
+    except TemplateError as error:
+        raise TemplateError(f"{error.message}; seen with {sample.who}", remedy=error.remedy, code=error.code) from error
+
+
+def _check_lines(template: PromptTemplate, shown: Rendered) -> None:
+    """In a chat prompt data must stand behind fixed words: at the beginning of a line a title such as "B. Another film"
+    or "assistant:" passes for a line of the prompt itself.
+
+    A plain list for a likelihood read is nothing but titles; there is nothing that one could pass for.
+    """
+    if template.meta.scoring == "likelihood" or (found := _DATA_BEGINS.search(str(shown.prompt))) is None:
+        return
+    line = str(shown.prompt)[found.start() :].splitlines()[0]
+    raise _error(
+        template,
+        f"data can begin a line ('{line[:60]}'), and so pass for a line of the prompt",
+        remedy="Put a fixed word, a dash or a quotation mark before it",
+    )
+
+
+def _check_candidates(template: PromptTemplate, shown: Rendered) -> None:
+    """Every candidate is there, and can be told from the others."""
+    text = str(shown.prompt)
+    if len(set(shown.continuations)) != len(shown.continuations):
+        raise _error(
+            template,
+            "continues alike for different candidates",
+            "Write {{ candidate.title }} in the section 'candidate'",
+        )
+    if template.meta.scoring == "pointwise" and EXAMPLE.candidates[0].title not in text:
+        raise _error(template, "does not show the candidate's title", "Write {{ candidate.title }}")
+    if template.meta.scoring not in ("listwise", "permutation"):
+        return
+    for candidate in EXAMPLE.candidates:
+        if not re.search(rf"^\W*{candidate.label}\b.*{re.escape(candidate.title)}", text, re.MULTILINE):
+            raise _error(
+                template,
+                f"the line of the candidate '{candidate.title}' does not begin with its label",
+                "Write '{{ candidate.label }}. {{ candidate.title }}'",
+            )
+
+
+def _error(template: PromptTemplate, problem: str, remedy: str | None = None) -> TemplateError:
+    return TemplateError(f"template {template.reference}: {problem}", remedy=remedy, code="template_invalid")

@@ -1,0 +1,133 @@
+"""Files of a template library: read when they changed, written so that a crash leaves the old or the new, whole."""
+
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Table: TypeAlias = dict[str, dict[str, str | int]]
+Stamp: TypeAlias = tuple[int, int, int]
+AUDIT = "audit.jsonl"
+
+
+class Change(BaseModel):
+    """One line of the audit log: who did what, when."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+
+    when: datetime
+    who: str
+    action: Literal["copy", "save", "promote", "rollback", "draft"]
+    name: str
+    alias: str | None = None
+    before: int | None = Field(default=None, alias="from")
+    after: int | None = Field(default=None, alias="to")
+    note: str = ""
+
+
+def stamp(path: Path) -> Stamp | None:
+    """What changes with a file, or None if it is not there; atomic writes change the inode, too."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def write(path: Path, text: str) -> None:
+    """Replaces a file in one step that survives a crash."""
+    descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(scratch).chmod(0o644)
+        Path(scratch).replace(path)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def sync(folder: Path) -> None:
+    """Makes renames in a folder survive a crash."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_table(path: Path) -> Table:
+    """A table of names, such as ``aliases.json``; an empty one where the file is not there yet.
+
+    Raises:
+        ValueError: it is not such a table.
+    """
+    try:
+        table: Table = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    if not isinstance(table, dict) or not all(isinstance(row, dict) for row in table.values()):
+        raise ValueError("not a table of names")
+    return table
+
+
+def write_table(path: Path, table: Table) -> None:
+    """Replaces a table."""
+    write(path, json.dumps(table, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes and threads from changing the library; the lock ends with its holder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def log(folder: Path, change: Change) -> None:
+    """Appends to the audit log."""
+    path = folder / AUDIT
+    line = change.model_dump_json(by_alias=True) + "\n"
+    with path.open("a+b") as stream:
+        if stream.tell() and _last_byte(path) != b"\n":  # a crash cut the last line short; ours begins a new one
+            line = "\n" + line
+        stream.write(line.encode())
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def changes(folder: Path) -> list[Change]:
+    """The audit log, oldest first; a line that a crash cut short is left out."""
+    try:
+        lines = (folder / AUDIT).read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            found.append(Change.model_validate_json(line))
+        except ValidationError:
+            continue
+    return found
+
+
+def now() -> datetime:
+    """The present, for the audit log."""
+    return datetime.now(UTC)
+
+
+def _last_byte(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        stream.seek(-1, os.SEEK_END)
+        return stream.read(1)
