@@ -68,6 +68,9 @@ class RecommendationBody(BaseModel):
     history: list[InteractionBody] | None = Field(
         default=None, max_length=1000, description="oldest first; replaces the stored history for this request"
     )
+    profile: dict[str, Annotated[str, Field(max_length=300)]] = Field(
+        default_factory=dict, max_length=20, description="what else is known of the user, for templates that show it"
+    )
     query: str | None = Field(default=None, min_length=1, max_length=2000, description="a wish in words")
     candidate_ids: list[Id] | None = Field(default=None, description="rank these instead of searching")
     exclude_ids: list[Id] = Field(default_factory=list, max_length=10_000)
@@ -81,6 +84,9 @@ class RecommendationBody(BaseModel):
     candidate_count: int | None = Field(
         default=None, description="how many candidates the LLM reranks; 20 or k by default"
     )
+    locale: str = Field(
+        default="en", pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$", description="language of the reasons"
+    )
     reasons: bool = True
     deadline_ms: int | None = Field(
         default=None, description="stages that would be later are replaced by their fallback"
@@ -91,7 +97,9 @@ class RecommendationBody(BaseModel):
         return RecommendationRequest(
             user_id=self.user_id,
             history=None if self.history is None else [one.to_interaction() for one in self.history],
+            profile=self.profile,
             query=self.query,
+            locale=self.locale,
             filter={
                 name: wanted.model_dump(by_alias=True, exclude_none=True)
                 if isinstance(wanted, FilterConditions)

@@ -18,9 +18,12 @@ from reranker.engine import Engine, Usage
 from reranker.errors import LLMError
 from retrieval import Evidence, Item
 
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_WORD = re.compile(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+(?:['’][^\W_\u3400-\u9fff]+)*")
+"""A word of letters, or one Chinese character."""
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-_SENTENCE = re.compile(r"^.*?[^\W\d_]{2}[.!?](?=\s|$)|^.*?[.!?。！？](?=\s|$)", re.DOTALL)
+_SENTENCE = re.compile(r"^.*?(?:[^\W\d_]{2}[.!?](?=\s|$)|[。！？])|^.*?[.!?](?=\s|$)", re.DOTALL)
+_ENDS = (".", "!", "?", "。", "！", "？")
+_CHINESE = re.compile(r"[\u3400-\u9fff]")
 _MARKUP = re.compile(r"https?:|www\.|\w@\w|[<>{}\[\]|#*_`~\\]|\n")
 _CLAIM = re.compile(
     r"\b(?:award\w*|oscar\w*|acclaim\w*|critic\w*|rated|ratings?|stars?|starring|starred|direct(?:ed|or|s|ing)|"
@@ -151,7 +154,9 @@ class Vocabulary:
         return None
 
 
-def check(text: str, item: ItemInput, evidence: Sequence[ItemInput], vocabulary: Vocabulary) -> str | None:
+def check(
+    text: str, item: ItemInput, evidence: Sequence[ItemInput], vocabulary: Vocabulary, locale: str = "en"
+) -> str | None:
     """What is wrong with a reason, in words that complete "refused because ...", or None if nothing was found.
 
     Args:
@@ -159,11 +164,14 @@ def check(text: str, item: ItemInput, evidence: Sequence[ItemInput], vocabulary:
         item: the recommended item; attribute values that are named must be its own.
         evidence: the history items; besides the item, only they may be named.
         vocabulary: of the catalog that the items come from.
+        locale: the language that it should be in; ``zh`` is Chinese, everything else is written in Latin letters.
     """
     given = [item, *evidence]
     facts = "\n".join(f"{one.title} ({one.details})" for one in given)
     known = set(_words(facts))
-    if len(_words(text)) < 4 or not text.rstrip().endswith((".", "!", "?", "。", "！", "？")):
+    chinese = _is_chinese(locale)
+    long_enough = len(text) >= 8 if chinese else len(_words(text)) >= 4
+    if not long_enough or not text.rstrip().endswith(_ENDS):
         return "it is not a whole sentence"
     if len(text) > _LONGEST + len(facts):
         return "it is too long"
@@ -189,7 +197,13 @@ def check(text: str, item: ItemInput, evidence: Sequence[ItemInput], vocabulary:
         return f"it says '{value}', which is not said of '{item.title}'"
     if _repeats(_words(without_facts)):
         return "it repeats itself"
-    if any(char.isalpha() and not char.isascii() and ord(char) > 0x24F and char not in facts for char in text):
+    own = [word for word in _WORD.findall(without_facts) if word.casefold() not in known]
+    letters = [char for word in own for char in word if char.isalpha()]
+    if chinese:
+        wrong = sum(_CHINESE.match(char) is None for char in letters) > len(letters) / 4
+    else:
+        wrong = any(ord(char) > 0x24F and char not in facts for char in letters)
+    if wrong:
         return "it is in another language"
     return None
 
@@ -217,51 +231,77 @@ class ReasonWriter:
         """
         usage, refused = Usage(), list[str]()
         if self._engine is None or not evidence:
-            return evidence_reason(item, evidence, sanitizer), usage
+            return evidence_reason(item, evidence, sanitizer, template.meta.locale), usage
         item_seen, evidence_seen = item_input(item, sanitizer), evidence_inputs(evidence, sanitizer)
-        complaint = ""
+        complaint, locale = "", template.meta.locale
+        space = "" if _is_chinese(locale) else " "
         for attempt in range(2):
-            prompt = template.render({"item": item_seen, "evidence": evidence_seen, "complaint": complaint})
+            prompt = template.render(
+                {"item": item_seen, "evidence": evidence_seen, "complaint": complaint, "locale": locale}
+            )
             # The retry is sampled: with the same seed and temperature 0 a small model would say the same again.
             sampling = template.meta.sampling.model_copy(update={"temperature": 0.7} if attempt else {})
             written, used = await self._engine.write(prompt, sampling, stop=["\n"])
             usage += used
-            text = first_sentence(f"{prompt.opening} {written.strip()}", after=len(prompt.opening))
-            problem = check(text, item_seen, evidence_seen, self._vocabulary)
+            text = first_sentence(f"{prompt.opening}{space}{written.strip()}", after=len(prompt.opening))
+            problem = check(text, item_seen, evidence_seen, self._vocabulary, locale)
             if problem is None:
                 return Reason(
                     text, [one.item.item_id for one in evidence], Basis.als, ReasonSource.llm, tuple(refused)
                 ), usage
             refused.append(problem)
             complaint = problem
-        fallback = evidence_reason(item, evidence, sanitizer)
+        fallback = evidence_reason(item, evidence, sanitizer, locale)
         return Reason(fallback.text, fallback.evidence, fallback.basis, fallback.source, tuple(refused)), usage
 
 
-def evidence_reason(item: Item, evidence: Sequence[Evidence], sanitizer: Sanitizer) -> Reason:
+def evidence_reason(item: Item, evidence: Sequence[Evidence], sanitizer: Sanitizer, locale: str = "en") -> Reason:
     """A sentence built from the evidence alone; its wording depends on the item, so that a list does not read like a
     form.
     """
     seen, seen_evidence = item_input(item, sanitizer), evidence_inputs(evidence, sanitizer)
-    if not evidence:
-        return Reason(f"{seen.title} is liked by many people here.", [], Basis.popularity, ReasonSource.evidence)
     titles = [one.title for one in seen_evidence]
-    common = [value for value in _tags(seen) if all(value in _tags(one) for one in seen_evidence)]
-    if common:
-        shared = _listed(common[:3])
-        forms = [
-            f"You liked {_listed(titles)}; this shares {shared} with {'it' if len(titles) == 1 else 'them'}.",
-            f"Like {_listed(titles)}, which you liked, this is filed under {shared}.",
-            f"{shared} again, as in {_listed(titles)}, which you liked.",
-        ]
-    else:
-        forms = [
-            f"Picked because you liked {_listed(titles)}.",
-            f"Your liking for {_listed(titles)} points here.",
-            f"You liked {_listed(titles)}, and this goes well with {'that' if len(titles) == 1 else 'those'}.",
-        ]
+    common = [value for value in _tags(seen) if all(value in _tags(one) for one in seen_evidence)][:3]
+    forms = (_forms_zh if _is_chinese(locale) else _forms_en)(seen.title, titles, common)
     text = forms[zlib.crc32(item.title.encode()) % len(forms)]
-    return Reason(text, [one.item.item_id for one in evidence], Basis.als, ReasonSource.evidence)
+    basis = Basis.als if evidence else Basis.popularity
+    return Reason(text, [one.item.item_id for one in evidence], basis, ReasonSource.evidence)
+
+
+def _forms_en(title: str, titles: Sequence[str], common: Sequence[str]) -> list[str]:
+    if not titles:
+        return [f"{title} is liked by many people here."]
+    liked, them = _listed(titles), "it" if len(titles) == 1 else "them"
+    if common:
+        shared = _listed(common)
+        return [
+            f"You liked {liked}; this shares {shared} with {them}.",
+            f"Like {liked}, which you liked, this is filed under {shared}.",
+            f"{shared} again, as in {liked}, which you liked.",
+        ]
+    return [
+        f"Picked because you liked {liked}.",
+        f"Your liking for {liked} points here.",
+        f"You liked {liked}, and this goes well with {them}.",
+    ]
+
+
+def _forms_zh(title: str, titles: Sequence[str], common: Sequence[str]) -> list[str]:
+    if not titles:
+        return [f"这里很多人都喜欢《{title}》。"]
+    liked = "和".join(f"《{one}》" for one in titles)
+    if common:
+        shared = "、".join(common)
+        return [
+            f"你喜欢{liked}，这一部同样属于{shared}。",
+            f"和你喜欢的{liked}一样，都带有{shared}元素。",
+            f"又一部{shared}作品，与你喜欢的{liked}相近。",
+        ]
+    return [f"因为你喜欢{liked}。", f"喜欢{liked}的人，往往也会选择它。", f"根据你对{liked}的喜爱推荐。"]
+
+
+def _is_chinese(locale: str) -> bool:
+    return locale.lower().startswith("zh")
 
 
 async def write_all(
@@ -296,7 +336,7 @@ async def write_all(
         if not isinstance(result, StageFailure | asyncio.CancelledError):
             raise result
         failure = failure or (TimeoutError() if isinstance(result, asyncio.CancelledError) else result)
-        reasons.append(evidence_reason(item, evidence, sanitizer))
+        reasons.append(evidence_reason(item, evidence, sanitizer, template.meta.locale))
     return reasons, usage, failure
 
 

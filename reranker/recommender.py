@@ -7,7 +7,7 @@ Whatever the LLM does, a valid request gets an answer: the items in retrieval's 
 import asyncio
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
@@ -15,7 +15,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from prompts import PromptLibrary, PromptTemplate, Sanitizer, TemplateError, history_inputs, item_input
+from prompts import (
+    PromptLibrary,
+    PromptTemplate,
+    Sanitizer,
+    TemplateError,
+    history_inputs,
+    item_input,
+    newest,
+    profile_input,
+)
 from reranker.answer import (
     Answer,
     Degraded,
@@ -69,12 +78,14 @@ class RecommendationRequest:
 
     user_id: str | None = None
     history: Sequence[Interaction] | None = None
+    profile: Mapping[str, str] = field(default_factory=dict)
     query: str | None = None
     candidate_ids: Sequence[str] | None = None
     exclude_ids: Sequence[str] = ()
     filter: Filter = field(default_factory=dict)
     k: int = 10
     candidate_count: int | None = None
+    locale: str = "en"
     reasons: bool = True
     deadline_ms: int = 30_000
 
@@ -128,6 +139,7 @@ class _Run:
     sanitizer: Sanitizer = field(default_factory=Sanitizer)
     usage: Usage = field(default_factory=Usage)
     degraded: list[Degraded] = field(default_factory=list)
+    warnings: list[Notice] = field(default_factory=list)
     marks: list[float] = field(default_factory=lambda: [time.perf_counter()])
 
     def left(self) -> float:
@@ -163,6 +175,7 @@ class Recommender:
         for name in ("rank", "reason"):
             library.get(name)  # a library that cannot be used is told now
         self._weight = settings.weight
+        self._history_limit = settings.history_limit
         self._scorer = LikelihoodScorer(engine, history_limit=settings.history_limit) if engine else None
         self._writer = ReasonWriter(engine, retriever.catalog)
 
@@ -175,8 +188,8 @@ class Recommender:
         run = _Run(
             ends=time.perf_counter() + request.deadline_ms / 1000,
             # Per request: a promoted version serves the next one, and no request sees two.
-            rank_template=self._library.get("rank"),
-            reason_template=self._library.get("reason"),
+            rank_template=self._library.find("rank", request.locale),
+            reason_template=self._library.find("reason", request.locale),
         )
         count = request.checked_count(len(self.retriever.catalog))
         retrieved = self.retriever.retrieve(
@@ -212,21 +225,38 @@ class Recommender:
         """The LLM's read, or None where it is not asked or does not answer."""
         if self.engine is None or self._scorer is None or self._weight == 0:
             return None
-        if not retrieved.history or not retrieved.candidates:
-            return None  # without a history a likelihood says how common a title is, not who would like it
+        wish = request.query if "query" in run.rank_template.meta.inputs else None
+        if not retrieved.candidates or not (retrieved.history or wish):
+            return None  # a likelihood after nothing says how common a title is, not who would like it
         try:
             async with asyncio.timeout(run.left() * (_RANK_SHARE if request.reasons else 1.0)):
                 run.sanitizer = _sanitizer((await self.engine.info()).special_tokens)
                 read = await self._scorer.read(
                     run.rank_template,
-                    {"noun": run.sanitizer.text(self.retriever.manifest.noun)},
-                    history_inputs(retrieved.history, run.sanitizer),
+                    {
+                        "noun": run.sanitizer.text(self.retriever.manifest.noun),
+                        "query": run.sanitizer.text(request.query or ""),
+                        "profile": profile_input(request.profile, run.sanitizer),
+                        "locale": run.sanitizer.text(request.locale),
+                    },
+                    history_inputs(retrieved.history, run.sanitizer, locale=request.locale),
                     [item_input(candidate.item, run.sanitizer) for candidate in retrieved.candidates],
                 )
         except (TimeoutError, LLMError, TemplateError) as error:
             run.degrade("rank", error)
             return None
         run.usage += read.usage
+        # Beyond the usual length of a history: only what the model's context had no room for.
+        dropped = read.trimmed.history - (len(retrieved.history) - len(newest(retrieved.history, self._history_limit)))
+        if dropped or read.trimmed.attributes:
+            left_out = [f"{dropped} history entries"] if dropped else []
+            left_out += [f"the attribute '{name}'" for name in read.trimmed.attributes]
+            run.warnings.append(
+                Notice(
+                    code="prompt_trimmed",
+                    message=f"the prompt was too long for the model; left out: {', '.join(left_out)}",
+                )
+            )
         return read
 
     async def _explain(
@@ -243,7 +273,9 @@ class Recommender:
             return reasons
         if run.degraded:
             run.degraded.append(run.degraded[0].model_copy(update={"stage": "reason"}))
-        return [evidence_reason(item, evidence, run.sanitizer) for item, evidence in wanted]
+        return [
+            evidence_reason(item, evidence, run.sanitizer, run.reason_template.meta.locale) for item, evidence in wanted
+        ]
 
     def _answer(
         self,
@@ -263,7 +295,7 @@ class Recommender:
             ranker=ranker,
             degraded=run.degraded,
             fallback=retrieved.fallback and Notice(code=retrieved.fallback.code, message=retrieved.fallback.message),
-            warnings=[Notice(code=one.code, message=one.message) for one in retrieved.warnings],
+            warnings=[*(Notice(code=one.code, message=one.message) for one in retrieved.warnings), *run.warnings],
             llm_weight=self._weight if read else 0.0,
             prompts=PromptsUsed(
                 rank=_used(run.rank_template) if read else None,

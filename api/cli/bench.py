@@ -8,7 +8,7 @@ import typer
 
 from api.cli.output import console, error_console, status
 from api.settings import load_settings
-from eval import PromptsBench, bench_prompts
+from eval import PromptsBench, Ratio, RetrievalBench, bench_prompts, bench_retrieval
 from reranker import LLMStartError, embedded
 from retrieval import Retriever, load
 
@@ -30,7 +30,21 @@ def prompts(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
     if as_json:
         typer.echo(result.model_dump_json(indent=2))
     else:
-        _show(result)
+        _show_prompts(result)
+
+
+@app.command()
+def retrieval(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    size: Annotated[float, typer.Option(min=0.001, max=10, help="1 is 5 million generated interactions.")] = 1.0,
+) -> None:
+    """Beside bare implicit at a shop's size, and models on MovieLens."""
+    with status("measuring retrieval") as report:
+        result = bench_retrieval(size=size, report=report)
+    if as_json:
+        typer.echo(result.model_dump_json(indent=2))
+    else:
+        _show_retrieval(result)
 
 
 def _counter(cache_dir: Path) -> Callable[[str], int] | None:
@@ -45,22 +59,50 @@ def _counter(cache_dir: Path) -> Callable[[str], int] | None:
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
-def _show(result: PromptsBench) -> None:
-    def say(text: str) -> None:
-        console().print(text, markup=False)
+def _say(text: str) -> None:
+    console().print(text, markup=False)
 
-    say(
+
+def _show_retrieval(result: RetrievalBench) -> None:
+    scale = result.scale
+
+    def row(label: str, unit: str, ratio: Ratio) -> None:
+        _say(
+            f"  {label:<28} {ratio.ours:9.2f} {unit:<3}  bare implicit {ratio.bare:9.2f} {unit:<3}  {ratio.ratio:5.2f} x"
+        )
+
+    _say(f"{scale.interactions:,} interactions, {scale.users:,} users, {scale.items:,} items")
+    row("fit, on the same matrix", "s", scale.fit_s)
+    row("peak memory of it", "MiB", scale.fit_peak_mib)
+    row("one user's 100 candidates", "ms", scale.one_user_ms)
+    row("the same with a filter", "ms", scale.one_user_filtered_ms)
+    row("a history, folded in", "ms", scale.fold_in_ms)
+    row("1,000 users at once", "ms", scale.batch_ms)
+    _say(
+        f"  {'from a file to an artifact':<28} {scale.end_to_end_s:9.2f} s    {scale.end_to_end_mib:.0f} MiB at the peak"
+    )
+    _say(f"  {'start from the artifact':<28} {scale.start_s:9.2f} s")
+    _say(f"MovieLens, {result.users} users: {result.protocol}")
+    _say(f"  {'':<18} NDCG@10 (95 % interval)   recall@20     @50    @100")
+    for one in result.quality:
+        interval = f"({one.ndcg_10_low:.4f} to {one.ndcg_10_high:.4f})"
+        recalls = f"{one.recall_20:9.4f} {one.recall_50:7.4f} {one.recall_100:7.4f}"
+        _say(f"  {one.model:<18} {one.ndcg_10:.4f} {interval:<19} {recalls}")
+
+
+def _show_prompts(result: PromptsBench) -> None:
+    _say(
         f"{result.template}, {result.history} history entries, {result.candidates} candidates, "
         f"{result.characters:,} characters"
         + (f", {result.tokens:,} tokens of {result.tokenizer}" if result.tokens else "")
     )
-    say(f"  render         {result.render_ms:8.3f} ms")
-    say(f"  bare Jinja     {result.bare_jinja_ms:8.3f} ms   {result.ratio:.2f} x")
-    say(f"  sanitise       {result.sanitise_ms:8.3f} ms")
+    _say(f"  render         {result.render_ms:8.3f} ms")
+    _say(f"  bare Jinja     {result.bare_jinja_ms:8.3f} ms   {result.ratio:.2f} x")
+    _say(f"  sanitise       {result.sanitise_ms:8.3f} ms")
     if result.count_tokens_ms is not None:
-        say(f"  count tokens   {result.count_tokens_ms:8.3f} ms")
-        say("tokens per candidate     with attributes   without")
+        _say(f"  count tokens   {result.count_tokens_ms:8.3f} ms")
+        _say("tokens per candidate     with attributes   without")
         for row in result.tokens_per_candidate:
-            say(f"  {row.template:<22} {row.with_attributes:>15.1f} {row.without_attributes:>9.1f}")
+            _say(f"  {row.template:<22} {row.with_attributes:>15.1f} {row.without_attributes:>9.1f}")
     for note in result.notes:
-        say(f"note: {note}")
+        _say(f"note: {note}")

@@ -98,3 +98,31 @@ def test_the_check_never_fails_and_never_passes_markup(text: str) -> None:
     assert found is None or isinstance(found, str)
     if found is None:
         assert not set(text) & set("<>{}[]|#*_`~\\\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("你喜欢“Alien”，“The Terminator”或许也合你的口味：同样紧张刺激。", None),
+        ("你喜欢“Alien”，这部作品拍摄于1991年，也值得一看。", "1991"),
+        ("你喜欢“Alien”，这部与Notting Hill一样动人。", "Notting"),
+        ("Because you liked Alien, this is a sci-fi thriller.", "another language"),
+        ("好看。", "whole sentence"),
+    ],
+)
+def test_chinese_sentences_are_checked_as_such(text: str, says: str | None) -> None:
+    found = check(text, seen(TERMINATOR), [seen(ALIEN), seen(BLADE)], VOCABULARY, "zh")
+    assert found is None if says is None else says in str(found)
+
+
+def test_chinese_evidence_sentences() -> None:
+    for evidence in ([], [ALIEN], [ALIEN, BLADE], [OTHERS[0]]):
+        reason = evidence_reason(TERMINATOR, [Evidence(one, 1.0) for one in evidence], Sanitizer(), "zh-CN")
+        assert reason.text.endswith("。")
+        assert all(f"《{one.title}》" in reason.text for one in evidence)
+        if evidence:
+            assert check(reason.text, seen(TERMINATOR), [seen(one) for one in evidence], VOCABULARY, "zh") is None
+
+
+def test_a_chinese_sentence_ends_without_a_space() -> None:
+    assert first_sentence("你喜欢它：很好看。还得过奖。", after=5) == "你喜欢它：很好看。"

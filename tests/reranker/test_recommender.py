@@ -76,6 +76,30 @@ async def test_a_reason_that_fails_the_check_twice_is_replaced(recommender: Reco
     assert answer.degraded == [], "replacing a sentence is the check's ordinary work"
 
 
+async def test_a_locale_picks_its_templates(recommender: Recommender, standin: StandIn) -> None:
+    standin.text = "同样是一部剧情片。"
+    answer = await recommender.recommend(RecommendationRequest(user_id="u0", k=3, locale="zh-CN"))
+    assert answer.prompts.rank is not None
+    assert answer.prompts.reason is not None
+    assert (answer.prompts.rank.name, answer.prompts.reason.name) == ("rank-zh", "reason-zh")
+    assert "同一位用户先后选择的内容" in standin.prompts()
+    assert all(item.reason and item.reason.source == "llm" and "同样是" in item.reason.text for item in answer.items)
+    unspoken = await recommender.recommend(RecommendationRequest(user_id="u0", k=3, locale="fr", reasons=False))
+    assert unspoken.prompts.rank is not None
+    assert unspoken.prompts.rank.name == "rank"
+
+
+async def test_a_prompt_that_had_to_be_cut_is_told(retriever: Retriever, standin: StandIn) -> None:
+    standin.max_model_len = 420
+    history = [Interaction(f"i{number % 6}", "like") for number in range(30)]
+    async with Engine(EngineSettings(url=standin.url)) as engine:
+        recommender = Recommender(retriever, engine, PromptLibrary(), LlmSettings(history_limit=30))
+        answer = await recommender.recommend(RecommendationRequest(history=history, k=1, reasons=False))
+    assert answer.ranker == "fused"
+    assert [warning.code for warning in answer.warnings] == ["prompt_trimmed"]
+    assert "history entries" in answer.warnings[0].message
+
+
 async def test_no_reasons_if_none_are_wanted(recommender: Recommender) -> None:
     answer = await recommender.recommend(RecommendationRequest(user_id="u0", k=3, reasons=False))
     assert [item.reason for item in answer.items] == [None] * 3
