@@ -229,7 +229,9 @@ def _ask(folder: Path) -> dict[str, Any]:
                 asking(lambda turn: RetrievalRequest(history=histories[turn], count=count)), bare_fold_in
             ),
             "batch_ms": _compare(
-                lambda _: retriever.batch(many_ids, count), lambda _: bare.recommend(many, seen[many], N=count), turns=5
+                lambda _: retriever.batch(many_ids, count),
+                lambda _: bare.recommend(many, seen[many], N=count),
+                turns=20,
             ),
         }
 
