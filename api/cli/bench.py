@@ -67,9 +67,8 @@ def _show_retrieval(result: RetrievalBench) -> None:
     scale = result.scale
 
     def row(label: str, unit: str, ratio: Ratio) -> None:
-        _say(
-            f"  {label:<28} {ratio.ours:9.2f} {unit:<3}  bare implicit {ratio.bare:9.2f} {unit:<3}  {ratio.ratio:5.2f} x"
-        )
+        both = f"{ratio.ours:9.2f} {unit:<3}  bare implicit {ratio.bare:9.2f} {unit:<3}"
+        _say(f"  {label:<28} {both}  {ratio.ratio:5.2f} x")
 
     _say(f"{scale.interactions:,} interactions, {scale.users:,} users, {scale.items:,} items")
     row("fit, on the same matrix", "s", scale.fit_s)
@@ -78,9 +77,8 @@ def _show_retrieval(result: RetrievalBench) -> None:
     row("the same with a filter", "ms", scale.one_user_filtered_ms)
     row("a history, folded in", "ms", scale.fold_in_ms)
     row("1,000 users at once", "ms", scale.batch_ms)
-    _say(
-        f"  {'from a file to an artifact':<28} {scale.end_to_end_s:9.2f} s    {scale.end_to_end_mib:.0f} MiB at the peak"
-    )
+    whole = f"{scale.end_to_end_s:9.2f} s    {scale.end_to_end_mib:.0f} MiB at the peak"
+    _say(f"  {'from a file to an artifact':<28} {whole}")
     _say(f"  {'start from the artifact':<28} {scale.start_s:9.2f} s")
     _say(f"MovieLens, {result.users} users: {result.protocol}")
     _say(f"  {'':<18} NDCG@10 (95 % interval)   recall@20     @50    @100")
