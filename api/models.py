@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from reranker import RecommendationRequest
 from retrieval import Interaction
 
+_YEAR_9999 = 253_402_300_799
 Id = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -21,7 +22,7 @@ class InteractionBody(BaseModel):
     weight: float = Field(
         default=1.0, ge=0, le=1e6, allow_inf_nan=False, examples=[4.5], description="stars for a rating"
     )
-    timestamp: int | None = Field(default=None, description="seconds since 1970, UTC")
+    timestamp: int | None = Field(default=None, ge=0, le=_YEAR_9999, description="seconds since 1970, UTC")
 
     @model_validator(mode="after")
     def _item_or_text(self) -> Self:

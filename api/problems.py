@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from api.observability import places
 from retrieval import InputError
 
 log = structlog.get_logger()
@@ -69,5 +70,5 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def _fault(request: Request, error: Exception) -> JSONResponse:
-        log.exception("fault", path=request.url.path, error=type(error).__name__)
+        log.error("fault", path=request.url.path, error=type(error).__name__, places=places(error))
         return problem(500, "fault", "The service failed on this request; its log says more")

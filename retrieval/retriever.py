@@ -167,7 +167,8 @@ class Retriever:
         visitor = self._visitor(request, warnings)
         if request.candidate_ids is not None:
             candidates = self._given(request.candidate_ids, request, visitor)
-            fallback = visitor.fallback
+            answered = any(candidate.source is Source.text for candidate in candidates)
+            fallback = (None if answered else visitor.fallback) if candidates else _NOTHING_LEFT
         else:
             candidates, fallback = self._search(request, visitor, warnings)
         return Retrieved(candidates, visitor.history, visitor.row, fallback, warnings)

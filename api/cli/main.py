@@ -2,13 +2,12 @@
 
 import logging
 import os
-import sys
 
-import structlog
 import typer
 
 from api.cli import bench, demo, doctor, fit, llm, prompts, recommend, serve
 from api.cli.output import error_console
+from api.observability import configure_logging
 from retrieval import InputError, WhyrankError
 
 app = typer.Typer(
@@ -32,8 +31,7 @@ app.add_typer(bench.app, name="bench")
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 error, 2 usage, 3 a check failed, 130 interrupted."""
     os.environ.setdefault("PYTHONUTF8", "1")
-    # The program's own log goes to standard error: standard output is for answers.
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    configure_logging()
     logging.getLogger("implicit").setLevel(logging.ERROR)
     try:
         app()

@@ -1,8 +1,10 @@
 from typing import Any
 
 import pytest
+import structlog
 from starlette.testclient import TestClient
 
+from api.observability import configure_logging
 from tests.standin import StandIn
 
 URL = "/v1/recommendations"
@@ -93,6 +95,8 @@ def test_the_llm_down_is_no_error(client: TestClient, standin: StandIn) -> None:
         ({"user_id": "u0", "filter": {"gnres": "x"}}, "/problems/unknown-attribute#filter.gnres"),
         ({"user_id": "u0", "filter": {"genres": 3}}, "/problems/filter-type#filter.genres"),
         ({"query": ""}, "/problems/invalid-field#query"),
+        ({"history": [{"item_id": "i0", "timestamp": 10**30}]}, "/problems/invalid-field#history.0.timestamp"),
+        ({"history": [{"item_id": "i0", "text": "both"}]}, "/problems/invalid-field#history.0"),
         ({"user_id": "u0", "deadline_ms": 0}, "/problems/out-of-range#deadline_ms"),
     ],
 )
@@ -116,3 +120,20 @@ def test_unknown_paths_and_methods_are_problems(client: TestClient) -> None:
     wrong = client.get(URL)
     assert wrong.json()["status"] == 405
     assert wrong.headers["allow"] == "POST"
+
+
+def test_a_fault_is_logged_without_anything_of_the_user(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("somebody-secret in the message")
+
+    configure_logging()
+    monkeypatch.setattr("reranker.recommender.fuse", broken)
+    response = client.post(URL, json={"user_id": "somebody-secret", "history": [{"item_id": "i0"}], "k": 1})
+    assert response.status_code == 500
+    assert response.json()["type"] == "/problems/fault"
+    structlog.reset_defaults()
+    logged = capsys.readouterr().err
+    assert "recommender.py" in logged
+    assert "somebody-secret" not in logged + response.text

@@ -179,6 +179,15 @@ def test_filters_are_applied_inside_the_search(retriever: Retriever) -> None:
         )
     )
     assert ids(given_ids) == ["i1"]
+    none_left = retriever.retrieve(RetrievalRequest(candidate_ids=["i1"], exclude_ids=["i1"]))
+    assert none_left.fallback is not None
+    assert none_left.fallback.code == "nothing_left"
+
+
+def test_named_items_are_ranked_by_a_wish_too(retriever: Retriever) -> None:
+    retrieved = retriever.retrieve(RetrievalRequest(candidate_ids=["i2", "i1", "i10"], query="kilo"))
+    assert ids(retrieved)[0] == "i10"
+    assert retrieved.fallback is None
 
 
 def test_strangers_see_variety(retriever: Retriever) -> None:
