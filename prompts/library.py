@@ -141,15 +141,24 @@ class PromptLibrary:
 
     def find(self, family: str, locale: str, alias: str = DEFAULT_ALIAS) -> PromptTemplate:
         """The template of a family for a language: ``zh-Hant`` takes ``zh`` where there is no closer one, and a
-        language that the family does not speak takes the template that is called as the family is.
+        language that the family does not speak takes the template that is called as the family is. A sibling that
+        cannot be read speaks no language, so that a broken one harms nobody who did not ask for it.
 
         Raises:
-            TemplateError: there is no such family.
+            TemplateError: there is no such family, or the template that is called as it is cannot be read.
         """
         spoken: dict[str, PromptTemplate] = {}
         for name in self.names():
             if name == family or name.startswith(f"{family}-"):
-                template = self.get(f"{name}@{alias}" if alias in self.aliases(name) else name)
+                # By its plain name where that is what is asked for: `get` then keeps the last good state.
+                plain = alias == DEFAULT_ALIAS or alias not in self.aliases(name)
+                try:
+                    template = self.get(name if plain else f"{name}@{alias}")
+                except TemplateError as error:
+                    if name == family:
+                        raise
+                    log.warning("template_not_read", template=name, problem=str(error))
+                    continue
                 if template.family == family:
                     spoken.setdefault(template.meta.locale.lower(), template)
         parts = locale.replace("_", "-").lower().split("-")

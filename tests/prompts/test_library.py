@@ -113,3 +113,14 @@ def test_a_file_that_nobody_saved_is_no_version(own: Path) -> None:
 def test_the_byte_order_mark_of_an_editor_is_no_part_of_a_template(own: Path) -> None:
     (own / "mine" / "draft.jinja").write_text(RANK, encoding="utf-8-sig")
     assert PromptLibrary(own).get("mine@draft").source == RANK
+
+
+def test_a_broken_sibling_harms_nobody_else(tmp_path: Path) -> None:
+    shipped = tmp_path / "shipped"
+    shutil.copytree(SHIPPED, shipped)
+    broken = shipped / "rank-zh" / "1.jinja"
+    broken.write_text(broken.read_text(encoding="utf-8") + "{{", encoding="utf-8")
+    library = PromptLibrary(shipped=shipped)
+    assert library.find("rank", "en").name == "rank"
+    assert library.find("rank", "zh").name == "rank", "what cannot be read is not spoken"
+    assert library.find("reason", "zh").name == "reason-zh"
