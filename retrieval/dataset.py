@@ -94,13 +94,37 @@ def make_dataset(name: str, noun: str, items: pl.DataFrame, interactions: pl.Dat
     )
     try:
         interactions = interactions.select(pl.col(name).cast(kind) for name, kind in INTERACTIONS.items())
-        items = items.with_columns(pl.col(Columns.item).cast(pl.String), pl.col(Columns.title).cast(pl.String))
-    except pl.exceptions.InvalidOperationError as error:
+        items = items.select(
+            pl.col(Columns.item).cast(pl.String),
+            pl.col(Columns.title).cast(pl.String),
+            *(
+                _attribute(name, kind)
+                for name, kind in items.schema.items()
+                if name not in {Columns.item, Columns.title}
+            ),
+        )
+    except pl.exceptions.PolarsError as error:
         raise DataError(f"a value has the wrong type ({error})", code="wrong_type") from error
     _refuse(items, interactions)
     row = pl.struct(INTERACTIONS.names()).hash(seed=seed)
     ordered = interactions.with_columns(row.alias("_tie")).sort(Columns.user, Columns.timestamp, "_tie").drop("_tie")
     return Dataset(name=name, noun=noun, items=items, interactions=ordered)
+
+
+def _attribute(name: str, kind: pl.DataType) -> pl.Expr:
+    """An attribute as text, number, true or false, or a list of texts; a date as ISO text, which sorts as dates do."""
+    column = pl.col(name)
+    if isinstance(kind, pl.List | pl.Array):
+        return column.cast(pl.List(pl.String))
+    if isinstance(kind, pl.Struct):
+        return column.struct.json_encode()
+    if isinstance(kind, pl.Datetime):
+        return column.dt.to_string("iso:strict")
+    if isinstance(kind, pl.Decimal):
+        return column.cast(pl.Float64)
+    if kind.is_float():
+        return pl.when(column.is_finite()).then(column).alias(name)
+    return column if kind.is_integer() or kind == pl.Boolean else column.cast(pl.String)
 
 
 def _refuse(items: pl.DataFrame, interactions: pl.DataFrame) -> None:

@@ -1,3 +1,6 @@
+from datetime import date, datetime
+from decimal import Decimal
+
 import numpy as np
 import polars as pl
 import pytest
@@ -88,3 +91,37 @@ def test_seen_is_whatever_was_touched_whether_liked_or_not() -> None:
     encoded = encode(make_dataset("d", "items", ITEMS, table))
     assert (encoded.log.seen(2).toarray() > 0).tolist() == [[True, False], [False, True]]
     assert encoded.user_items.toarray()[0].tolist() == [0.0, 0.0]
+
+
+def test_attributes_of_every_kind_become_text_numbers_truths_or_lists_of_text() -> None:
+    items = pl.DataFrame(
+        {
+            "item_id": [1],
+            "title": ["A"],
+            "day": [date(2024, 5, 31)],
+            "at": [datetime(2024, 5, 31, 18)],
+            "flags": [[True, False]],
+            "sizes": [[1, 2]],
+            "maker": [{"name": "x"}],
+            "price": [Decimal("9.50")],
+            "kind": pl.Series(["a"], dtype=pl.Categorical),
+            "nothing": [None],
+            "in_stock": [True],
+            "score": [float("nan")],
+        }
+    )
+    row = make_dataset("d", "items", items, pl.DataFrame({"user_id": ["u"], "item_id": ["1"]})).items.row(0, named=True)
+    assert row == {
+        "item_id": "1",
+        "title": "A",
+        "day": "2024-05-31",
+        "at": "2024-05-31T18:00:00.000000",
+        "flags": ["true", "false"],
+        "sizes": ["1", "2"],
+        "maker": '{"name":"x"}',
+        "price": 9.5,
+        "kind": "a",
+        "nothing": None,
+        "in_stock": True,
+        "score": None,
+    }
