@@ -81,7 +81,9 @@ class RecommendationBody(BaseModel):
         description="attribute to value or conditions; all must hold",
         examples=[{"genres": "Drama", "year": {"gte": 1990}}],
     )
-    k: int = Field(default=10, description="how many items to answer")
+    k: int | None = Field(
+        default=None, description="how many items to answer; 10, or all of a smaller catalog, by default"
+    )
     candidate_count: int | None = Field(
         default=None, description="how many candidates the LLM reranks; 20 or k by default"
     )

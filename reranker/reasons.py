@@ -90,7 +90,11 @@ class Basis(StrEnum):
     """What a reason's evidence was taken from."""
 
     als = "als"
+    text = "text"
+    """The words of the query."""
     popularity = "popularity"
+    nothing = "nothing"
+    """The item is new, or nobody has liked it yet."""
 
 
 @dataclass(frozen=True)
@@ -221,7 +225,12 @@ class ReasonWriter:
         self._vocabulary = Vocabulary(catalog)
 
     async def write(
-        self, template: PromptTemplate, item: Item, evidence: Sequence[Evidence], sanitizer: Sanitizer
+        self,
+        template: PromptTemplate,
+        item: Item,
+        evidence: Sequence[Evidence],
+        sanitizer: Sanitizer,
+        otherwise: Basis = Basis.nothing,
     ) -> tuple[Reason, Usage]:
         """One reason from the LLM: one try, one retry with the complaint, then the evidence sentence.
 
@@ -231,7 +240,7 @@ class ReasonWriter:
         """
         usage, refused = Usage(), list[str]()
         if self._engine is None or not evidence:
-            return evidence_reason(item, evidence, sanitizer, template.meta.locale), usage
+            return evidence_reason(item, evidence, sanitizer, template.meta.locale, otherwise), usage
         item_seen, evidence_seen = item_input(item, sanitizer), evidence_inputs(evidence, sanitizer)
         complaint, locale = "", template.meta.locale
         space = "" if _is_chinese(locale) else " "
@@ -255,22 +264,31 @@ class ReasonWriter:
         return Reason(fallback.text, fallback.evidence, fallback.basis, fallback.source, tuple(refused)), usage
 
 
-def evidence_reason(item: Item, evidence: Sequence[Evidence], sanitizer: Sanitizer, locale: str = "en") -> Reason:
+def evidence_reason(
+    item: Item,
+    evidence: Sequence[Evidence],
+    sanitizer: Sanitizer,
+    locale: str = "en",
+    otherwise: Basis = Basis.nothing,
+) -> Reason:
     """A sentence built from the evidence alone; its wording depends on the item, so that a list does not read like a
     form.
     """
     seen, seen_evidence = item_input(item, sanitizer), evidence_inputs(evidence, sanitizer)
     titles = [one.title for one in seen_evidence]
     common = [value for value in _tags(seen) if all(value in _tags(one) for one in seen_evidence)][:3]
-    forms = (_forms_zh if _is_chinese(locale) else _forms_en)(seen.title, titles, common)
+    forms = (_forms_zh if _is_chinese(locale) else _forms_en)(seen.title, titles, common, otherwise)
     text = forms[zlib.crc32(item.title.encode()) % len(forms)]
-    basis = Basis.als if evidence else Basis.popularity
+    basis = Basis.als if evidence else otherwise
     return Reason(text, [one.item.item_id for one in evidence], basis, ReasonSource.evidence)
 
 
-def _forms_en(title: str, titles: Sequence[str], common: Sequence[str]) -> list[str]:
+def _forms_en(title: str, titles: Sequence[str], common: Sequence[str], otherwise: Basis) -> list[str]:
     if not titles:
-        return [f"{title} is liked by many people here."]
+        if otherwise is Basis.text:
+            return [f"{title} matches the words of your wish."]
+        known = f"{title} is liked by others here."
+        return [known if otherwise is Basis.popularity else f"Nobody here has said yet what {title} is like."]
     liked, them = _listed(titles), "it" if len(titles) == 1 else "them"
     if common:
         shared = _listed(common)
@@ -286,9 +304,12 @@ def _forms_en(title: str, titles: Sequence[str], common: Sequence[str]) -> list[
     ]
 
 
-def _forms_zh(title: str, titles: Sequence[str], common: Sequence[str]) -> list[str]:
+def _forms_zh(title: str, titles: Sequence[str], common: Sequence[str], otherwise: Basis) -> list[str]:
     if not titles:
-        return [f"这里很多人都喜欢《{title}》。"]
+        if otherwise is Basis.text:
+            return [f"《{title}》与你的描述相符。"]
+        known = f"这里也有人喜欢《{title}》。"
+        return [known if otherwise is Basis.popularity else f"还没有人评价过《{title}》。"]
     liked = "和".join(f"《{one}》" for one in titles)
     if common:
         shared = "、".join(common)
@@ -307,7 +328,7 @@ def _is_chinese(locale: str) -> bool:
 async def write_all(
     writer: ReasonWriter,
     template: PromptTemplate,
-    wanted: Sequence[tuple[Item, Sequence[Evidence]]],
+    wanted: Sequence[tuple[Item, Sequence[Evidence], Basis]],
     sanitizer: Sanitizer,
     *,
     timeout_s: float,
@@ -318,7 +339,10 @@ async def write_all(
         One reason per item, the tokens used, and the first failure (``TimeoutError`` for what was late), None if there
         was none.
     """
-    tasks = [asyncio.ensure_future(writer.write(template, item, evidence, sanitizer)) for item, evidence in wanted]
+    tasks = [
+        asyncio.ensure_future(writer.write(template, item, evidence, sanitizer, basis))
+        for item, evidence, basis in wanted
+    ]
     try:
         await asyncio.wait(tasks, timeout=max(timeout_s, 0.0))
     finally:
@@ -328,7 +352,7 @@ async def write_all(
     reasons: list[Reason] = []
     usage = Usage()
     failure: StageFailure | None = None
-    for (item, evidence), result in zip(wanted, results, strict=True):
+    for (item, evidence, basis), result in zip(wanted, results, strict=True):
         if isinstance(result, tuple):
             reasons.append(result[0])
             usage += result[1]
@@ -336,7 +360,7 @@ async def write_all(
         if not isinstance(result, StageFailure | asyncio.CancelledError):
             raise result
         failure = failure or (TimeoutError() if isinstance(result, asyncio.CancelledError) else result)
-        reasons.append(evidence_reason(item, evidence, sanitizer, template.meta.locale))
+        reasons.append(evidence_reason(item, evidence, sanitizer, template.meta.locale, basis))
     return reasons, usage, failure
 
 

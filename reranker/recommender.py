@@ -40,7 +40,7 @@ from reranker.answer import (
 from reranker.engine import Engine, Usage
 from reranker.errors import LLMError, LLMTimeout
 from reranker.fusion import fuse, order
-from reranker.reasons import Reason, ReasonSource, ReasonWriter, StageFailure, evidence_reason, write_all
+from reranker.reasons import Basis, Reason, ReasonSource, ReasonWriter, StageFailure, evidence_reason, write_all
 from reranker.scoring import LikelihoodRead, LikelihoodScorer
 from reranker.settings import LlmSettings
 from retrieval import (
@@ -59,6 +59,7 @@ from retrieval import (
 MOST_ITEMS = 100
 MOST_CANDIDATES = 200
 DEFAULT_CANDIDATES = 20
+DEFAULT_K = 10
 MOST_DEADLINE_MS = 600_000
 _EVIDENCE = 2
 """History items that a reason rests on; more make a sentence that nobody reads."""
@@ -83,7 +84,7 @@ class RecommendationRequest:
     candidate_ids: Sequence[str] | None = None
     exclude_ids: Sequence[str] = ()
     filter: Filter = field(default_factory=dict)
-    k: int = 10
+    k: int | None = None
     candidate_count: int | None = None
     locale: str = "en"
     reasons: bool = True
@@ -110,16 +111,16 @@ class RecommendationRequest:
                 code="conflict",
             )
         most = min(MOST_CANDIDATES, catalog)
-        _in_range("k", self.k, min(MOST_ITEMS, catalog))
+        _in_range("k", 1 if self.k is None else self.k, min(MOST_ITEMS, catalog))
         _in_range("deadline_ms", self.deadline_ms, MOST_DEADLINE_MS)
         if self.candidate_ids is not None:
             if len(self.candidate_ids) > MOST_CANDIDATES:
                 raise InputError(f"names more than {MOST_CANDIDATES} items", field="candidate_ids", code="out_of_range")
             return 1
         if self.candidate_count is None:
-            return min(max(DEFAULT_CANDIDATES, self.k), most)
+            return min(max(DEFAULT_CANDIDATES, self.k or 0), most)
         _in_range("candidate_count", self.candidate_count, most)
-        if self.k > self.candidate_count:
+        if (self.k or 0) > self.candidate_count:
             raise InputError(
                 f"is {self.k}, more than the {self.candidate_count} candidates",
                 field="k",
@@ -211,13 +212,14 @@ class Recommender:
         scores = fuse(retrieval_scores, llm_scores, self._weight)
         # Without the LLM the order is retrieval's own: rounding while standardising must not swap two of its
         # neighbours.
-        chosen = (order(scores) if read else list(range(len(scores))))[: request.k]
-        top = [retrieved.candidates[position].item for position in chosen]
-        evidence = self.retriever.evidence(retrieved, top, _EVIDENCE) if request.reasons else {}
+        chosen = (order(scores) if read else list(range(len(scores))))[: DEFAULT_K if request.k is None else request.k]
+        top = [retrieved.candidates[position] for position in chosen]
+        evidence = self.retriever.evidence(retrieved, [one.item for one in top], _EVIDENCE) if request.reasons else {}
         run.mark()
         reasons = None
         if request.reasons:
-            reasons = await self._explain([(item, evidence[item.item_id]) for item in top], run, ask=read is not None)
+            wanted = [(one.item, evidence[one.item.item_id], self._otherwise(one)) for one in top]
+            reasons = await self._explain(wanted, run, ask=read is not None)
         run.mark()
         return self._answer(retrieved, run, read, scores, chosen, reasons)
 
@@ -259,8 +261,14 @@ class Recommender:
             )
         return read
 
+    def _otherwise(self, candidate: Candidate) -> Basis:
+        """What a reason rests on where no history does; never more than is true."""
+        if candidate.source is Source.text:
+            return Basis.text
+        return Basis.popularity if self.retriever.likings(candidate.item.item_id) > 0 else Basis.nothing
+
     async def _explain(
-        self, wanted: Sequence[tuple[Item, Sequence[Evidence]]], run: _Run, *, ask: bool
+        self, wanted: Sequence[tuple[Item, Sequence[Evidence], Basis]], run: _Run, *, ask: bool
     ) -> list[Reason]:
         """A reason for each item; ``ask`` is False where the LLM has just failed, or was not wanted."""
         if ask:
@@ -274,7 +282,8 @@ class Recommender:
         if run.degraded:
             run.degraded.append(run.degraded[0].model_copy(update={"stage": "reason"}))
         return [
-            evidence_reason(item, evidence, run.sanitizer, run.reason_template.meta.locale) for item, evidence in wanted
+            evidence_reason(item, evidence, run.sanitizer, run.reason_template.meta.locale, basis)
+            for item, evidence, basis in wanted
         ]
 
     def _answer(

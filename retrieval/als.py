@@ -28,11 +28,13 @@ class AlsParameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     factors: int = Field(default=45, ge=1, le=1024)
-    regularization: float = Field(default=0.002, gt=0)
-    alpha: float = Field(default=1.0, gt=0, description="multiplies every confidence")
+    regularization: float = Field(default=0.002, gt=0, allow_inf_nan=False)
+    alpha: float = Field(default=1.0, gt=0, allow_inf_nan=False, description="multiplies every confidence")
     iterations: int = Field(default=10, ge=1, le=1000)
-    half_life_days: float | None = Field(default=None, gt=0, description="age at which an event counts half")
-    seed: int = 42
+    half_life_days: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="age at which an event counts half"
+    )
+    seed: int = Field(default=42, ge=0, lt=2**31)
 
 
 class AlsModel:

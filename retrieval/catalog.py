@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
@@ -166,6 +167,8 @@ def _condition(column: pl.Expr, kind: Any, operator: str, values: list[FilterVal
     elif operator == "contains" and kind == pl.String and isinstance(one, str):
         return column.str.to_lowercase().str.contains(one.lower(), literal=True)
     elif operator in ("is", "in"):
+        if any(isinstance(value, float) for value in values):  # 2000.5 among whole numbers is a number like any other
+            return column.cast(pl.Float64).is_in([float(value) for value in values])
         return column.is_in(values)
     elif operator in ("gte", "gt", "lte", "lt") and kind != pl.Boolean:
         return {"gte": column.ge, "gt": column.gt, "lte": column.le, "lt": column.lt}[operator](one)
@@ -182,7 +185,9 @@ def _fits(value: object, kind: Any) -> bool:
         return isinstance(value, str)
     if kind == pl.Boolean:
         return isinstance(value, bool)
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 
 def _kind_name(kind: Any) -> str:

@@ -7,12 +7,15 @@ import polars as pl
 
 from retrieval.dataset import INTERACTIONS
 from retrieval.errors import DataError
+from retrieval.events import RATING, RATING_BEST
 from retrieval.schema import Columns
 
-ROW = "_row"
+ROW = "__whyrank_row"
 """Line number in the file, the header being line 1."""
 _CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+_BROKEN = "__whyrank_broken"
 _DAY = 86_400
+_MOST_WEIGHT = 1e9
 
 
 @dataclass(frozen=True)
@@ -157,9 +160,16 @@ def check_interactions(
         _Rule(
             "bad_weight",
             Columns.weight,
-            weight.is_null() | ~weight.is_finite() | (weight < 0),
-            "the weight is no number from 0 up",
+            weight.is_null() | ~weight.is_finite() | (weight < 0) | (weight > _MOST_WEIGHT),
+            "the weight is no number from 0 to a billion",
             "Write a finite number that is not negative",
+        ),
+        _Rule(
+            "bad_rating",
+            Columns.weight,
+            (pl.col(Columns.event) == RATING) & (weight > RATING_BEST),
+            "the rating is above 5 stars",
+            "Rescale ratings to 0 to 5",
         ),
     ]
     kept, findings = _apply(table, rules, file)
@@ -192,11 +202,11 @@ def _apply(table: pl.LazyFrame, rules: Sequence[_Rule], file: str) -> tuple[pl.D
         *[pl.when(rule.broken.fill_null(value=False)).then(pl.lit(number)) for number, rule in enumerate(rules)],
         pl.lit(-1),
     )
-    marked = table.with_columns(broken.alias("_broken"))
+    marked = table.with_columns(broken.alias(_BROKEN))
     kept, faults = pl.collect_all(
         [
-            marked.filter(pl.col("_broken") < 0).drop("_broken"),
-            marked.filter(pl.col("_broken") >= 0).group_by("_broken").agg(pl.len().alias("count"), pl.col(ROW).min()),
+            marked.filter(pl.col(_BROKEN) < 0).drop(_BROKEN),
+            marked.filter(pl.col(_BROKEN) >= 0).group_by(_BROKEN).agg(pl.len().alias("count"), pl.col(ROW).min()),
         ],
         engine="streaming",
     )
@@ -211,7 +221,7 @@ def _apply(table: pl.LazyFrame, rules: Sequence[_Rule], file: str) -> tuple[pl.D
             rules[number].remedy,
             "dropped",
         )
-        for number, count, row in faults.sort("_broken").select("_broken", "count", ROW).iter_rows()
+        for number, count, row in faults.sort(_BROKEN).select(_BROKEN, "count", ROW).iter_rows()
     ]
     if kept.is_empty():
         why = "".join(f"\n  {finding}" for finding in findings) or "it is empty"

@@ -115,7 +115,7 @@ def _attribute(name: str, kind: pl.DataType) -> pl.Expr:
     """An attribute as text, number, true or false, or a list of texts; a date as ISO text, which sorts as dates do."""
     column = pl.col(name)
     if isinstance(kind, pl.List | pl.Array):
-        return column.cast(pl.List(pl.String))
+        return column.cast(pl.List(pl.String)).list.drop_nulls()
     if isinstance(kind, pl.Struct):
         return column.struct.json_encode()
     if isinstance(kind, pl.Datetime):

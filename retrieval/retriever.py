@@ -123,6 +123,11 @@ class Retriever:
         """Decayed number of likings of each item, shape (items,)."""
         return self._popularity
 
+    def likings(self, item_id: str) -> float:
+        """Decayed number of likings of one item; 0 for one that nobody has liked, or that the catalog lacks."""
+        position = self.catalog.position(item_id)
+        return 0.0 if position is None else float(self._popularity[position])
+
     def similar(self, item_id: str, count: int) -> list[Candidate]:
         """Items that the same users like, best first.
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from api.cli.output import console, error_console
 from api.settings import load_settings
-from retrieval import AlsParameters, Dataset, Manifest, Search, check, search_parameters, sources
+from retrieval import AlsParameters, Dataset, InputError, Manifest, Search, check, search_parameters, sources
 from retrieval import fit as fit_artifact
 
 _DEFAULT = AlsParameters()
@@ -50,14 +51,20 @@ def fit(
         check.refuse(findings)
     for finding in findings:
         error_console().print(f"note: {finding}", markup=False, style="yellow")
-    parameters = AlsParameters(
-        factors=factors,
-        regularization=regularization,
-        alpha=alpha,
-        iterations=iterations,
-        half_life_days=half_life_days,
-        seed=seed,
-    )
+    try:
+        parameters = AlsParameters(
+            factors=factors,
+            regularization=regularization,
+            alpha=alpha,
+            iterations=iterations,
+            half_life_days=half_life_days,
+            seed=seed,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            str(first["msg"]), field=f"--{first['loc'][0]}".replace("_", "-"), code="out_of_range"
+        ) from error
     found: Search | None = None
     if search:
         with _bar("searching", trials) as progress:

@@ -28,7 +28,7 @@ def recommend(
     filter_: Annotated[
         str | None, typer.Option("--filter", metavar="JSON", help='Such as {"genres": "Drama", "year": {"gte": 1990}}.')
     ] = None,
-    k: Annotated[int, typer.Option("-k", help="How many items.")] = 10,
+    k: Annotated[int | None, typer.Option("-k", help="How many items; 10 by default.")] = None,
     candidates: Annotated[
         int | None, typer.Option(help="How many ALS candidates the LLM reranks; 20 or k by default.")
     ] = None,
@@ -93,7 +93,7 @@ def _filter(text: str | None) -> Filter:
         return {}
     try:
         wanted = json_module.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"is not JSON ({error})", field="--filter", code="invalid_field") from error
     if not isinstance(wanted, dict):
         raise InputError("is not a JSON object", field="--filter", code="invalid_field")
