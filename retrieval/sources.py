@@ -64,6 +64,10 @@ def read(settings: DataSettings, *, now: int | None = None) -> tuple[Dataset, li
             remedy=f"There are: {', '.join([*INTERACTIONS, Columns.title])}",
             code="unknown_column",
         )
+    theirs = list(settings.columns.values())
+    twice = [name for name in theirs if theirs.count(name) > 1]
+    if twice:
+        raise InputError(f"maps two of our columns to '{twice[0]}'", field="data.columns", code="duplicate_column")
     if settings.grouplens is not None:
         if settings.interactions or settings.items:
             raise InputError(
@@ -161,18 +165,30 @@ def _grouplens(folder: Path, name: str | None, now: int) -> tuple[Dataset, list[
             folder / "ratings.dat",
             lambda: pl.read_csv(folder / "ratings.dat", separator=":", has_header=False, infer_schema=False),
         )
+        if table.width != 7 or not (folder / "movies.dat").is_file():
+            raise DataError(
+                f"{folder} is no MovieLens 1M: that has ratings.dat, of four columns between '::', and movies.dat",
+                field="grouplens",
+                remedy="Name the unpacked folder of a MovieLens data set",
+                code="bad_file",
+            )
         names = (Columns.user, Columns.item, Columns.weight, Columns.timestamp)
-        ratings = (
-            pl.DataFrame(dict(zip(names, table.get_columns()[::2], strict=True))).with_row_index(ROW, offset=1).lazy()
-        )
+        columns = dict(zip(names, table.get_columns()[::2], strict=True))
+        ratings = pl.DataFrame(columns).with_row_index(ROW, offset=1).lazy()
         lines = (folder / "movies.dat").read_text(encoding="latin-1").splitlines()
         rows = [(number, *line.split("::", 2)) for number, line in enumerate(lines, start=1) if line.count("::") >= 2]
-        movies = pl.DataFrame(rows, schema=[ROW, "movieId", "title", "genres"], orient="row").lazy()
+        schema = {ROW: pl.Int64, "movieId": pl.String, "title": pl.String, "genres": pl.String}
+        movies = pl.DataFrame(rows, schema=schema, orient="row").lazy()
     elif (folder / "ratings.csv").is_file():
         ratings = _scan(folder / "ratings.csv").rename(
             {"userId": Columns.user, "movieId": Columns.item, "rating": Columns.weight}, strict=False
         )
         movies = _scan(folder / "movies.csv")
+        lacking = sorted({"movieId", "title", "genres"} - set(movies.collect_schema().names()))
+        if lacking:
+            raise DataError(
+                f"{folder / 'movies.csv'} has no column '{lacking[0]}'", field="grouplens", code="missing_column"
+            )
     else:
         raise DataError(
             f"{folder} holds neither ratings.csv nor ratings.dat",
@@ -198,15 +214,8 @@ def _grouplens(folder: Path, name: str | None, now: int) -> tuple[Dataset, list[
 def _files(interactions: Path, items: Path, settings: DataSettings, now: int) -> tuple[Dataset, list[Finding]]:
     raw = _rename(_scan(items, columns=settings.columns), settings.columns)
     catalog, wrong_items = _told(items, lambda: check_items(raw, items.name))
-    lists = [
-        name
-        for name, kind in catalog.schema.items()
-        if kind == pl.String
-        and name not in {Columns.item, Columns.title}
-        and items.suffix != ".parquet"
-        and catalog[name].str.contains("|", literal=True).any()
-    ]
-    catalog = catalog.with_columns(pl.col(name).str.split("|") for name in lists)
+    if items.suffix != ".parquet":
+        catalog = _typed(catalog)
     done = _rename(_scan(interactions, columns=settings.columns), settings.columns)
     rows, wrong = _told(interactions, lambda: check_interactions(done, interactions.name, catalog, now=now))
     return make_dataset(settings.name or interactions.stem, settings.noun, catalog, rows), [*wrong_items, *wrong]
@@ -214,31 +223,72 @@ def _files(interactions: Path, items: Path, settings: DataSettings, now: int) ->
 
 def _rename(table: pl.LazyFrame, columns: Mapping[str, str]) -> pl.LazyFrame:
     names = table.collect_schema().names()
-    return table.rename({theirs: ours for ours, theirs in columns.items() if theirs in names and theirs != ours})
+    mapped = {theirs: ours for ours, theirs in columns.items() if theirs in names and theirs != ours}
+    for theirs, ours in mapped.items():
+        if ours in names:
+            raise DataError(
+                f"there is a column '{ours}' besides '{theirs}', which is mapped to it",
+                field=f"data.columns.{ours}",
+                remedy="Rename or remove one of the two",
+                code="duplicate_column",
+            )
+    return table.rename(mapped)
 
 
 def _scan(path: Path, *, columns: Mapping[str, str] | None = None) -> pl.LazyFrame:
-    """A file as a lazy table with line numbers; ids, times and weights of a CSV as text, whatever they look like."""
+    """A file as a lazy table with line numbers; a CSV's columns are all text."""
     if not path.is_file():
         raise DataError(f"there is no file {path}", remedy="Check the path", code="missing_file")
     if path.suffix == ".parquet":
         table = _told(path, lambda: pl.scan_parquet(path).with_row_index(ROW, offset=1))
         kinds = table.collect_schema()
         ids = [(columns or {}).get(name, name) for name in (Columns.user, Columns.item)]
-        return table.with_columns(pl.col(name).cast(pl.String) for name in ids if name in kinds)
-    ours = [*INTERACTIONS, Columns.title, "userId", "movieId", "rating"]
-    as_text = dict.fromkeys([*ours, *(columns or {}).values()], pl.String)
-    header = _told(path, lambda: pl.scan_csv(path, infer_schema=False).collect_schema().names())
-    return _told(
-        path,
-        lambda: pl.scan_csv(
-            path,
-            schema_overrides={name: kind for name, kind in as_text.items() if name in header} or None,
-            infer_schema_length=10_000,
-            row_index_name=ROW,
-            row_index_offset=2,
-        ),
-    )
+        ids = [name for name in ids if name in kinds]
+        # Whole numbers that were stored as floats (there were gaps once) are ids without a decimal point.
+        whole = [pl.col(name).cast(pl.Int64, strict=False) if kinds[name].is_float() else pl.col(name) for name in ids]
+        return table.with_columns(column.cast(pl.String) for column in whole)
+    table = _told(path, lambda: pl.scan_csv(path, infer_schema=False, row_index_name=ROW, row_index_offset=2))
+    header = _told(path, lambda: table.collect_schema().names())
+    for name in header:
+        if first := re.match(r"(.*)_duplicated_\d+$", name):
+            raise DataError(
+                f"{path} has two columns '{first[1]}'",
+                field=first[1],
+                remedy="Rename or remove one",
+                code="duplicate_column",
+            )
+    separator = next((char for char in ";\t" if len(header) == 2 and char in header[1]), None)
+    if separator:
+        raise DataError(
+            f"{path} separates its columns by {separator!r}",
+            field=path.name,
+            remedy="Save it with commas",
+            code="bad_file",
+        )
+    return table
+
+
+def _typed(catalog: pl.DataFrame) -> pl.DataFrame:
+    """The attributes of a CSV file: numbers and truths where every value is one, lists where ``|`` occurs, else text.
+
+    ``00501`` is no number: it would lose its zeros.
+    """
+    typed = []
+    for name in catalog.columns:
+        column, values = pl.col(name), catalog[name].drop_nulls()
+        if name in {Columns.item, Columns.title} or values.is_empty():
+            typed.append(column)
+        elif values.str.contains(r"^-?(0|[1-9]\d{0,17})$").all():
+            typed.append(column.cast(pl.Int64))
+        elif values.str.contains(r"^-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?$").all():
+            typed.append(column.cast(pl.Float64))
+        elif values.str.contains(r"^(?i:true|false)$").all():
+            typed.append(column.str.to_lowercase() == "true")
+        elif values.str.contains("|", literal=True).any():
+            typed.append(column.str.split("|"))
+        else:
+            typed.append(column)
+    return catalog.select(typed)
 
 
 def _told(path: Path, read: Callable[[], T]) -> T:

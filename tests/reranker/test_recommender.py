@@ -100,6 +100,17 @@ async def test_a_prompt_that_had_to_be_cut_is_told(retriever: Retriever, standin
     assert "history entries" in answer.warnings[0].message
 
 
+async def test_reasons_without_evidence_say_no_more_than_is_true(recommender: Recommender) -> None:
+    popular = await recommender.recommend(RecommendationRequest(user_id="stranger", k=2))
+    assert all(item.reason and item.reason.text.endswith("is liked by others here.") for item in popular.items)
+    wish = await recommender.recommend(RecommendationRequest(query="kilo", k=1))
+    assert wish.items[0].reason is not None
+    assert (wish.items[0].reason.text, wish.items[0].reason.basis) == (
+        "Even Story Kilo matches the words of your wish.",
+        "text",
+    )
+
+
 async def test_no_reasons_if_none_are_wanted(recommender: Recommender) -> None:
     answer = await recommender.recommend(RecommendationRequest(user_id="u0", k=3, reasons=False))
     assert [item.reason for item in answer.items] == [None] * 3

@@ -199,3 +199,63 @@ def test_grouplens_1m_folder(tmp_path: Path) -> None:
     assert findings == []
     assert dataset.items.row(0) == ("1193", "Amélie: The Film", None, 2001, ["Comedy", "Romance"])
     assert dataset.interactions.row(0) == ("1", "1193", "rating", 5.0, 978300760, None)
+
+
+def test_attributes_of_a_csv_keep_their_zeros_and_late_exceptions(tmp_path: Path) -> None:
+    rows = "".join(f"i{number},t{number},{number:05},{number},{number}.5,true\n" for number in range(50))
+    settings = write(
+        tmp_path, "user_id,item_id\nu,i1\n", f"item_id,title,zip,year,price,ok\n{rows}i99,t,1,abc,1e2,FALSE\n"
+    )
+    dataset, _ = sources.read(settings)
+    expected = {"zip": pl.String(), "year": pl.String(), "price": pl.Float64(), "ok": pl.Boolean()}
+    assert {name: dataset.items.schema[name] for name in expected} == expected
+    assert dataset.items["zip"][1] == "00001"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("user_id,item_id,item_id\nu,1,2\n", "two columns 'item_id'"),
+        ("user_id;item_id\nu;1\n", "separates its columns by ';'"),
+    ],
+)
+def test_odd_headers_are_told(tmp_path: Path, content: str, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        sources.read(write(tmp_path, content))
+
+
+def test_contradicting_column_maps_are_told(tmp_path: Path) -> None:
+    settings = write(tmp_path, "user_id,item_id,sku\nu,1,2\n")
+    with pytest.raises(InputError, match="maps two of our columns to 'sku'"):
+        sources.read(settings.model_copy(update={"columns": {"item_id": "sku", "title": "sku"}}))
+    with pytest.raises(DataError, match="a column 'item_id' besides 'sku'"):
+        sources.read(settings.model_copy(update={"columns": {"item_id": "sku"}}))
+
+
+def test_ids_that_were_stored_as_floats(tmp_path: Path) -> None:
+    pl.DataFrame({"user_id": [1.0], "item_id": [2]}).write_parquet(tmp_path / "did.parquet")
+    pl.DataFrame({"item_id": [2.0], "title": ["Two"]}).write_parquet(tmp_path / "items.parquet")
+    dataset, _ = sources.read(DataSettings(interactions=tmp_path / "did.parquet", items=tmp_path / "items.parquet"))
+    assert dataset.interactions.row(0)[:2] == ("1", "2")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"ratings.csv": "userId,movieId,rating,timestamp\n1,6,4.0,9\n", "movies.csv": "a,b\n1,2\n"},
+        {"ratings.dat": "1::1::5::9\n"},
+        {"ratings.dat": "1,1,5,100\n", "movies.dat": "1::A (1990)::War\n"},
+        {"ratings.dat": "1::1::5::9\n", "movies.dat": ""},
+    ],
+)
+def test_partial_grouplens_folders_are_told(tmp_path: Path, files: dict[str, str]) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    with pytest.raises(DataError):
+        sources.read(DataSettings(grouplens=tmp_path))
+
+
+def test_a_rating_above_five_stars_is_told(tmp_path: Path) -> None:
+    settings = write(tmp_path, "user_id,item_id,event,weight\nu,1,rating,10\nu,2,rating,5\n")
+    _, findings = sources.read(settings)
+    assert [one.code for one in findings] == ["bad_rating"]
