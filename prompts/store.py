@@ -12,6 +12,8 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from retrieval.disk import sync
+
 Table: TypeAlias = dict[str, dict[str, str | int]]
 Stamp: TypeAlias = tuple[int, int, int]
 AUDIT = "audit.jsonl"
@@ -55,15 +57,6 @@ def write(path: Path, text: str) -> None:
         Path(scratch).unlink(missing_ok=True)
         raise
     sync(path.parent)
-
-
-def sync(folder: Path) -> None:
-    """Makes renames in a folder survive a crash."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_table(path: Path) -> Table:

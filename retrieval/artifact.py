@@ -15,7 +15,6 @@ A reader that has loaded a build keeps it: the one before the current is kept on
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +32,7 @@ from scipy.sparse import csr_matrix
 from retrieval.als import AlsModel, AlsParameters
 from retrieval.catalog import Catalog
 from retrieval.dataset import Dataset, Encoded, Log, encode
+from retrieval.disk import sync
 from retrieval.errors import ArtifactError
 from retrieval.schema import Columns
 from retrieval.text import TextIndex
@@ -137,9 +137,9 @@ def save(
             before = current_build(directory)
             pointer = Path(scratch) / _CURRENT
             pointer.write_text(name)
-            _sync(pointer)
+            sync(pointer)
             pointer.replace(directory / _CURRENT)
-            _sync(directory)
+            sync(directory)
     except OSError as error:
         raise ArtifactError(
             f"the artifact cannot be written to {directory} ({error})", field="artifact", code="artifact_unwritable"
@@ -239,7 +239,7 @@ def _write(folder: Path, model: AlsModel, dataset: Dataset, encoded: Encoded, se
     )
     (folder / _MANIFEST).write_text(manifest.model_dump_json(indent=2))
     for file in (*files, folder / _MANIFEST, folder / "text", folder):
-        _sync(file)
+        sync(file)
     return manifest
 
 
@@ -263,11 +263,3 @@ def _read_manifest(folder: Path) -> Manifest:
 def _checksum(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

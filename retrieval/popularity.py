@@ -10,7 +10,7 @@ HALF_LIFE_DAYS = 365.0
 """Age at which a liking counts half; counted from the newest interaction of the data."""
 _SPREAD = 0.7
 """What is left of an item's popularity for each item of the same category that stands before it."""
-_POOL = 10
+POOL = 10
 """How many times more items than asked for are looked at for variety."""
 
 
@@ -37,7 +37,7 @@ def spread(
     """
     if categories is None:
         return best[:count]
-    pool = best[: count * _POOL].tolist()
+    pool = best[: count * POOL].tolist()
     shown: dict[str, int] = {}
     chosen: list[int] = []
     while pool and len(chosen) < count:

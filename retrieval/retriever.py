@@ -13,7 +13,7 @@ from retrieval.catalog import Filter, some
 from retrieval.dataset import Log, confidences
 from retrieval.errors import InputError
 from retrieval.events import Meaning, meaning
-from retrieval.popularity import popularity, spread
+from retrieval.popularity import POOL, popularity, spread
 from retrieval.schema import Candidate, Evidence, HistoryEntry, Interaction, Item, Source
 
 _RANK_OFFSET = 60.0
@@ -248,7 +248,7 @@ class Retriever:
             scores[~allowed] = -np.inf
         by_words = matches is not None and bool(matches.any())
         varied = source is Source.popular and not by_words
-        best = _best(scores, request.count * (10 if varied else 1))
+        best = _best(scores, request.count * (POOL if varied else 1))
         if varied:
             best = spread(scores, best, self.catalog.categories, request.count)
         if not len(best):
