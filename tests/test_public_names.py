@@ -17,7 +17,8 @@ PUBLIC = {
     "reranker": "Answer Engine EngineSettings LLMBadAnswer LLMBusy LLMError LLMStartError LLMTimeout "
     "LLMUnavailable LlmSettings LocalServer ModelInfo Read Reader RecommendationRequest Recommender Repairs "
     "Usage embedded engine_settings find find_or_start local",
-    "eval": "PromptsBench Ratio RetrievalBench bench_prompts bench_retrieval",
+    "eval": "Arm Config LeakError Part PromptsBench Protocol Ratio Reads Regime Relevance Report RetrievalBench Run "
+    "bench_prompts bench_retrieval fold fuse judge run",
     "api": "Settings create_app load_settings",
 }
 

@@ -64,28 +64,20 @@ def _say(text: str) -> None:
 
 
 def _show_retrieval(result: RetrievalBench) -> None:
-    scale = result.scale
-
     def row(label: str, unit: str, ratio: Ratio) -> None:
         both = f"{ratio.ours:9.2f} {unit:<3}  bare implicit {ratio.bare:9.2f} {unit:<3}"
         _say(f"  {label:<28} {both}  {ratio.ratio:5.2f} x")
 
-    _say(f"{scale.interactions:,} interactions, {scale.users:,} users, {scale.items:,} items")
-    row("fit, on the same matrix", "s", scale.fit_s)
-    row("peak memory of it", "MiB", scale.fit_peak_mib)
-    row("one user's 100 candidates", "ms", scale.one_user_ms)
-    row("the same with a filter", "ms", scale.one_user_filtered_ms)
-    row("a history, folded in", "ms", scale.fold_in_ms)
-    row("1,000 users at once", "ms", scale.batch_ms)
-    whole = f"{scale.end_to_end_s:9.2f} s    {scale.end_to_end_mib:.0f} MiB at the peak"
+    _say(f"{result.interactions:,} interactions, {result.users:,} users, {result.items:,} items")
+    row("fit, on the same matrix", "s", result.fit_s)
+    row("peak memory of it", "MiB", result.fit_peak_mib)
+    row("one user's 100 candidates", "ms", result.one_user_ms)
+    row("the same with a filter", "ms", result.one_user_filtered_ms)
+    row("a history, folded in", "ms", result.fold_in_ms)
+    row("1,000 users at once", "ms", result.batch_ms)
+    whole = f"{result.end_to_end_s:9.2f} s    {result.end_to_end_mib:.0f} MiB at the peak"
     _say(f"  {'from a file to an artifact':<28} {whole}")
-    _say(f"  {'start from the artifact':<28} {scale.start_s:9.2f} s")
-    _say(f"MovieLens, {result.users} users: {result.protocol}")
-    _say(f"  {'':<18} NDCG@10 (95 % interval)   recall@20     @50    @100")
-    for one in result.quality:
-        interval = f"({one.ndcg_10_low:.4f} to {one.ndcg_10_high:.4f})"
-        recalls = f"{one.recall_20:9.4f} {one.recall_50:7.4f} {one.recall_100:7.4f}"
-        _say(f"  {one.model:<18} {one.ndcg_10:.4f} {interval:<19} {recalls}")
+    _say(f"  {'start from the artifact':<28} {result.start_s:9.2f} s")
 
 
 def _show_prompts(result: PromptsBench) -> None:
