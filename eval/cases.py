@@ -12,6 +12,7 @@ from eval.guard import Guard
 from eval.protocol import Fold, Relevance
 from retrieval import (
     AlsParameters,
+    Dataset,
     InputError,
     RetrievalRequest,
     Retrieved,
@@ -41,17 +42,18 @@ class Regime(StrEnum):
 
 @dataclass(frozen=True)
 class Cases:
-    """One fold, retrieval fitted on its training part, and what an arm may see of each user.
+    """Retrieval, fitted on a fold's training part, and what an arm may see of each user. What was held out is not in
+    here, so that no arm, read or retry can depend on it.
 
     Args:
-        fold: the data; arms are not given it.
+        train: the training part.
         guard: watches over the fold.
-        retriever: fitted on ``fold.train``.
+        retriever: fitted on ``train``.
         of: history and candidates of each user that is judged, in a seeded order.
         candidates: how many of the candidates the LLM reads; there may be more for longer lists.
     """
 
-    fold: Fold
+    train: Dataset
     guard: Guard
     retriever: Retriever
     of: Mapping[str, Retrieved]
@@ -105,7 +107,7 @@ def make_cases(
             found = retriever.retrieve(RetrievalRequest(user_id=user, candidate_ids=proposed))
         guard.propose(user, proposed)
         of[user] = found
-    return Cases(fold, guard, retriever, of, candidates)
+    return Cases(fold.train, guard, retriever, of, candidates)
 
 
 def _injected(proposed: Sequence[str], held_out: frozenset[str], key: str) -> list[str]:

@@ -32,7 +32,7 @@ from eval.arms import Arm, parse, rank
 from eval.baselines import BASELINES
 from eval.cases import Cases, Regime, make_cases
 from eval.fuse import fuse
-from eval.protocol import Part, Protocol, fold
+from eval.protocol import Fold, Part, Protocol, fold
 from eval.reads import Reads, Report
 from prompts import PromptLibrary, PromptTemplate
 from reranker.fusion import FusionFit
@@ -126,6 +126,7 @@ class Run:
     folder: Path
     manifest: Manifest
     cases: Cases
+    fold: Fold
     rows: Mapping[str, Mapping[str, Row]]
     """By arm and user key."""
 
@@ -209,7 +210,7 @@ async def run(
         stored += await _rerank(arm, cases, config, templates.get(arm.name), reads, record, fit, report)
     manifest = manifest.model_copy(update={"finished": datetime.now(UTC), "cached_reads": stored, "fits": fits})
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2))
-    return Run(folder, manifest, cases, record.rows)
+    return Run(folder, manifest, cases, part, record.rows)
 
 
 class _Record:
@@ -244,7 +245,7 @@ def _baseline(arm: Arm, cases: Cases, config: Config, record: _Record, report: R
     if not users:
         return
     report(arm.name, 0, len(users))
-    known = encode(cases.fold.train, half_life_days=config.parameters.half_life_days)
+    known = encode(cases.train, half_life_days=config.parameters.half_life_days)
     position = {user: number for number, user in enumerate(known.user_ids)}
     where = np.array([position[user] for user in users], dtype=np.int64)
     rankings = BASELINES[arm.kind](known, where, max(config.ks), seed=config.seed)
@@ -273,7 +274,7 @@ async def _fit(
             code="missing",
         )
     fit = await fuse(
-        cases.fold.train,
+        cases.train,
         templates[asking.name],
         reads,
         out / "artifacts",
@@ -302,7 +303,9 @@ async def _rerank(
     """An arm over retrieval's first candidates; the rest follows as retrieval had it. Returns how many reads were
     stored.
     """
-    users = list(cases.of)
+    users = [user for user in cases.of if cases.of[user].candidates]
+    for user in cases.of.keys() - users:  # has seen everything there is
+        record.add(Row(arm=arm.name, user=user_key(user), ranking=[]))
     if template is not None and template.meta.scoring in _EXPENSIVE:
         users = users[: config.sample]
     left = [user for user in users if not record.has(arm.name, user)]
@@ -397,7 +400,7 @@ def _manifest(
         config=config,
         dataset=dataset.name,
         data_hash=dataset.hash,
-        train_hash=cases.fold.train.hash,
+        train_hash=cases.train.hash,
         templates=hashes,
         models={served: Path(root).name for served, root in models.items()},
         code=code_version(),

@@ -47,8 +47,9 @@ async def fuse(
         DataError: too few users liked anything that retrieval had found.
     """
     info = await reads.info(model)
+    part = fold(dataset, protocol, Part.test)
     cases = make_cases(
-        fold(dataset, protocol, Part.test),
+        part,
         folder,
         parameters=parameters,
         regime=Regime.realistic,
@@ -58,7 +59,7 @@ async def fuse(
         seed=seed,
     )
     examples = []
-    truth = cases.fold.truth(Relevance.liked)
+    truth = part.truth(Relevance.liked)
     judged = [user for user in cases.of if user in truth]
     label = f"fit {template.reference}" + (f" on {model}" if model else "")
     async for outcome in reads.each(cases, judged, template, model=model):

@@ -14,7 +14,7 @@ class Guard:
     """Watches over one fold.
 
     Args:
-        fold: what may be fitted on. Its held-out part is looked at only to say so when something leaks.
+        fold: the one that is watched; only its training part is kept.
     """
 
     def __init__(self, fold: Fold) -> None:

@@ -110,7 +110,7 @@ def per_user(run: Run, relevance: Relevance, metric: str = PRIMARY) -> dict[str,
     found.
     """
     name, k = metric.split("@")
-    truth = run.cases.fold.truth(relevance)
+    truth = run.fold.truth(relevance)
     depth = max(run.manifest.config.ks)
     relevant = np.array([len(truth.get(user, ())) for user in run.cases.of], dtype=np.int64)
     values = {}
@@ -144,7 +144,7 @@ def _judged(run: Run, relevance: Relevance, resamples: int) -> Judged:
     config = run.manifest.config
     names = [f"{name}@{k}" for k in config.ks for name in metrics.ACCURACY if name != "accuracy"] + ["accuracy@1"]
     values = {name: per_user(run, relevance, name) for name in names}
-    truth = run.cases.fold.truth(relevance)
+    truth = run.fold.truth(relevance)
     judged = [user for user in run.cases.of if user in truth]
     primary = PRIMARY if PRIMARY in values else names[0]
     return Judged(
@@ -200,7 +200,7 @@ def _references(
 
 
 def _conduct(run: Run, k: int = 10) -> list[Conduct]:
-    train = run.cases.fold.train
+    train = run.cases.train
     catalog = run.cases.retriever.catalog
     likings = _likings(run.cases)
     tags = _tags(train)
@@ -242,9 +242,9 @@ def _conduct(run: Run, k: int = 10) -> list[Conduct]:
 
 def _likings(cases: Cases) -> NDArray[np.float64]:
     """How many users have each item in training, and last the number of users."""
-    rows = cases.fold.train.interactions.select(Columns.user, Columns.item).drop_nulls().unique()
+    rows = cases.train.interactions.select(Columns.user, Columns.item).drop_nulls().unique()
     counts = dict(rows.group_by(Columns.item).len().iter_rows())
-    of_items = [counts.get(item_id, 0) for item_id in cases.fold.train.items[Columns.item]]
+    of_items = [counts.get(item_id, 0) for item_id in cases.train.items[Columns.item]]
     return np.array([*of_items, rows[Columns.user].n_unique()], dtype=np.float64)
 
 

@@ -1,7 +1,7 @@
 """A report as text, for a terminal and for the README."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from eval.compare import Difference
@@ -9,6 +9,7 @@ from eval.report import PRIMARY, ArmReport, Conduct, Judged, Report
 from retrieval import InputError
 
 BEGIN, END = "<!-- quality: written by `whyrank eval --publish` -->", "<!-- end of quality -->"
+_SHORT = ("recall@10", "mrr@10", "accuracy@1")
 _COLUMNS = ("recall@10", "precision@10", "f1@10", "hit_rate@10", "mrr@10", "map@10", "accuracy@1")
 
 
@@ -38,9 +39,8 @@ def text(report: Report) -> str:
 
 
 def readme_block(reports: Sequence[Report]) -> str:
-    """What stands in the README between its two marks; the tables and nothing that changes without them."""
-    parts = [f"```\n{text(report)}\n```" for report in reports]
-    return f"{BEGIN}\n\n" + "\n\n".join(parts) + f"\n\n{END}"
+    """What stands in the README between its two marks: the main figures of each report, in Markdown."""
+    return "\n\n".join([BEGIN, *(_markdown(report) for report in reports), END])
 
 
 def publish(readme: Path, reports: Sequence[Report]) -> None:
@@ -49,11 +49,52 @@ def publish(readme: Path, reports: Sequence[Report]) -> None:
     Raises:
         InputError: it has no place for it.
     """
-    before = readme.read_text()
+    before = readme.read_text(encoding="utf-8")
     pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
     if not pattern.search(before):
         raise InputError(f"has no lines '{BEGIN}' and '{END}'", field=str(readme), code="bad_file")
-    readme.write_text(pattern.sub(lambda _: readme_block(reports), before))
+    readme.write_text(pattern.sub(lambda _: readme_block(reports), before), encoding="utf-8")
+
+
+def _markdown(report: Report) -> str:
+    config = report.manifest.config
+    liked, every = report.judged
+    lines = [
+        f"{report.manifest.dataset}, {config.part} part: {config.protocol.description}, full ranking, "
+        f"{config.regime.description}; the LLM reads retrieval's first {config.candidates}. Relevant: "
+        f"{liked.relevance.description} ({liked.users} users); in the last column {every.relevance.description} "
+        f"({every.users} users). Test opened {report.opened} times.",
+        *_sampled(report),
+        "",
+        "| | NDCG@10 (95 % interval) | difference to `als` | recall@10 | MRR@10 | accuracy@1 | NDCG@10, any |",
+        "|---|---|---|---|---|---|---|",
+        _reference("chance (`als` shuffled)", liked.chance, every.chance),
+    ]
+    against = {one.arm: one for one in liked.differences if one.baseline == "als"}
+    for arm, other in zip(liked.arms, every.arms, strict=True):
+        main, found = arm.metrics[PRIMARY], against.get(arm.arm)
+        difference = "" if found is None else f"{found.difference:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
+        rest = [arm.metrics[name] for name in _SHORT] + [other.metrics[PRIMARY]]
+        cells = (
+            f"`{arm.arm}`",
+            f"{main.mean:.4f} ({main.low:.4f} to {main.high:.4f})",
+            difference,
+            *(_number(one.mean) for one in rest),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    lines.append(_reference("ceiling (their best order)", liked.ceiling, every.ceiling))
+    if against:
+        lines += ["", f"The least difference to `als` that these users would show with 80 % power: {_range(against)}."]
+    return "\n".join(lines)
+
+
+def _reference(name: str, liked: dict[str, float], every: dict[str, float]) -> str:
+    values = [f"{liked[PRIMARY]:.4f}", "", *(f"{liked[one]:.4f}" for one in _SHORT), f"{every[PRIMARY]:.4f}"]
+    return f"| {name} | {' | '.join(values)} |"
+
+
+def _range(against: Mapping[str, Difference]) -> str:
+    return ", ".join(f"{one.detectable:.4f} for `{arm}`" for arm, one in against.items())
 
 
 def _sampled(report: Report) -> list[str]:
@@ -68,7 +109,7 @@ def _sampled(report: Report) -> list[str]:
 def _quality(judged: Judged, ks: Sequence[int]) -> list[str]:
     primary = PRIMARY if PRIMARY in judged.oracle else next(iter(judged.oracle))
     others = [name for name in _COLUMNS if name in judged.oracle]
-    width = max(len(one.arm) for one in judged.arms) + 2
+    width = max(len("(ceiling)"), *(len(one.arm) for one in judged.arms)) + 2
     named = "  ".join(f"{name:>12}" for name in others)
     lines = [
         f"relevant: {judged.relevance.description}; {judged.users} users, {judged.relevant:,} items",

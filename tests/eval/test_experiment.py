@@ -182,7 +182,7 @@ async def test_no_held_out_title_reaches_a_prompt_except_as_a_candidate(
     titles = {row["title"]: row["item_id"] for row in dataset.items.iter_rows(named=True)}
     training = {
         tuple(group["item_id"])
-        for (_,), group in done.cases.fold.train.interactions.group_by("user_id", maintain_order=True)
+        for (_,), group in done.cases.train.interactions.group_by("user_id", maintain_order=True)
     }
     prefixes = {tuple(one[: len(one) - cut]) for one in training for cut in range(len(one))}
     shown = set()

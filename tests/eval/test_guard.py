@@ -20,6 +20,10 @@ def cases(folder: Path, dataset: Dataset, regime: Regime = Regime.realistic) -> 
     return make_cases(part, folder, parameters=PARAMETERS, regime=regime, candidates=6, depth=6, users=None, seed=0)
 
 
+def truth(dataset: Dataset) -> dict[str, frozenset[str]]:
+    return fold(dataset, Protocol.per_user_temporal, Part.test).truth(Relevance.any)
+
+
 def test_an_honest_case_passes(tmp_path: Path, dataset: Dataset) -> None:
     made = cases(tmp_path, dataset)
     for user in made.of:
@@ -29,7 +33,7 @@ def test_an_honest_case_passes(tmp_path: Path, dataset: Dataset) -> None:
 def test_a_held_out_item_in_a_history_is_refused(tmp_path: Path, dataset: Dataset) -> None:
     made = cases(tmp_path, dataset)
     user = next(iter(made.of))
-    held_out = next(iter(made.fold.truth(Relevance.any)[user]))
+    held_out = next(iter(truth(dataset)[user]))
     entry = HistoryEntry(made.retriever.item(held_out), Interaction(held_out))
     leaking = replace(made.of[user], history=[*made.of[user].history, entry])
     with pytest.raises(LeakError, match=f"'{held_out}', which is not in the user's training history"):
@@ -55,7 +59,7 @@ def test_another_users_history_is_refused(tmp_path: Path, dataset: Dataset) -> N
 
 def test_what_was_fitted_on_more_than_the_training_part_is_refused(tmp_path: Path, dataset: Dataset) -> None:
     made = cases(tmp_path, dataset)
-    made.guard.fitted("an adapter", made.fold.train.hash)
+    made.guard.fitted("an adapter", made.train.hash)
     with pytest.raises(LeakError, match="an adapter was fitted on other data"):
         made.guard.fitted("an adapter", dataset.hash)
 
@@ -80,15 +84,15 @@ def test_a_planted_last_interaction_changes_nothing_that_an_arm_sees(tmp_path: P
         assert plain.of[user].history == planted.of[user].history
     shown = {entry.item.item_id for entry in planted.of["u0"].history if entry.item}
     assert "i1" not in shown
-    assert "i1" in planted.fold.truth(Relevance.any)["u0"]
+    assert "i1" in truth(histories(extra=("u0", "i1")))["u0"]
 
 
 def test_one_held_out_item_is_injected_whatever_retrieval_found(tmp_path: Path, dataset: Dataset) -> None:
     made = cases(tmp_path, dataset, Regime.injected)
-    truth = made.fold.truth(Relevance.any)
+    found = truth(dataset)
     for user, case in made.of.items():
         shown = [candidate.item.item_id for candidate in case.candidates]
         assert len(shown) == len(set(shown)) == 6
-        assert truth[user] & set(shown)
+        assert found[user] & set(shown)
         scores = [candidate.score for candidate in case.candidates]
         assert scores == sorted(scores, reverse=True), "it stands where its own score puts it"
