@@ -37,7 +37,7 @@ from eval.reads import Reads, Report
 from prompts import PromptLibrary, PromptTemplate
 from reranker.fusion import FusionFit
 from reranker.scoring import Read
-from retrieval import AlsParameters, Dataset, InputError, encode
+from retrieval import AlsParameters, Columns, Dataset, InputError, encode
 
 RANKINGS, MANIFEST, OPENED = "rankings.jsonl", "manifest.json", "opened.jsonl"
 _ROOT = Path(__file__).resolve().parent.parent
@@ -89,6 +89,7 @@ class Manifest(BaseModel):
     finished: datetime | None = None
     cached_reads: int = 0
     fits: dict[str, FusionFit] = {}
+    notes: tuple[str, ...] = ()
 
 
 class Row(BaseModel):
@@ -406,7 +407,15 @@ def _manifest(
         code=code_version(),
         versions={one: version(one) for one in ("whyrank", "implicit", "numpy", "scipy", "polars")},
         started=datetime.now(UTC),
+        notes=_notes(dataset),
     )
+
+
+def _notes(dataset: Dataset) -> tuple[str, ...]:
+    missing = dataset.interactions[Columns.timestamp].null_count()
+    if not missing:
+        return ()
+    return (f"{missing:,} interactions have no timestamp: among them a hash says which are the latest, not time",)
 
 
 def code_version() -> str:

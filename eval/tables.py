@@ -20,6 +20,7 @@ def text(report: Report) -> str:
         f"{report.manifest.dataset}, {config.part} part: {config.protocol.description}; {config.regime.description}; "
         f"the LLM reads retrieval's first {config.candidates}",
         *_sampled(report),
+        *report.manifest.notes,
     ]
     for judged in report.judged:
         lines += ["", *_quality(judged, config.ks), "", *_differences(judged)]
@@ -65,6 +66,7 @@ def _markdown(report: Report) -> str:
         f"{liked.relevance.description} ({liked.users} users); in the last column {every.relevance.description} "
         f"({every.users} users). Test opened {report.opened} times.",
         *_sampled(report),
+        *report.manifest.notes,
         "",
         "| | NDCG@10 (95 % interval) | difference to `als` | recall@10 | MRR@10 | accuracy@1 | NDCG@10, any |",
         "|---|---|---|---|---|---|---|",
