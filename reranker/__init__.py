@@ -2,17 +2,19 @@
 
 from reranker import embedded, local
 from reranker.answer import Answer
-from reranker.engine import Engine, EngineSettings, ModelInfo, Usage
+from reranker.engine import Engine, EngineState, ModelInfo
 from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMStartError, LLMTimeout, LLMUnavailable
 from reranker.local import LocalServer, engine_settings, find, find_or_start
 from reranker.recommender import RecommendationRequest, Recommender
 from reranker.scoring import Read, Reader, Repairs
-from reranker.settings import LlmSettings
+from reranker.settings import EngineSettings, LlmSettings
+from reranker.wire import Usage
 
 __all__ = [
     "Answer",
     "Engine",
     "EngineSettings",
+    "EngineState",
     "LLMBadAnswer",
     "LLMBusy",
     "LLMError",
