@@ -18,7 +18,7 @@ PUBLIC = {
     "LLMStartError LLMTimeout LLMUnavailable LlmSettings LocalServer Memory ModelInfo "
     "OrderSensitivity Read Reader RecommendationRequest Recommender Repairs StabilityReport Usage "
     "embedded engine_settings find find_or_start local measure_stability order_sensitivity",
-    "eval": "PromptsBench Ratio RetrievalBench bench_prompts bench_retrieval",
+    "eval": "PromptsBench Ratio RerankBench RetrievalBench bench_prompts bench_rerank bench_retrieval",
     "api": "Settings create_app load_settings",
 }
 
