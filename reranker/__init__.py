@@ -2,17 +2,30 @@
 
 from reranker import embedded, local
 from reranker.answer import Answer
-from reranker.engine import Engine, EngineSettings, ModelInfo, Usage
+from reranker.engine import Engine, EngineState, ModelInfo
 from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMStartError, LLMTimeout, LLMUnavailable
 from reranker.local import LocalServer, engine_settings, find, find_or_start
+from reranker.memory import Memory
 from reranker.recommender import RecommendationRequest, Recommender
-from reranker.scoring import Read, Reader, Repairs
-from reranker.settings import LlmSettings
+from reranker.scoring import (
+    Calibration,
+    OrderSensitivity,
+    Read,
+    Reader,
+    Repairs,
+    StabilityReport,
+    measure_stability,
+    order_sensitivity,
+)
+from reranker.settings import EngineSettings, LlmSettings
+from reranker.wire import Usage
 
 __all__ = [
     "Answer",
+    "Calibration",
     "Engine",
     "EngineSettings",
+    "EngineState",
     "LLMBadAnswer",
     "LLMBusy",
     "LLMError",
@@ -21,16 +34,21 @@ __all__ = [
     "LLMUnavailable",
     "LlmSettings",
     "LocalServer",
+    "Memory",
     "ModelInfo",
+    "OrderSensitivity",
     "Read",
     "Reader",
     "RecommendationRequest",
     "Recommender",
     "Repairs",
+    "StabilityReport",
     "Usage",
     "embedded",
     "engine_settings",
     "find",
     "find_or_start",
     "local",
+    "measure_stability",
+    "order_sensitivity",
 ]

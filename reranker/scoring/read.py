@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from prompts import Trimmed
 from prompts.front_matter import Scoring
-from reranker.engine import Usage
+from reranker.wire import Usage
 from retrieval import Notice
 
 
@@ -24,6 +24,13 @@ class Repairs:
     dropped_duplicate: int = 0
     dropped_unknown: int = 0
     appended_missing: int = 0
+
+    def __add__(self, other: "Repairs") -> "Repairs":
+        return Repairs(
+            self.dropped_duplicate + other.dropped_duplicate,
+            self.dropped_unknown + other.dropped_unknown,
+            self.appended_missing + other.appended_missing,
+        )
 
     @property
     def total(self) -> int:
