@@ -1,16 +1,18 @@
 """In what order, and why? Candidates reranked by an LLM's likelihoods, with reasons that are checked."""
 
 from reranker import embedded, local
-from reranker.answer import Answer
+from reranker.answer import Answer, DoneEvent, RankingEvent, ReasonEvent
 from reranker.engine import Engine, EngineSettings
 from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMStartError, LLMTimeout, LLMUnavailable
 from reranker.local import LocalServer, engine_settings, find, find_or_start
-from reranker.recommender import RecommendationRequest, Recommender
+from reranker.recommender import Recommender
+from reranker.request import PromptChoice, RecommendationRequest
 from reranker.scoring import LikelihoodRead, LikelihoodScorer
 from reranker.settings import LlmSettings
 
 __all__ = [
     "Answer",
+    "DoneEvent",
     "Engine",
     "EngineSettings",
     "LLMBadAnswer",
@@ -23,6 +25,9 @@ __all__ = [
     "LikelihoodScorer",
     "LlmSettings",
     "LocalServer",
+    "PromptChoice",
+    "RankingEvent",
+    "ReasonEvent",
     "RecommendationRequest",
     "Recommender",
     "embedded",
