@@ -2,12 +2,12 @@
 
 from reranker import embedded, local
 from reranker.answer import Answer, DoneEvent, RankingEvent, ReasonEvent
-from reranker.engine import Engine, EngineSettings
+from reranker.engine import Engine, EngineSettings, ModelInfo, Usage
 from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMStartError, LLMTimeout, LLMUnavailable
 from reranker.local import LocalServer, engine_settings, find, find_or_start
 from reranker.recommender import Recommender
 from reranker.request import PromptChoice, RecommendationRequest
-from reranker.scoring import LikelihoodRead, LikelihoodScorer
+from reranker.scoring import Read, Reader, Repairs
 from reranker.settings import LlmSettings
 
 __all__ = [
@@ -21,15 +21,18 @@ __all__ = [
     "LLMStartError",
     "LLMTimeout",
     "LLMUnavailable",
-    "LikelihoodRead",
-    "LikelihoodScorer",
     "LlmSettings",
     "LocalServer",
+    "ModelInfo",
     "PromptChoice",
     "RankingEvent",
+    "Read",
+    "Reader",
     "ReasonEvent",
     "RecommendationRequest",
     "Recommender",
+    "Repairs",
+    "Usage",
     "embedded",
     "engine_settings",
     "find",

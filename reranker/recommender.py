@@ -20,8 +20,8 @@ from prompts import (
     PromptLibrary,
     PromptTemplate,
     Sanitizer,
+    candidate_inputs,
     history_inputs,
-    item_input,
     newest,
     profile_input,
 )
@@ -56,7 +56,7 @@ from reranker.reasons import (
     write_each,
 )
 from reranker.request import DEFAULT_K, RecommendationRequest
-from reranker.scoring import LikelihoodRead, LikelihoodScorer
+from reranker.scoring import Read, Reader
 from reranker.settings import LlmSettings
 from retrieval import (
     Candidate,
@@ -123,7 +123,7 @@ class Recommender:
             library.get(name)  # a library that cannot be used is told now
         self._weight = settings.weight
         self._history_limit = settings.history_limit
-        self._scorer = LikelihoodScorer(engine, history_limit=settings.history_limit) if engine else None
+        self._reader = Reader(engine, history_limit=settings.history_limit) if engine else None
         self._writer = ReasonWriter(engine, retriever.catalog)
 
     async def recommend(self, request: RecommendationRequest) -> Answer:
@@ -198,14 +198,14 @@ class Recommender:
         run.mark()
         yield self._done(retrieved, run, read, asked=asked)
 
-    def _scores(self, candidates: Sequence[Candidate], read: LikelihoodRead | None) -> NDArray[np.float64]:
+    def _scores(self, candidates: Sequence[Candidate], read: Read | None) -> NDArray[np.float64]:
         """What orders the answer, shape (candidates,)."""
         retrieval = np.array([candidate.score for candidate in candidates])
-        return fuse(retrieval, read.conditional if read else np.zeros_like(retrieval), self._weight)
+        return fuse(retrieval, read.scores if read else np.zeros_like(retrieval), self._weight)
 
-    async def _rank(self, request: RecommendationRequest, retrieved: Retrieved, run: _Run) -> LikelihoodRead | None:
+    async def _rank(self, request: RecommendationRequest, retrieved: Retrieved, run: _Run) -> Read | None:
         """The LLM's read, or None where it is not asked or does not answer."""
-        if self.engine is None or self._scorer is None or self._weight == 0:
+        if self.engine is None or self._reader is None or self._weight == 0:
             return None
         wish = request.query if "query" in run.rank_template.meta.inputs else None
         if not retrieved.candidates or not (retrieved.history or wish):
@@ -213,7 +213,7 @@ class Recommender:
         try:
             async with asyncio.timeout(run.left() * (_RANK_SHARE if request.reasons else 1.0)):
                 run.sanitizer = _sanitizer((await self.engine.info()).special_tokens)
-                read = await self._scorer.read(
+                read = await self._reader.read(
                     run.rank_template,
                     {
                         "noun": run.sanitizer.text(self.retriever.manifest.noun),
@@ -222,12 +222,13 @@ class Recommender:
                         "locale": run.sanitizer.text(request.locale),
                     },
                     history_inputs(retrieved.history, run.sanitizer, locale=request.locale),
-                    [item_input(candidate.item, run.sanitizer) for candidate in retrieved.candidates],
+                    candidate_inputs(retrieved.candidates, run.sanitizer),
                 )
         except STAGE_FAILURES as error:
             run.degrade("rank", error)
             return None
         run.usage += read.usage
+        run.warnings += [Notice(code=one.code, message=one.message) for one in read.notices]
         # Beyond the usual length of a history: only what the model's context had no room for.
         dropped = read.trimmed.history - (len(retrieved.history) - len(newest(retrieved.history, self._history_limit)))
         if dropped or read.trimmed.attributes:
@@ -274,7 +275,7 @@ class Recommender:
         self,
         retrieved: Retrieved,
         run: _Run,
-        read: LikelihoodRead | None,
+        read: Read | None,
         scores: NDArray[np.float64],
         chosen: Sequence[int],
     ) -> RankingEvent:
@@ -299,7 +300,7 @@ class Recommender:
             ],
         )
 
-    def _done(self, retrieved: Retrieved, run: _Run, read: LikelihoodRead | None, *, asked: bool) -> DoneEvent:
+    def _done(self, retrieved: Retrieved, run: _Run, read: Read | None, *, asked: bool) -> DoneEvent:
         started, retrieved_at, ranked_at, explained_at, written_at = run.marks
         return DoneEvent(
             degraded=run.degraded,
