@@ -2,6 +2,7 @@
 
 from reranker import embedded, local
 from reranker.answer import Answer, DoneEvent, RankingEvent, ReasonEvent
+from reranker.documents import DocumentRanker, DocumentRanking
 from reranker.engine import Engine, EngineSettings, ModelInfo, Usage
 from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMStartError, LLMTimeout, LLMUnavailable
 from reranker.local import LocalServer, engine_settings, find, find_or_start
@@ -12,6 +13,8 @@ from reranker.settings import LlmSettings
 
 __all__ = [
     "Answer",
+    "DocumentRanker",
+    "DocumentRanking",
     "DoneEvent",
     "Engine",
     "EngineSettings",
