@@ -52,7 +52,6 @@ from reranker.reasons import (
     ReasonWriter,
     StageFailure,
     Wanted,
-    evidence_reason,
     write_each,
 )
 from reranker.request import DEFAULT_K, RecommendationRequest
@@ -60,6 +59,7 @@ from reranker.scoring import Read, Reader
 from reranker.settings import LlmSettings
 from retrieval import (
     Candidate,
+    Evidence,
     Item,
     RetrievalRequest,
     Retrieved,
@@ -124,7 +124,7 @@ class Recommender:
         self._weight = settings.weight
         self._history_limit = settings.history_limit
         self._reader = Reader(engine, history_limit=settings.history_limit) if engine else None
-        self._writer = ReasonWriter(engine, retriever.catalog)
+        self._writer = ReasonWriter(engine, retriever.catalog, retriever.manifest.noun)
 
     async def recommend(self, request: RecommendationRequest) -> Answer:
         """Answers one request.
@@ -190,7 +190,7 @@ class Recommender:
         run.mark()
         asked = False
         if request.reasons:
-            wanted = [Wanted(one.item, evidence[one.item.item_id], self._otherwise(one)) for one in top]
+            wanted = [self._wanted(one, evidence[one.item.item_id]) for one in top]
             async with aclosing(self._explain(wanted, run, ask=read is not None)) as reasons:
                 async for item, reason in reasons:
                     asked = asked or reason.source is ReasonSource.llm or bool(reason.refused)
@@ -242,11 +242,15 @@ class Recommender:
             )
         return read
 
-    def _otherwise(self, candidate: Candidate) -> Basis:
-        """What a reason rests on where no history does; never more than is true."""
-        if candidate.source is Source.text:
-            return Basis.text
-        return Basis.popularity if self.retriever.likings(candidate.item.item_id) > 0 else Basis.nothing
+    def _wanted(self, candidate: Candidate, evidence: Sequence[Evidence]) -> Wanted:
+        """What a reason rests on; where no history speaks for the item, never more than is true."""
+        if evidence:
+            basis = Basis.als
+        elif candidate.source is Source.text:
+            basis = Basis.text
+        else:
+            basis = Basis.popularity if self.retriever.likings(candidate.item.item_id) > 0 else Basis.nothing
+        return Wanted(candidate.item, evidence, basis)
 
     async def _explain(
         self, wanted: Sequence[Wanted], run: _Run, *, ask: bool
@@ -259,7 +263,7 @@ class Recommender:
                 run.degraded.append(run.degraded[0].model_copy(update={"stage": "reason"}))
             locale = run.reason_template.meta.locale
             for one in wanted:
-                yield one.item, evidence_reason(one.item, one.evidence, run.sanitizer, locale, one.otherwise)
+                yield one.item, self._writer.otherwise(one, run.sanitizer, locale)
             return
         failed = False
         writing = write_each(self._writer, run.reason_template, wanted, run.sanitizer, timeout_s=run.left())
