@@ -12,7 +12,8 @@ from scipy.special import expit
 from prompts import CandidateInput, PromptLibrary, PromptTemplate, Sanitizer, document_inputs
 from prompts.sanitize import MAX_DOCUMENT
 from reranker.answer import PromptUsed
-from reranker.engine import Engine, Tokens, Usage
+from reranker.engine import Engine, Tokens
+from reranker.wire import Usage
 from retrieval import InputError
 
 MOST_DOCUMENTS = 1000

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from prompts import PromptTemplate, Sanitizer, TemplateError, evidence_inputs, item_input
-from reranker.engine import Engine, Usage
+from reranker.engine import Engine
 from reranker.errors import LLMError
 from reranker.grounding import Refusal, check, first_sentence
 from reranker.sentences import evidence_sentence, is_chinese
 from reranker.vocabulary import Vocabulary
+from reranker.wire import Usage
 from retrieval import Evidence, Item
 
 StageFailure = TimeoutError | LLMError | TemplateError
@@ -134,14 +135,13 @@ class ReasonWriter:
         item, evidence = item_input(wanted.item, sanitizer), evidence_inputs(wanted.evidence, sanitizer)
         locale = template.meta.locale
         inputs = {"item": item, "evidence": evidence, "locale": locale, "noun": sanitizer.text(self._noun)}
-        space = "" if is_chinese(locale) else " "
         for attempt in range(_ATTEMPTS):
             prompt = template.render({**inputs, "complaint": str(refused[-1]) if refused else ""})
             # The retry is sampled: with the same seed and temperature 0 a small model would say the same again.
             sampling = template.meta.sampling.model_copy(update={"temperature": 0.7} if attempt else {})
             written, used = await self._engine.write(prompt, sampling, stop=["\n"])
             usage += used
-            text = first_sentence(f"{prompt.opening}{space}{written.strip()}", after=len(prompt.opening))
+            text = first_sentence(_joined(prompt.opening, written.strip(), locale), after=len(prompt.opening))
             problem = check(text, item, evidence, self._vocabulary, locale)
             if problem is None:
                 ids = [one.item.item_id for one in wanted.evidence]
@@ -159,6 +159,17 @@ class ReasonWriter:
             text = told.get(wanted.basis, told[Basis.nothing]).format(title=item.title)
         ids = [one.item.item_id for one in wanted.evidence]
         return Reason(text, ids, wanted.basis, ReasonSource.evidence, refused)
+
+
+def _joined(opening: str, written: str, locale: str) -> str:
+    """The opening and what was written after it; some models begin with its last words once more, or with all of it."""
+    for start in range(len(opening)):
+        between = start == 0 or not (opening[start - 1].isalnum() and opening[start].isalnum()) or is_chinese(locale)
+        tail = opening[start:].strip()
+        if between and len(tail) > 1 and written.startswith(tail):
+            written = written[len(tail) :].strip()
+            break
+    return f"{opening}{'' if is_chinese(locale) else ' '}{written}"
 
 
 _WITHOUT_EVIDENCE = {

@@ -41,7 +41,7 @@ from reranker.answer import (
     Timings,
     UsageBody,
 )
-from reranker.engine import Engine, Usage
+from reranker.engine import Engine
 from reranker.errors import LLMTimeout
 from reranker.fusion import fuse, order
 from reranker.reasons import (
@@ -57,6 +57,7 @@ from reranker.reasons import (
 from reranker.request import DEFAULT_K, RecommendationRequest
 from reranker.scoring import Read, Reader
 from reranker.settings import LlmSettings
+from reranker.wire import Usage
 from retrieval import (
     Candidate,
     Evidence,

@@ -32,6 +32,20 @@ async def test_a_sentence_that_holds(writer: ReasonWriter, standin: StandIn) -> 
     assert usage.requests == 1
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        " a sci-fi thriller.",
+        "it is a sci-fi thriller.",
+        "Because you liked Alien, The Terminator should suit you: it is a sci-fi thriller.",
+    ],
+)
+async def test_a_model_that_says_the_opening_again(writer: ReasonWriter, standin: StandIn, text: str) -> None:
+    standin.text = text
+    reason, _ = await writer.write(REASON, WANTED, Sanitizer())
+    assert reason.text == "Because you liked Alien, The Terminator should suit you: it is a sci-fi thriller."
+
+
 async def test_one_retry_with_the_complaint(writer: ReasonWriter, standin: StandIn) -> None:
     def better(path: str, answer: Json) -> Json:
         if path == "/v1/completions" and "text" in answer["choices"][0] and "refused because" in standin.prompts():
