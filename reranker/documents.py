@@ -116,7 +116,7 @@ class DocumentRanker:
             relevance=relevance,
             usage=used + more,
             model=model.name,
-            prompt=PromptUsed(name=template.name, version=template.version, hash=template.hash),
+            prompt=PromptUsed.of(template),
             cut=tuple(
                 place
                 for place, text, tokens, kept in zip(full, shown, whole, read, strict=True)

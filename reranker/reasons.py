@@ -9,18 +9,15 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from prompts import PromptTemplate, Sanitizer, TemplateError, evidence_inputs, item_input
+from prompts import PromptTemplate, Sanitizer, evidence_inputs, item_input
 from reranker.engine import Engine
-from reranker.errors import LLMError
+from reranker.failures import STAGE_FAILURES, StageFailure
 from reranker.grounding import Refusal, check, first_sentence
 from reranker.sentences import evidence_sentence, is_chinese
 from reranker.vocabulary import Vocabulary
 from reranker.wire import Usage
 from retrieval import Evidence, Item
 
-StageFailure = TimeoutError | LLMError | TemplateError
-STAGE_FAILURES = (TimeoutError, LLMError, TemplateError)
-"""What may go wrong with the LLM without a caller's seeing an error."""
 _ATTEMPTS = 2
 
 
