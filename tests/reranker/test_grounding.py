@@ -1,6 +1,5 @@
 """The check of a reason: what it must refuse, what it must let pass, and how often it is right."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prompts import ItemInput, Sanitizer, item_input
+from reranker.agreement import agreement, read_labelled
 from reranker.grounding import Fault, Refusal, check, first_sentence
 from reranker.vocabulary import Vocabulary
 from retrieval import Item, sources
@@ -189,17 +189,9 @@ def test_the_check_agrees_with_the_labelled_sentences() -> None:
     """Of 110 sentences (68 by the embedded model, the others in the style of larger ones), each labelled by reading it:
     whether everything that it claims is in the facts. Broken and repetitive ones count as not grounded.
     """
-    rows = [json.loads(line) for line in LABELLED.read_text().splitlines()]
-    data = sources.movielens()
-    films = [Item(str(n), title) for n, title in enumerate(data.items["title"].to_list())]
-    vocabularies = {noun: Vocabulary(films if noun == "films" else [], noun) for noun in {row["noun"] for row in rows}}
-    held, passed, both = [], [], []
-    for row in rows:
-        evidence = [ItemInput(**one) for one in row["evidence"]]
-        found = check(row["text"], ItemInput(**row["item"]), evidence, vocabularies[row["noun"]], row["locale"])
-        held += [row["text"]] * row["grounded"]
-        passed += [row["text"]] * (found is None)
-        both += [row["text"]] * (row["grounded"] and found is None)
-    assert len(rows) >= 100
-    assert len(both) / len(passed) >= 0.98, sorted(set(passed) - set(both))
-    assert len(both) / len(held) >= 0.95, sorted(set(held) - set(both))
+    labelled = read_labelled(LABELLED)
+    films = [Item(str(n), title) for n, title in enumerate(sources.movielens().items["title"].to_list())]
+    found = agreement(labelled, films, "films")
+    assert found.sentences >= 100
+    assert found.precision >= 0.98, found.passed_wrongly
+    assert found.recall >= 0.95, found.refused_wrongly
