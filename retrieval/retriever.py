@@ -13,7 +13,7 @@ from retrieval.catalog import Filter, some
 from retrieval.dataset import Log, confidences
 from retrieval.errors import InputError
 from retrieval.events import Meaning, meaning
-from retrieval.popularity import POOL, popularity, spread
+from retrieval.popularity import POOL, latest_liking, popularity, spread
 from retrieval.schema import Candidate, Evidence, HistoryEntry, Interaction, Item, Source
 
 _RANK_OFFSET = 60.0
@@ -132,6 +132,11 @@ class Retriever:
     def popularity(self) -> NDArray[np.float32]:
         """Decayed number of likings of each item, shape (items,)."""
         return self._popularity
+
+    @cached_property
+    def latest_liking(self) -> NDArray[np.int64]:
+        """When each item was last liked, seconds since 1970, shape (items,); 0 where unknown."""
+        return latest_liking(self._log, len(self.catalog))
 
     def likings(self, item_id: str) -> float:
         """Decayed number of likings of one item; 0 for one that nobody has liked, or that the catalog lacks."""

@@ -18,7 +18,8 @@ PUBLIC = {
     "LLMBusy LLMError LLMStartError LLMTimeout LLMUnavailable LlmSettings LocalServer ModelInfo PromptChoice "
     "RankingEvent Read Reader ReasonEvent RecommendationRequest Recommender Repairs Usage embedded "
     "engine_settings find find_or_start local",
-    "eval": "PromptsBench Ratio RetrievalBench bench_prompts bench_retrieval",
+    "eval": "Arm Config LeakError Part PromptsBench Protocol Ratio Reads ReasonsBench Regime Relevance Report "
+    "RetrievalBench Run bench_prompts bench_reasons bench_retrieval fold fuse judge run",
     "api": "Settings create_app load_settings",
 }
 

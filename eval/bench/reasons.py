@@ -11,6 +11,7 @@ from statistics import mean
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from eval.compare import Mean, interval
 from prompts import PromptLibrary, Sanitizer, candidate_inputs, history_inputs, newest
 from reranker import Engine, Reader
 from reranker.agreement import Agreement, agreement, read_labelled
@@ -22,18 +23,6 @@ LABELLED = Path(__file__).parents[2] / "tests" / "reranker" / "data" / "labelled
 _EVIDENCE = 2
 _HISTORY = 30
 _TIMEOUT_S = 600.0
-_RESAMPLES = 2000
-
-
-class Interval(BaseModel):
-    """A mean over users, with its 95 % bootstrap interval."""
-
-    model_config = ConfigDict(frozen=True)
-
-    mean: float
-    low: float
-    high: float
-    users: int
 
 
 class CheckAgreement(BaseModel):
@@ -69,11 +58,11 @@ class ReasonsBench(BaseModel):
     """None where the labelled sentences are not at hand."""
     distinct: float | None
     """Of the reasons of items that several users got: the share of different sentences; None where no item repeats."""
-    als_drop: Interval
-    """How much more of the ALS score goes with the cited history items than with as many random liked ones, as a share of
-    the whole score; above 0, reasons cite what matters.
+    als_drop: Mean
+    """How much more of the ALS score goes with the cited history items than with as many random liked ones, as a share
+    of the whole score; above 0, reasons cite what matters.
     """
-    llm_drop: Interval | None
+    llm_drop: Mean | None
     """The same of the LLM's score, in natural logarithms; None where no cited item was shown to the LLM."""
     prompt_tokens_per_reason: float
     cached_share: float
@@ -142,8 +131,8 @@ async def bench_reasons(
         refusals={fault: round(count / len(cases), 3) for fault, count in counts.refusals.items()},
         check=_agreement(retriever),
         distinct=_distinct((case.wanted.item.item_id, case.reason.text) for case in cases),
-        als_drop=_interval([(user, drop) for user, drop in als if drop is not None], seed),
-        llm_drop=_interval(llm, seed) if llm else None,
+        als_drop=_per_user([(user, drop) for user, drop in als if drop is not None], seed),
+        llm_drop=_per_user(llm, seed) if llm else None,
         prompt_tokens_per_reason=usage.prompt_tokens / max(len(cases), 1),
         cached_share=usage.cached_tokens / max(usage.prompt_tokens, 1),
         written_tokens_per_reason=usage.completion_tokens / max(len(cases), 1),
@@ -227,14 +216,9 @@ def _candidate(case: _Case) -> Iterator[Candidate]:
     return (one for one in case.retrieved.candidates if one.item.item_id == case.wanted.item.item_id)
 
 
-def _interval(values: Sequence[tuple[str, float]], seed: int) -> Interval:
-    """A value per user first, their mean last, and a bootstrap over users."""
+def _per_user(values: Sequence[tuple[str, float]], seed: int) -> Mean:
+    """A value per user first, their mean last."""
     by_user = defaultdict(list)
     for user, value in values:
         by_user[user].append(value)
-    means = np.array([mean(some) for some in by_user.values()])
-    if not means.size:
-        return Interval(mean=0.0, low=0.0, high=0.0, users=0)
-    draws = np.random.default_rng(seed).choice(means, (_RESAMPLES, len(means))).mean(axis=1)
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return Interval(mean=float(means.mean()), low=float(low), high=float(high), users=len(means))
+    return interval(np.array([mean(some) for some in by_user.values()]), seed=seed)
