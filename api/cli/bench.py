@@ -61,8 +61,8 @@ def retrieval(
 @app.command()
 def reasons(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    users: Annotated[int, typer.Option(min=1, help="How many users, drawn at random.")] = 24,
-    k: Annotated[int, typer.Option("-k", min=1, max=20, help="How many reasons for each.")] = 5,
+    users: Annotated[int, typer.Option(min=1, help="How many users, drawn at random.")] = 20,
+    k: Annotated[int, typer.Option("-k", min=1, max=20, help="How many reasons for each.")] = 4,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
 ) -> None:
     """What becomes of the sentences that the LLM writes, and whether items rest on the history they name."""

@@ -1,5 +1,6 @@
 """What becomes of the reasons that the LLM writes, and whether an item rests on the history that they name."""
 
+import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,11 +18,13 @@ from reranker import Engine, Reader
 from reranker.agreement import Agreement, agreement, read_labelled
 from reranker.reasons import Basis, Reason, ReasonStatistics, ReasonWriter, Wanted, write_each
 from reranker.wire import Usage
-from retrieval import Candidate, RetrievalRequest, Retrieved, Retriever
+from retrieval import Candidate, HistoryEntry, RetrievalRequest, Retrieved, Retriever
 
 LABELLED = Path(__file__).parents[2] / "tests" / "reranker" / "data" / "labelled_reasons.jsonl"
 _EVIDENCE = 2
 _HISTORY = 30
+_READ_PER_USER = 2
+"""Reasons of which the LLM's score is read without the cited history; each costs two prompts."""
 _TIMEOUT_S = 600.0
 
 
@@ -63,7 +66,7 @@ class ReasonsBench(BaseModel):
     of the whole score; above 0, reasons cite what matters.
     """
     llm_drop: Mean | None
-    """The same of the LLM's score, in natural logarithms; None where no cited item was shown to the LLM."""
+    """The same of the LLM's score, in natural logarithms; None where no user has liked enough."""
     prompt_tokens_per_reason: float
     cached_share: float
     """Of the prompt tokens."""
@@ -85,8 +88,8 @@ async def bench_reasons(
     retriever: Retriever,
     library: PromptLibrary,
     *,
-    users: int = 24,
-    k: int = 5,
+    users: int = 20,
+    k: int = 4,
     seed: int = 0,
     locale: str = "en",
     report: Callable[[str], None] = lambda _: None,
@@ -116,9 +119,11 @@ async def bench_reasons(
                     raise written.failure
                 cases.append(_Case(user, retrieved, written.wanted, written.reason))
                 usage += written.usage
+    cases.sort(key=lambda case: (sample.index(case.user), case.wanted.item.item_id))  # they came as they were finished
     report("removing cited history")
     als = [(case.user, _als_drop(retriever, case, rng)) for case in cases]
-    llm = await _llm_drops(engine, retriever, library, cases, sanitizer, rng, locale, report)
+    read = [case for user in sample for case in [one for one in cases if one.user == user][:_READ_PER_USER]]
+    llm = await _llm_drops(engine, retriever, library, read, sanitizer, rng, locale, report)
     counts = ReasonStatistics.of(case.reason for case in cases)
     return ReasonsBench(
         model=info.name,
@@ -190,25 +195,28 @@ async def _llm_drops(
     locale: str,
     report: Callable[[str], None],
 ) -> list[tuple[str, float]]:
-    """For each case whose cited items the LLM is shown: its score without others less its score without the cited."""
-    reader, template = Reader(engine, _HISTORY), library.find("rank", locale)
+    """For some cases, the item's score without random liked items less its score without the cited ones."""
+    reader, template = Reader(engine, _HISTORY + _EVIDENCE), library.find("rank", locale)
     inputs = {"noun": sanitizer.text(retriever.manifest.noun), "query": "", "profile": {}, "locale": locale}
+
+    async def score(case: _Case, entries: Sequence[HistoryEntry], without: set[str]) -> float:
+        left = [entry for entry in entries if not (entry.item and entry.item.item_id in without)]
+        candidates = candidate_inputs([next(_candidate(case))], sanitizer)
+        read = await reader.read(template, inputs, history_inputs(left, sanitizer, locale=locale), candidates)
+        return float(read.scores[0])
+
     drops = []
     for number, case in enumerate(cases, start=1):
         report(f"reading without cited history, {number} of {len(cases)}")
-        shown = newest(case.retrieved.history, _HISTORY)
-        ids = {entry.item.item_id for entry in shown if entry.item}
-        cited = set(case.reason.evidence) & ids
-        others = _others(case, ids, len(cited), rng)
-        if not cited or others is None:
-            continue
-        candidates = candidate_inputs([next(_candidate(case))], sanitizer)
-        scores = []
-        for without in (others, cited):
-            left = [entry for entry in shown if not (entry.item and entry.item.item_id in without)]
-            history = history_inputs(left, sanitizer, locale=locale)
-            scores.append(float((await reader.read(template, inputs, history, candidates)).scores[0]))
-        drops.append((case.user, scores[0] - scores[1]))
+        cited = set(case.reason.evidence)
+        # What a prompt shows, and the cited items where they are older than that.
+        entries = case.retrieved.history
+        recent = len(entries) - len(newest(entries, _HISTORY))
+        shown = [one for at, one in enumerate(entries) if at >= recent or (one.item and one.item.item_id in cited)]
+        others = _others(case, {entry.item.item_id for entry in shown if entry.item}, len(cited), rng)
+        if others is not None:
+            two = await asyncio.gather(score(case, shown, others), score(case, shown, cited))
+            drops.append((case.user, two[0] - two[1]))
     return drops
 
 
