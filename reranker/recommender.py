@@ -42,6 +42,7 @@ from reranker.engine import Engine
 from reranker.explain import Explainer
 from reranker.failures import STAGE_FAILURES
 from reranker.fusion import fuse, order
+from reranker.memory import Memory
 from reranker.reasons import ReasonSource, ReasonWriter
 from reranker.request import DEFAULT_K, RecommendationRequest
 from reranker.run import Run
@@ -68,10 +69,16 @@ class Recommender:
         engine: the LLM; None answers in retrieval's order and does not call that degraded.
         library: the prompt templates.
         settings: the LLM's weight and the length of the history it sees.
+        memory: where what the reads measure of the model is kept; without, as long as the process runs.
     """
 
     def __init__(
-        self, retriever: Retriever, engine: Engine | None, library: PromptLibrary, settings: LlmSettings
+        self,
+        retriever: Retriever,
+        engine: Engine | None,
+        library: PromptLibrary,
+        settings: LlmSettings,
+        memory: Memory | None = None,
     ) -> None:
         self.retriever = retriever
         self.engine = engine
@@ -80,9 +87,9 @@ class Recommender:
             library.get(name)  # a library that cannot be used is told now
         self._weight = settings.weight
         self._history_limit = settings.history_limit
-        self._reader = Reader(engine, history_limit=settings.history_limit) if engine else None
+        self.reader = Reader(engine, settings.history_limit, memory=memory, library=library) if engine else None
         writer = ReasonWriter(engine, retriever.catalog, retriever.manifest.noun)
-        self._explainer = Explainer(retriever, self._reader, writer)
+        self._explainer = Explainer(retriever, self.reader, writer)
 
     async def recommend(self, request: RecommendationRequest) -> Answer:
         """Answers one request.
@@ -162,7 +169,7 @@ class Recommender:
 
     async def _rank(self, request: RecommendationRequest, retrieved: Retrieved, run: Run) -> Read | None:
         """The LLM's read, or None where it is not asked or does not answer."""
-        if self.engine is None or self._reader is None or self._weight == 0:
+        if self.engine is None or self.reader is None or self._weight == 0:
             return None
         wish = request.query if "query" in run.rank_template.meta.inputs else None
         if not retrieved.candidates or not (retrieved.history or wish):
@@ -170,7 +177,7 @@ class Recommender:
         try:
             async with asyncio.timeout(run.left() * (_RANK_SHARE if request.reasons else 1.0)):
                 run.sanitizer = _sanitizer((await self.engine.info()).special_tokens)
-                read = await self._reader.read(
+                read = await self.reader.read(
                     run.rank_template,
                     self._inputs(request, run.sanitizer),
                     history_inputs(retrieved.history, run.sanitizer, locale=request.locale),
