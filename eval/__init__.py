@@ -2,6 +2,7 @@
 
 from eval.arms import Arm
 from eval.bench.prompts import PromptsBench, bench_prompts
+from eval.bench.reasons import ReasonsBench, bench_reasons
 from eval.bench.rerank import RerankBench, bench_rerank
 from eval.bench.retrieval import Ratio, RetrievalBench, bench_retrieval
 from eval.cases import Regime
@@ -21,6 +22,7 @@ __all__ = [
     "Protocol",
     "Ratio",
     "Reads",
+    "ReasonsBench",
     "Regime",
     "Relevance",
     "Report",
@@ -28,6 +30,7 @@ __all__ = [
     "RetrievalBench",
     "Run",
     "bench_prompts",
+    "bench_reasons",
     "bench_rerank",
     "bench_retrieval",
     "fold",

@@ -1,12 +1,16 @@
-"""What a recommendation answers: the same object for the command line and for HTTP."""
+"""What a recommendation answers: the same objects for the command line and for HTTP, whole or piece by piece."""
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from reranker.reasons import Basis, ReasonSource
-from retrieval import Source
+from prompts import PromptTemplate
+from reranker.reasons import Basis, Reason, ReasonSource
+from reranker.taste import Standing
+from reranker.wire import Usage
+from retrieval import Candidate, Source
 
 
 class Ranker(StrEnum):
@@ -43,6 +47,11 @@ class ReasonBody(_Body):
     basis: Basis
     source: ReasonSource
 
+    @classmethod
+    def of(cls, reason: Reason) -> Self:
+        """Of a written reason."""
+        return cls(text=reason.text, evidence=reason.evidence, basis=reason.basis, source=reason.source)
+
 
 class RecommendedItem(_Body):
     """One recommended item."""
@@ -58,6 +67,25 @@ class RecommendedItem(_Body):
     attributes: dict[str, str | int | float | bool | list[str]]
     reason: ReasonBody | None
 
+    @classmethod
+    def of(cls, candidate: Candidate, *, rank: int, score: float, llm_score: float | None) -> Self:
+        """Of a ranked candidate, without a reason."""
+        item = candidate.item
+        return cls(
+            item_id=item.item_id,
+            title=item.title,
+            rank=rank,
+            score=score,
+            retrieval_rank=candidate.rank,
+            retrieval_score=candidate.score,
+            retrieval_source=candidate.source,
+            llm_score=llm_score,
+            attributes={
+                name: list(value) if isinstance(value, tuple) else value for name, value in item.attributes.items()
+            },
+            reason=None,
+        )
+
 
 class PromptUsed(_Body):
     """A template that the answer rests on."""
@@ -65,6 +93,11 @@ class PromptUsed(_Body):
     name: str
     version: str
     hash: str
+
+    @classmethod
+    def of(cls, template: PromptTemplate) -> Self:
+        """Of a template."""
+        return cls(name=template.name, version=template.version, hash=template.hash)
 
 
 class PromptsUsed(_Body):
@@ -82,6 +115,16 @@ class UsageBody(_Body):
     cached_tokens: int
     completion_tokens: int
 
+    @classmethod
+    def of(cls, usage: Usage) -> Self:
+        """Of what was counted."""
+        return cls(
+            llm_requests=usage.requests,
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            completion_tokens=usage.completion_tokens,
+        )
+
 
 class Timings(_Body):
     """Milliseconds of each step."""
@@ -91,6 +134,71 @@ class Timings(_Body):
     explain: float
     reasons: float
     total: float
+
+
+class TasteAttribute(_Body):
+    """An attribute value that stands out among the liked items."""
+
+    name: str
+    value: str
+    liked: int = Field(description="liked items that have it")
+    usual_share: float = Field(description="its share of what is liked here, 0 to 1")
+    z: float = Field(description="how far above that, in standard deviations of the log-odds")
+
+
+class TasteBody(_Body):
+    """What the history says about the user."""
+
+    text: str
+    liked: int = Field(description="liked items of the history")
+    attributes: list[TasteAttribute]
+
+    @classmethod
+    def of(cls, text: str, liked: int, standing: Sequence[Standing]) -> Self:
+        """Of what stands out."""
+        attributes = [
+            TasteAttribute(name=one.name, value=one.value, liked=one.liked, usual_share=one.usual, z=one.z)
+            for one in standing
+        ]
+        return cls(text=text, liked=liked, attributes=attributes)
+
+
+class RankingEvent(_Body):
+    """The first piece of an answer: the items in their order, without reasons, and what is known by then."""
+
+    event: Literal["ranking"] = "ranking"
+    request_id: str
+    ranker: Ranker
+    degraded: list[Degraded]
+    fallback: Notice | None
+    warnings: list[Notice]
+    llm_weight: float
+    prompts: PromptsUsed
+    model: str | None
+    items: list[RecommendedItem]
+    taste: TasteBody | None = Field(description="null where it was not asked for, or nothing stands out")
+
+
+class ReasonEvent(_Body):
+    """One item's reason, in the order in which they are finished."""
+
+    event: Literal["reason"] = "reason"
+    item_id: str
+    reason: ReasonBody
+
+
+class DoneEvent(_Body):
+    """The last piece: what the whole answer cost, and what was replaced on the way."""
+
+    event: Literal["done"] = "done"
+    degraded: list[Degraded] = Field(description="empty when every stage did its own work")
+    warnings: list[Notice]
+    prompts: PromptsUsed
+    usage: UsageBody
+    timings_ms: Timings
+
+
+Event = RankingEvent | ReasonEvent | DoneEvent
 
 
 class Answer(_Body):
@@ -105,5 +213,24 @@ class Answer(_Body):
     prompts: PromptsUsed
     model: str | None
     items: list[RecommendedItem]
+    taste: TasteBody | None = Field(description="null where it was not asked for, or nothing stands out")
     usage: UsageBody
     timings_ms: Timings
+
+    @classmethod
+    def of(cls, ranking: RankingEvent, reasons: Mapping[str, ReasonBody], done: DoneEvent) -> Self:
+        """The pieces in one; ``reasons`` by item id."""
+        return cls(
+            request_id=ranking.request_id,
+            ranker=ranking.ranker,
+            degraded=done.degraded,
+            fallback=ranking.fallback,
+            warnings=done.warnings,
+            llm_weight=ranking.llm_weight,
+            prompts=done.prompts,
+            model=ranking.model,
+            items=[one.model_copy(update={"reason": reasons.get(one.item_id)}) for one in ranking.items],
+            taste=ranking.taste,
+            usage=done.usage,
+            timings_ms=done.timings_ms,
+        )

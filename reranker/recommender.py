@@ -6,155 +6,59 @@ Whatever the LLM does, a valid request gets an answer: the items in retrieval's 
 
 import asyncio
 import time
-import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Literal
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prompts import (
     PromptLibrary,
-    PromptTemplate,
     Sanitizer,
-    TemplateError,
+    candidate_inputs,
     history_inputs,
-    item_input,
     newest,
     profile_input,
 )
 from reranker.answer import (
     Answer,
-    Degraded,
+    DoneEvent,
+    Event,
     Notice,
     PromptsUsed,
     PromptUsed,
     Ranker,
+    RankingEvent,
     ReasonBody,
+    ReasonEvent,
     RecommendedItem,
+    TasteBody,
     Timings,
     UsageBody,
 )
-from reranker.engine import Engine, Usage
-from reranker.errors import LLMError, LLMTimeout
+from reranker.counterfactual import Asked
+from reranker.engine import Engine
+from reranker.explain import Explainer
+from reranker.failures import STAGE_FAILURES
 from reranker.fusion import fuse, order
-from reranker.reasons import Basis, Reason, ReasonSource, ReasonWriter, StageFailure, evidence_reason, write_all
+from reranker.memory import Memory
+from reranker.reasons import ReasonSource, ReasonWriter
+from reranker.request import DEFAULT_K, RecommendationRequest
+from reranker.run import Run
 from reranker.scoring import Read, Reader
 from reranker.settings import LlmSettings
+from reranker.taste import Tastes, taste_sentence
 from retrieval import (
     Candidate,
-    Evidence,
-    Filter,
-    InputError,
-    Interaction,
-    Item,
     RetrievalRequest,
     Retrieved,
     Retriever,
     Source,
 )
 
-MOST_ITEMS = 100
-MOST_CANDIDATES = 200
-DEFAULT_CANDIDATES = 20
-DEFAULT_K = 10
-MOST_DEADLINE_MS = 600_000
-_EVIDENCE = 2
-"""History items that a reason rests on; more make a sentence that nobody reads."""
 _RANK_SHARE = 0.6
 """Part of the time left that ranking may take where reasons are still to be written."""
-_MARGIN_S = 0.05
-"""Kept back from the deadline for building the answer."""
-
-
-@dataclass(frozen=True)
-class RecommendationRequest:
-    """What to recommend, and for whom. See the HTTP reference for each field.
-
-    Args:
-        deadline_ms: when the answer must be there; stages that would be late are replaced by their fallbacks.
-    """
-
-    user_id: str | None = None
-    history: Sequence[Interaction] | None = None
-    profile: Mapping[str, str] = field(default_factory=dict)
-    query: str | None = None
-    candidate_ids: Sequence[str] | None = None
-    exclude_ids: Sequence[str] = ()
-    filter: Filter = field(default_factory=dict)
-    k: int | None = None
-    candidate_count: int | None = None
-    locale: str = "en"
-    reasons: bool = True
-    deadline_ms: int = 30_000
-
-    def checked_count(self, catalog: int) -> int:
-        """How many candidates to search for in a catalog of this size, after checking every number of the request.
-
-        Raises:
-            InputError: a field is missing, out of range or in conflict with another.
-        """
-        if all(given is None for given in (self.user_id, self.history, self.query, self.candidate_ids)):
-            raise InputError(
-                "nothing says whom or what to recommend for",
-                field="user_id",
-                remedy="Give user_id, history, query or candidate_ids",
-                code="missing",
-            )
-        if self.candidate_ids is not None and self.candidate_count is not None:
-            raise InputError(
-                "cannot stand beside candidate_ids",
-                field="candidate_count",
-                remedy="Give one of the two",
-                code="conflict",
-            )
-        most = min(MOST_CANDIDATES, catalog)
-        _in_range("k", 1 if self.k is None else self.k, min(MOST_ITEMS, catalog))
-        _in_range("deadline_ms", self.deadline_ms, MOST_DEADLINE_MS)
-        if self.candidate_ids is not None:
-            if len(self.candidate_ids) > MOST_CANDIDATES:
-                raise InputError(f"names more than {MOST_CANDIDATES} items", field="candidate_ids", code="out_of_range")
-            return 1
-        if self.candidate_count is None:
-            return min(max(DEFAULT_CANDIDATES, self.k or 0), most)
-        _in_range("candidate_count", self.candidate_count, most)
-        if (self.k or 0) > self.candidate_count:
-            raise InputError(
-                f"is {self.k}, more than the {self.candidate_count} candidates",
-                field="k",
-                remedy="Raise candidate_count",
-                code="out_of_range",
-            )
-        return self.candidate_count
-
-
-@dataclass
-class _Run:
-    """What one request gathers on its way."""
-
-    ends: float
-    rank_template: PromptTemplate
-    reason_template: PromptTemplate
-    sanitizer: Sanitizer = field(default_factory=Sanitizer)
-    usage: Usage = field(default_factory=Usage)
-    degraded: list[Degraded] = field(default_factory=list)
-    warnings: list[Notice] = field(default_factory=list)
-    marks: list[float] = field(default_factory=lambda: [time.perf_counter()])
-
-    def left(self) -> float:
-        """Seconds until the deadline, less what building the answer takes."""
-        return max(self.ends - time.perf_counter() - _MARGIN_S, 0.0)
-
-    def mark(self) -> None:
-        """Ends a step."""
-        self.marks.append(time.perf_counter())
-
-    def degrade(self, stage: Literal["rank", "reason"], error: StageFailure) -> None:
-        """Notes that a stage was replaced by its fallback."""
-        known = LLMTimeout("the LLM did not answer within the deadline") if isinstance(error, TimeoutError) else error
-        self.degraded.append(Degraded(stage=stage, code=known.code, message=known.message))
 
 
 class Recommender:
@@ -165,10 +69,16 @@ class Recommender:
         engine: the LLM; None answers in retrieval's order and does not call that degraded.
         library: the prompt templates.
         settings: the LLM's weight and the length of the history it sees.
+        memory: where what the reads measure of the model is kept; without, as long as the process runs.
     """
 
     def __init__(
-        self, retriever: Retriever, engine: Engine | None, library: PromptLibrary, settings: LlmSettings
+        self,
+        retriever: Retriever,
+        engine: Engine | None,
+        library: PromptLibrary,
+        settings: LlmSettings,
+        memory: Memory | None = None,
     ) -> None:
         self.retriever = retriever
         self.engine = engine
@@ -177,8 +87,9 @@ class Recommender:
             library.get(name)  # a library that cannot be used is told now
         self._weight = settings.weight
         self._history_limit = settings.history_limit
-        self._reader = Reader(engine, history_limit=settings.history_limit) if engine else None
-        self._writer = ReasonWriter(engine, retriever.catalog)
+        self.reader = Reader(engine, settings.history_limit, memory=memory, library=library) if engine else None
+        writer = ReasonWriter(engine, retriever.catalog, retriever.manifest.noun)
+        self._explainer = Explainer(retriever, self.reader, writer)
 
     async def recommend(self, request: RecommendationRequest) -> Answer:
         """Answers one request.
@@ -186,11 +97,33 @@ class Recommender:
         Raises:
             InputError: a field is out of range, or names what does not exist; never because of the LLM.
         """
-        run = _Run(
+        ranking: RankingEvent | None = None
+        reasons: dict[str, ReasonBody] = {}
+        async with aclosing(self.stream(request)) as events:
+            async for event in events:
+                if isinstance(event, RankingEvent):
+                    ranking = event
+                elif isinstance(event, ReasonEvent):
+                    reasons[event.item_id] = event.reason
+                elif ranking is not None:
+                    return Answer.of(ranking, reasons, event)
+        raise AssertionError("a stream ends with a DoneEvent")
+
+    def stream(self, request: RecommendationRequest) -> AsyncGenerator[Event, None]:
+        """Answers one request piece by piece: the ranking, a reason for each item as it is finished, and the end.
+
+        The request is checked and its candidates are found in the call itself, so that a wrong one is told before
+        anything is sent. Closing the generator (``aclosing``), or cancelling whoever waits for it, ends the work at the
+        LLM.
+
+        Raises:
+            InputError: as :meth:`recommend`.
+        """
+        run = Run(
             ends=time.perf_counter() + request.deadline_ms / 1000,
             # Per request: a promoted version serves the next one, and no request sees two.
-            rank_template=self._library.find("rank", request.locale),
-            reason_template=self._library.find("reason", request.locale),
+            rank_template=request.prompts.template("rank", self._library, request.locale),
+            reason_template=request.prompts.template("reason", self._library, request.locale),
         )
         count = request.checked_count(len(self.retriever.catalog))
         retrieved = self.retriever.retrieve(
@@ -205,27 +138,38 @@ class Recommender:
             )
         )
         run.mark()
+        return self._events(request, retrieved, run)
+
+    async def _events(
+        self, request: RecommendationRequest, retrieved: Retrieved, run: Run
+    ) -> AsyncGenerator[Event, None]:
         read = await self._rank(request, retrieved, run)
         run.mark()
-        retrieval_scores = np.array([candidate.score for candidate in retrieved.candidates])
-        llm_scores = read.scores if read else np.zeros_like(retrieval_scores)
-        scores = fuse(retrieval_scores, llm_scores, self._weight)
+        scores = self._scores(retrieved.candidates, read)
         # Without the LLM the order is retrieval's own: rounding while standardising must not swap two of its
         # neighbours.
         chosen = (order(scores) if read else list(range(len(scores))))[: DEFAULT_K if request.k is None else request.k]
-        top = [retrieved.candidates[position] for position in chosen]
-        evidence = self.retriever.evidence(retrieved, [one.item for one in top], _EVIDENCE) if request.reasons else {}
+        taste = await self._taste(request, retrieved, run)
+        yield self._ranking(retrieved, run, read, scores, chosen, taste)
+        asked = self._asked(request, retrieved, run, read) if request.evidence == "llm" and read else None
+        wanted = await self._explainer.evidence(retrieved, chosen, run, asked) if request.reasons else []
         run.mark()
-        reasons = None
-        if request.reasons:
-            wanted = [(one.item, evidence[one.item.item_id], self._otherwise(one)) for one in top]
-            reasons = await self._explain(wanted, run, ask=read is not None)
+        prompted = False
+        async with aclosing(self._explainer.reasons(wanted, run, ask=read is not None)) as reasons:
+            async for item, reason in reasons:
+                prompted = prompted or reason.source is ReasonSource.llm or bool(reason.refused)
+                yield ReasonEvent(item_id=item.item_id, reason=ReasonBody.of(reason))
         run.mark()
-        return self._answer(retrieved, run, read, scores, chosen, reasons)
+        yield self._done(retrieved, run, read, prompted=prompted)
 
-    async def _rank(self, request: RecommendationRequest, retrieved: Retrieved, run: _Run) -> Read | None:
+    def _scores(self, candidates: Sequence[Candidate], read: Read | None) -> NDArray[np.float64]:
+        """What orders the answer, shape (candidates,)."""
+        retrieval = np.array([candidate.score for candidate in candidates])
+        return fuse(retrieval, read.scores if read else np.zeros_like(retrieval), self._weight)
+
+    async def _rank(self, request: RecommendationRequest, retrieved: Retrieved, run: Run) -> Read | None:
         """The LLM's read, or None where it is not asked or does not answer."""
-        if self.engine is None or self._reader is None or self._weight == 0:
+        if self.engine is None or self.reader is None or self._weight == 0:
             return None
         wish = request.query if "query" in run.rank_template.meta.inputs else None
         if not retrieved.candidates or not (retrieved.history or wish):
@@ -233,21 +177,17 @@ class Recommender:
         try:
             async with asyncio.timeout(run.left() * (_RANK_SHARE if request.reasons else 1.0)):
                 run.sanitizer = _sanitizer((await self.engine.info()).special_tokens)
-                read = await self._reader.read(
+                read = await self.reader.read(
                     run.rank_template,
-                    {
-                        "noun": run.sanitizer.text(self.retriever.manifest.noun),
-                        "query": run.sanitizer.text(request.query or ""),
-                        "profile": profile_input(request.profile, run.sanitizer),
-                        "locale": run.sanitizer.text(request.locale),
-                    },
+                    self._inputs(request, run.sanitizer),
                     history_inputs(retrieved.history, run.sanitizer, locale=request.locale),
-                    [item_input(candidate.item, run.sanitizer) for candidate in retrieved.candidates],
+                    candidate_inputs(retrieved.candidates, run.sanitizer),
                 )
-        except (TimeoutError, LLMError, TemplateError) as error:
+        except STAGE_FAILURES as error:
             run.degrade("rank", error)
             return None
         run.usage += read.usage
+        run.warnings += [Notice(code=one.code, message=one.message) for one in read.notices]
         # Beyond the usual length of a history: only what the model's context had no room for.
         dropped = read.trimmed.history - (len(retrieved.history) - len(newest(retrieved.history, self._history_limit)))
         if dropped or read.trimmed.attributes:
@@ -261,72 +201,84 @@ class Recommender:
             )
         return read
 
-    def _otherwise(self, candidate: Candidate) -> Basis:
-        """What a reason rests on where no history does; never more than is true."""
-        if candidate.source is Source.text:
-            return Basis.text
-        return Basis.popularity if self.retriever.likings(candidate.item.item_id) > 0 else Basis.nothing
+    def _inputs(self, request: RecommendationRequest, sanitizer: Sanitizer) -> dict[str, object]:
+        """What a rank template may show besides history and candidates."""
+        return {
+            "noun": sanitizer.text(self.retriever.manifest.noun),
+            "query": sanitizer.text(request.query or ""),
+            "profile": profile_input(request.profile, sanitizer),
+            "locale": sanitizer.text(request.locale),
+        }
 
-    async def _explain(
-        self, wanted: Sequence[tuple[Item, Sequence[Evidence], Basis]], run: _Run, *, ask: bool
-    ) -> list[Reason]:
-        """A reason for each item; ``ask`` is False where the LLM has just failed, or was not wanted."""
-        if ask:
-            reasons, usage, failure = await write_all(
-                self._writer, run.reason_template, wanted, run.sanitizer, timeout_s=run.left()
-            )
-            run.usage += usage
-            if failure is not None:
-                run.degrade("reason", failure)
-            return reasons
-        if run.degraded:
-            run.degraded.append(run.degraded[0].model_copy(update={"stage": "reason"}))
-        return [
-            evidence_reason(item, evidence, run.sanitizer, run.reason_template.meta.locale, basis)
-            for item, evidence, basis in wanted
-        ]
+    def _asked(self, request: RecommendationRequest, retrieved: Retrieved, run: Run, read: Read) -> Asked:
+        """How the ranking was read."""
+        return Asked(
+            template=run.rank_template,
+            inputs=self._inputs(request, run.sanitizer),
+            history=retrieved.history[len(retrieved.history) - read.history_shown :],
+            candidates=retrieved.candidates,
+            scores=read.scores,
+            sanitizer=run.sanitizer,
+            locale=request.locale,
+        )
 
-    def _answer(
+    async def _taste(self, request: RecommendationRequest, retrieved: Retrieved, run: Run) -> TasteBody | None:
+        """What the history says about the user."""
+        liked = list(retrieved.liked.values())
+        if not request.taste or not liked:
+            return None
+        tastes = await asyncio.to_thread(lambda: self._tastes)  # the first time, it goes through the whole catalog
+        standing = tastes.of(liked)
+        text = taste_sentence(
+            standing, len(liked), run.sanitizer, run.reason_template.meta.locale, self.retriever.manifest.noun
+        )
+        return TasteBody.of(text, len(liked), standing) if text else None
+
+    @cached_property
+    def _tastes(self) -> Tastes:
+        return Tastes(self.retriever.catalog, self.retriever.popularity())
+
+    def _ranking(
         self,
         retrieved: Retrieved,
-        run: _Run,
+        run: Run,
         read: Read | None,
         scores: NDArray[np.float64],
         chosen: Sequence[int],
-        reasons: Sequence[Reason] | None,
-    ) -> Answer:
-        ranker = Ranker.fused if read else _without_llm(retrieved)
+        taste: TasteBody | None,
+    ) -> RankingEvent:
         normalised = read.normalised if read else None
-        started, retrieved_at, ranked_at, explained_at, written_at = run.marks
-        asked = reasons is not None and any(reason.source is ReasonSource.llm or reason.refused for reason in reasons)
-        return Answer(
-            request_id=uuid.uuid4().hex,
-            ranker=ranker,
-            degraded=run.degraded,
+        return RankingEvent(
+            request_id=run.request_id,
+            ranker=Ranker.fused if read else _without_llm(retrieved),
+            degraded=list(run.degraded),
             fallback=retrieved.fallback and Notice(code=retrieved.fallback.code, message=retrieved.fallback.message),
-            warnings=[*(Notice(code=one.code, message=one.message) for one in retrieved.warnings), *run.warnings],
+            warnings=_warnings(retrieved, run),
             llm_weight=self._weight if read else 0.0,
-            prompts=PromptsUsed(
-                rank=_used(run.rank_template) if read else None,
-                reason=_used(run.reason_template) if asked else None,
-            ),
+            prompts=PromptsUsed(rank=PromptUsed.of(run.rank_template) if read else None, reason=None),
             model=read.model if read else None,
             items=[
-                _item(
+                RecommendedItem.of(
                     retrieved.candidates[position],
                     rank=rank,
                     score=float(scores[position]),
                     llm_score=None if normalised is None else float(normalised[position]),
-                    reason=None if reasons is None else reasons[rank - 1],
                 )
                 for rank, position in enumerate(chosen, start=1)
             ],
-            usage=UsageBody(
-                llm_requests=run.usage.requests,
-                prompt_tokens=run.usage.prompt_tokens,
-                cached_tokens=run.usage.cached_tokens,
-                completion_tokens=run.usage.completion_tokens,
+            taste=taste,
+        )
+
+    def _done(self, retrieved: Retrieved, run: Run, read: Read | None, *, prompted: bool) -> DoneEvent:
+        started, retrieved_at, ranked_at, explained_at, written_at = run.marks
+        return DoneEvent(
+            degraded=run.degraded,
+            warnings=_warnings(retrieved, run),
+            prompts=PromptsUsed(
+                rank=PromptUsed.of(run.rank_template) if read else None,
+                reason=PromptUsed.of(run.reason_template) if prompted else None,
             ),
+            usage=UsageBody.of(run.usage),
             timings_ms=Timings(
                 retrieve=_ms(started, retrieved_at),
                 rank=_ms(retrieved_at, ranked_at),
@@ -335,11 +287,6 @@ class Recommender:
                 total=_ms(started, time.perf_counter()),
             ),
         )
-
-
-def _in_range(name: str, value: int, most: int) -> None:
-    if not 1 <= value <= most:
-        raise InputError(f"must be from 1 to {most}, not {value}", field=name, code="out_of_range")
 
 
 def _without_llm(retrieved: Retrieved) -> Ranker:
@@ -355,29 +302,8 @@ def _sanitizer(special_tokens: frozenset[str]) -> Sanitizer:
     return Sanitizer(special_tokens)
 
 
-def _item(
-    candidate: Candidate, *, rank: int, score: float, llm_score: float | None, reason: Reason | None
-) -> RecommendedItem:
-    return RecommendedItem(
-        item_id=candidate.item.item_id,
-        title=candidate.item.title,
-        rank=rank,
-        score=score,
-        retrieval_rank=candidate.rank,
-        retrieval_score=candidate.score,
-        retrieval_source=candidate.source,
-        llm_score=llm_score,
-        attributes={
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in candidate.item.attributes.items()
-        },
-        reason=reason
-        and ReasonBody(text=reason.text, evidence=reason.evidence, basis=reason.basis, source=reason.source),
-    )
-
-
-def _used(template: PromptTemplate) -> PromptUsed:
-    return PromptUsed(name=template.name, version=template.version, hash=template.hash)
+def _warnings(retrieved: Retrieved, run: Run) -> list[Notice]:
+    return [*(Notice(code=one.code, message=one.message) for one in retrieved.warnings), *run.warnings]
 
 
 def _ms(start: float, end: float) -> float:

@@ -14,12 +14,13 @@ PUBLIC = {
     "Sanitizer TemplateError Trimmed candidate_inputs check document_inputs evidence_inputs fit "
     "fitting history_inputs inputs_of item_input newest profile_input render_isolated rendered "
     "user_sample",
-    "reranker": "Answer Calibration Engine EngineSettings EngineState LLMBadAnswer LLMBusy LLMError "
-    "LLMStartError LLMTimeout LLMUnavailable LlmSettings LocalServer Memory ModelInfo "
-    "OrderSensitivity Read Reader RecommendationRequest Recommender Repairs StabilityReport Usage "
-    "embedded engine_settings find find_or_start local measure_stability order_sensitivity",
-    "eval": "Arm Config LeakError Part PromptsBench Protocol Ratio Reads Regime Relevance Report RerankBench "
-    "RetrievalBench Run bench_prompts bench_rerank bench_retrieval fold fuse judge run",
+    "reranker": "Answer Calibration DocumentRanker DocumentRanking DoneEvent Engine EngineSettings EngineState "
+    "LLMBadAnswer LLMBusy LLMError LLMStartError LLMTimeout LLMUnavailable LlmSettings LocalServer "
+    "Memory ModelInfo OrderSensitivity PromptChoice RankingEvent Read Reader ReasonEvent "
+    "RecommendationRequest Recommender Repairs StabilityReport Usage embedded engine_settings find "
+    "find_or_start local measure_stability order_sensitivity",
+    "eval": "Arm Config LeakError Part PromptsBench Protocol Ratio Reads ReasonsBench Regime Relevance Report "
+    "RerankBench RetrievalBench Run bench_prompts bench_reasons bench_rerank bench_retrieval fold fuse judge run",
     "api": "Settings create_app load_settings",
 }
 

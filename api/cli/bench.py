@@ -9,8 +9,20 @@ import typer
 
 from api.cli.output import console, error_console, status
 from api.settings import load_settings
-from eval import PromptsBench, Ratio, RerankBench, RetrievalBench, bench_prompts, bench_rerank, bench_retrieval
-from reranker import LLMStartError, embedded, find_or_start
+from eval import (
+    PromptsBench,
+    Ratio,
+    ReasonsBench,
+    RerankBench,
+    RetrievalBench,
+    bench_prompts,
+    bench_reasons,
+    bench_rerank,
+    bench_retrieval,
+)
+from eval.compare import Mean
+from prompts import PromptLibrary
+from reranker import Engine, LLMStartError, embedded, find_or_start
 from retrieval import Retriever, load
 
 app = typer.Typer(help="Measure what each layer costs.", no_args_is_help=True)
@@ -65,6 +77,29 @@ def rerank(
         _show_rerank(result)
 
 
+@app.command()
+def reasons(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    users: Annotated[int, typer.Option(min=1, help="How many users, drawn at random.")] = 20,
+    k: Annotated[int, typer.Option("-k", min=1, max=20, help="How many reasons for each.")] = 4,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+) -> None:
+    """What becomes of the sentences that the LLM writes, and whether items rest on the history they name."""
+    settings = load_settings()
+    with status("looking for the LLM") as report, find_or_start(settings.llm, report=report) as engine_settings:
+        retriever, library = Retriever(load(settings.artifact)), PromptLibrary(settings.prompts_dir)
+
+        async def measure() -> ReasonsBench:
+            async with Engine(engine_settings) as engine:
+                return await bench_reasons(engine, retriever, library, users=users, k=k, seed=seed, report=report)
+
+        result = asyncio.run(measure())
+    if as_json:
+        typer.echo(result.model_dump_json(indent=2))
+    else:
+        _show_reasons(result)
+
+
 def _counter(cache_dir: Path) -> Callable[[str], int] | None:
     """Counts tokens as the embedded model does; None where it is not installed."""
     try:
@@ -115,6 +150,29 @@ def _show_rerank(result: RerankBench) -> None:
     _say(f"  a returning user's prompt is {result.returning_user_cached:.0%} cached")
     passes = ", ".join(f"{name} {count}" for name, count in result.calibration_passes.items())
     _say(f"  passes of one label read by its correction: {passes}")
+
+
+def _show_reasons(result: ReasonsBench) -> None:
+    def drop(label: str, found: Mean | None, unit: str) -> None:
+        if found and found.mean is not None:
+            told = f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f}) {unit}, {found.users} users"
+            _say(f"  {label:<40} {told}")
+
+    _say(f"{result.reasons} reasons for {result.users} users, {result.prompt}, {result.model}")
+    _say(f"  {'first sentences that pass the check':<40} {result.grounded_before:.0%}")
+    _say(f"  {'shown as the LLM wrote them':<40} {result.from_llm:.0%}")
+    for fault, share in result.refusals.items():
+        _say(f"    refused for {fault:<26} {share:.2f} per reason")
+    if result.check:
+        labelled = f"{result.check.sentences} labelled sentences, {result.check.grounded} of them grounded"
+        _say(f"  {'check: what passes is grounded':<40} {result.check.precision:.0%} of {labelled}")
+        _say(f"  {'check: what is grounded passes':<40} {result.check.recall:.0%}")
+    if result.distinct is not None:
+        _say(f"  {'different among users, for one item':<40} {result.distinct:.0%}")
+    drop("cited history less random: ALS score", result.als_drop, "of it")
+    drop("cited history less random: LLM score", result.llm_drop, "nats")
+    tokens = f"{result.prompt_tokens_per_reason:.0f} ({result.cached_share:.0%} cached)"
+    _say(f"  {'tokens per reason':<40} {tokens}, {result.written_tokens_per_reason:.0f} written")
 
 
 def _show_prompts(result: PromptsBench) -> None:

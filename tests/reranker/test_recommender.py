@@ -1,14 +1,15 @@
 import asyncio
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from prompts import PromptLibrary
-from reranker import Answer, Engine, EngineSettings, LlmSettings, RecommendationRequest, Recommender
+from prompts import PromptEditor, PromptLibrary
+from reranker import Answer, Engine, EngineSettings, LlmSettings, PromptChoice, RecommendationRequest, Recommender
 from retrieval import InputError, Interaction, Retriever
 from tests.checkerboard import ITEMS
 from tests.standin import SPECIAL, Json, StandIn
@@ -87,6 +88,46 @@ async def test_a_locale_picks_its_templates(recommender: Recommender, standin: S
     unspoken = await recommender.recommend(RecommendationRequest(user_id="u0", k=3, locale="fr", reasons=False))
     assert unspoken.prompts.rank is not None
     assert unspoken.prompts.rank.name == "rank"
+
+
+ABOUT_THE_USER = """---
+description: All that a rank template may use.
+task: rank
+scoring: likelihood
+format: text
+inputs: [history, query, profile, locale, noun]
+---
+text:
+{{ noun }} in {{ locale }} for {{ query }}{% for name, value in profile.items() %}, {{ name }} {{ value }}{% endfor %}:
+{% for entry in history %}
+{{ entry.title }}{{ ", disliked" if entry.liked is false else ", liked" if entry.liked else "" }}
+{% endfor %}
+candidate:
+{{ candidate.title }}
+"""
+
+
+async def test_what_is_known_of_the_user_reaches_templates_that_declare_it(
+    tmp_path: Path, retriever: Retriever, engine: Engine, standin: StandIn
+) -> None:
+    library = PromptLibrary(tmp_path)
+    PromptEditor(library, who="a test").save("about", ABOUT_THE_USER)
+    answer = await Recommender(retriever, engine, library, LlmSettings()).recommend(
+        RecommendationRequest(
+            history=[Interaction("i0", "like"), Interaction("i1", "rating", 1.0), Interaction("i2", "rating", 3.0)],
+            query="something tense",
+            profile={"age": "30 to 39"},
+            locale="en-GB",
+            prompts=PromptChoice(rank="about@1"),
+            k=1,
+        )
+    )
+    assert answer.degraded == []
+    assert answer.prompts.rank is not None
+    assert answer.prompts.rank.name == "about"
+    seen = [retriever.item(one).title for one in ("i0", "i1", "i2")]
+    shown = "films in en-GB for something tense, age 30 to 39:\\n"
+    assert f"{shown}{seen[0]}, liked\\n{seen[1]}, disliked\\n{seen[2]}\\n" in standin.prompts()
 
 
 async def test_a_prompt_that_had_to_be_cut_is_told(retriever: Retriever, standin: StandIn) -> None:
@@ -194,6 +235,39 @@ async def test_late_reasons_leave_the_ranking(recommender: Recommender, standin:
     assert all(item.reason and item.reason.source == "evidence" for item in answer.items)
 
 
+async def test_reasons_that_are_there_in_time_stay(recommender: Recommender, standin: StandIn) -> None:
+    written = 0
+
+    def second_is_late(path: str, answer: Json) -> Json:
+        nonlocal written
+        if path == "/v1/completions" and "text" in answer["choices"][0]:
+            written += 1
+            if written == 2:
+                time.sleep(2)
+        return answer
+
+    standin.fault = second_is_late
+    answer = await recommender.recommend(RecommendationRequest(user_id="u0", k=3, deadline_ms=1000))
+    assert [(one.stage, one.code) for one in answer.degraded] == [("reason", "llm_timeout")]
+    assert sorted(item.reason.source for item in answer.items if item.reason) == ["evidence", "llm", "llm"]
+
+
+async def test_one_item_without_a_sentence_leaves_the_others(recommender: Recommender, standin: StandIn) -> None:
+    written = 0
+
+    def cut_the_second(path: str, answer: Json) -> Json:
+        nonlocal written
+        if path == "/v1/completions" and "text" in answer["choices"][0]:
+            written += 1
+            return {**answer, "choices": []} if written == 2 else answer
+        return answer
+
+    standin.fault = cut_the_second
+    answer = await recommender.recommend(RecommendationRequest(user_id="u0", k=3))
+    assert [(one.stage, one.code) for one in answer.degraded] == [("reason", "llm_bad_answer")]
+    assert sorted(item.reason.source for item in answer.items if item.reason) == ["evidence", "llm", "llm"]
+
+
 async def test_no_server_at_all(retriever: Retriever) -> None:
     async with Engine(EngineSettings(url="http://127.0.0.1:9")) as engine:
         answer = await Recommender(retriever, engine, PromptLibrary(), LlmSettings()).recommend(KNOWN)
@@ -214,6 +288,11 @@ async def test_no_server_at_all(retriever: Retriever) -> None:
         (RecommendationRequest(user_id="u0", candidate_ids=["x"] * 201), "candidate_ids"),
         (RecommendationRequest(user_id="u0", candidate_ids=["x"]), "candidate_ids"),
         (RecommendationRequest(user_id="u0", deadline_ms=0), "deadline_ms"),
+        (RecommendationRequest(user_id="u0", prompts=PromptChoice(rank="rank@99")), "prompts.rank"),
+        (RecommendationRequest(user_id="u0", prompts=PromptChoice(rank="../rank")), "prompts.rank"),
+        (RecommendationRequest(user_id="u0", prompts=PromptChoice(rank="reason")), "prompts.rank"),
+        (RecommendationRequest(user_id="u0", prompts=PromptChoice(reason="reasno")), "prompts.reason"),
+        (RecommendationRequest(user_id="u0", prompts=PromptChoice(reason="rank@1")), "prompts.reason"),
     ],
 )
 async def test_wrong_input_names_the_field(
