@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from prompts import HistoryInput, ItemInput, PromptTemplate, Trimmed
-from reranker import Engine, Read, Reader
+from reranker import Calibration, Engine, Memory, Read, Reader
 from reranker.engine import Usage
 from reranker.scoring import Repairs
 from retrieval import Notice
@@ -68,11 +68,24 @@ class StoredReader:
         engine: the server to read from.
         store: of earlier answers; None asks everything.
         history_limit: the most history entries that a prompt shows.
+        calibration: how label reads are corrected.
+        memory: of priors, and of which weights are served under a name.
     """
 
-    def __init__(self, engine: Engine, store: AnswerStore | None, *, history_limit: int = 30) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        store: AnswerStore | None,
+        *,
+        history_limit: int = 30,
+        calibration: Calibration | None = None,
+        memory: Memory | None = None,
+    ) -> None:
         self._engine = engine
-        self._reader = Reader(engine, history_limit=history_limit)
+        self._memory = memory or Memory()
+        self._calibration = calibration or Calibration()
+        # A model that reads positions is to be measured, not avoided.
+        self._reader = Reader(engine, history_limit, calibration=self._calibration, memory=self._memory, refuse=False)
         self._store = store
         self._history_limit = history_limit
 
@@ -87,8 +100,10 @@ class StoredReader:
     ) -> Asked:
         """As :meth:`reranker.Reader.read`, raising what it raises."""
         info = await self._engine.info()
+        weights = self._memory.model(info.name, info.root, await self._engine.fingerprint())
         shown = [
-            *(info.name, info.root, info.max_model_len, template.hash, self._history_limit, with_prior, dict(inputs)),
+            *(weights, info.max_model_len, template.hash, self._history_limit, with_prior, dict(inputs)),
+            self._calibration.model_dump(),
             *([dataclasses.asdict(one) for one in some] for some in (history, candidates)),
         ]
         key = hashlib.sha256(json.dumps([_FORMAT, shown], sort_keys=True).encode()).hexdigest()

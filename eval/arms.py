@@ -10,7 +10,8 @@
 
 After a colon stands a rank template as everywhere else. Options follow behind commas: ``model=NAME`` reads from another
 model of the server (an adapter), ``by=gain`` ranks an ``llm`` arm by what the history adds to the likelihood,
-``weights=fixed`` takes the weights of a service where nothing was fitted.
+``weights=fixed`` takes the weights of a service where nothing was fitted; ``orders=4`` and ``prior=on`` calibrate label
+reads (:class:`reranker.Calibration`).
 """
 
 import re
@@ -20,13 +21,20 @@ from typing import Literal
 import numpy as np
 
 from eval.baselines import BASELINES
+from reranker import Calibration
 from reranker.fusion import FusionFit, features, fixed, order, score, signals
 from reranker.scoring import Read
 from reranker.settings import LlmSettings
 from retrieval import InputError, Retrieved, Retriever
 
 _KINDS = ("als", "llm", "fused", "fused-nollm", *BASELINES)
-_OPTIONS = {"model": None, "by": ("score", "gain"), "weights": ("fitted", "fixed")}
+_OPTIONS = {
+    "model": None,
+    "by": ("score", "gain"),
+    "weights": ("fitted", "fixed"),
+    "orders": tuple(str(number) for number in range(1, 17)),
+    "prior": ("on", "off"),
+}
 _NAME = re.compile(r"^(?P<kind>[a-z-]+)(?::(?P<reference>[^,]+))?(?P<options>(?:,[a-z]+=[^,]+)*)$")
 
 
@@ -41,6 +49,7 @@ class Arm:
         model: a served model's name; None takes the engine's.
         by: what an ``llm`` arm ranks by.
         weights: what a ``fused`` arm weighs by.
+        orders: in how many orders label reads are averaged; ``prior`` whether their labels' prior is taken off.
     """
 
     name: str
@@ -49,11 +58,18 @@ class Arm:
     model: str | None = None
     by: Literal["score", "gain"] = "score"
     weights: Literal["fitted", "fixed"] = "fitted"
+    orders: str = "1"
+    prior: Literal["on", "off"] = "off"
 
     @property
     def asks(self) -> bool:
         """Whether it reads from an LLM."""
         return self.reference is not None
+
+    @property
+    def calibration(self) -> Calibration:
+        """Of its label reads."""
+        return Calibration(prior=self.prior == "on", orders=int(self.orders))
 
     @property
     def fitted(self) -> bool:

@@ -26,7 +26,6 @@ from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from scipy import stats
 
 from eval.arms import Arm, parse, rank
 from eval.baselines import BASELINES
@@ -35,6 +34,7 @@ from eval.fuse import fuse
 from eval.protocol import Fold, Part, Protocol, fold
 from eval.reads import Reads, Report
 from prompts import PromptLibrary, PromptTemplate
+from reranker import order_sensitivity
 from reranker.fusion import FusionFit
 from reranker.scoring import Read
 from retrieval import AlsParameters, Columns, Dataset, InputError, encode
@@ -284,6 +284,7 @@ async def _fit(
         candidates=config.candidates,
         users=config.fit_users,
         model=asking.model,
+        calibration=asking.calibration,
         seed=config.seed,
         report=report,
     )
@@ -320,7 +321,7 @@ async def _rerank(
     again = await _again(arm, cases, users[: config.order_users], template, reads, config.seed, record, report)
     stored = done = 0
     report(arm.name, len(users) - len(left), len(users))
-    async for outcome in reads.each(cases, left, template, model=arm.model):
+    async for outcome in reads.each(cases, left, template, model=arm.model, calibration=arm.calibration):
         done += 1
         if outcome.asked is None:
             record.add(Row(arm=arm.name, user=user_key(outcome.user), missing=outcome.missing))
@@ -359,7 +360,8 @@ async def _again(
     """The same candidates, read in another order."""
     left = [user for user in users if not record.has(arm.name, user)]
     found = {}
-    async for outcome in reads.each(cases, left, template, model=arm.model, shuffle=seed + 1):
+    asking = reads.each(cases, left, template, model=arm.model, calibration=arm.calibration, shuffle=seed + 1)
+    async for outcome in asking:
         if outcome.asked is not None:
             found[outcome.user] = outcome.asked.read
         report(f"{arm.name}, another order", len(found), len(left))
@@ -367,9 +369,8 @@ async def _again(
 
 
 def _order(read: Read, other: Read) -> dict[str, Any]:
-    tau = float(stats.kendalltau(read.scores, other.scores).statistic)
-    flip = bool(read.scores.argmax() != other.scores.argmax())
-    return {"order_tau": None if np.isnan(tau) else round(tau, 6), "order_flip": flip}
+    found = order_sensitivity(read.scores, other.scores)
+    return {"order_tau": round(found.kendall_tau, 6), "order_flip": found.top1_flip}
 
 
 def _ranking(arm: Arm, cases: Cases, user: str, read: Read | None, fit: FusionFit | None) -> list[str]:

@@ -12,6 +12,7 @@ from eval.fit_fusion import Example, fit_fusion
 from eval.protocol import Part, Protocol, Relevance, fold
 from eval.reads import Reads, Report
 from prompts import PromptTemplate
+from reranker import Calibration
 from reranker.fusion import FusionFit, features, signals
 from reranker.scoring import Read
 from retrieval import AlsParameters, DataError, Dataset
@@ -31,6 +32,7 @@ async def fuse(
     candidates: int = 20,
     users: int | None = None,
     model: str | None = None,
+    calibration: Calibration | None = None,
     seed: int = 0,
     report: Report = lambda *_: None,
 ) -> FusionFit:
@@ -41,6 +43,7 @@ async def fuse(
         folder: where fitted artifacts are kept.
         users: a seeded sample of so many; None for all.
         model: a served model's name; None takes the server's.
+        calibration: of label reads.
 
     Raises:
         LLMError: the server cannot be reached.
@@ -62,7 +65,7 @@ async def fuse(
     truth = part.truth(Relevance.liked)
     judged = [user for user in cases.of if user in truth]
     label = f"fit {template.reference}" + (f" on {model}" if model else "")
-    async for outcome in reads.each(cases, judged, template, model=model):
+    async for outcome in reads.each(cases, judged, template, model=model, calibration=calibration):
         if outcome.asked is not None:
             examples.append((outcome.user, _example(cases, outcome.user, truth[outcome.user], outcome.asked.read)))
         report(label, len(examples), len(judged))

@@ -11,11 +11,13 @@ import numpy as np
 from eval.answers import AnswerStore, Asked, StoredReader
 from eval.cases import Cases
 from prompts import PromptTemplate, Sanitizer, TemplateError
-from reranker import Engine, EngineSettings, LLMError
+from reranker import Calibration, Engine, EngineSettings, LLMError, Memory
 from reranker.engine import ModelInfo
 from reranker.shown import shown
 
 CONCURRENCY = 16
+_PATIENCE_S = 600.0
+_NEVER = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Reads:
         settings: of the server.
         store: of earlier answers; None asks everything.
         history_limit: the most history entries that a prompt shows.
+        memory: of priors, and of which weights are served under a name.
         concurrency: how many requests at once.
     """
 
@@ -43,13 +46,19 @@ class Reads:
         store: AnswerStore | None,
         *,
         history_limit: int = 30,
+        memory: Memory | None = None,
         concurrency: int = CONCURRENCY,
     ) -> None:
-        self._settings = settings
+        # A measurement waits, and one failure says nothing of the next user: it is told as missing, one by one.
+        self._settings = settings.model_copy(
+            update={"timeout_s": max(settings.timeout_s, _PATIENCE_S), "breaker_failures": _NEVER}
+        )
         self._store = store
         self._history_limit = history_limit
+        self._memory = memory or Memory()
         self.concurrency = concurrency
-        self._engines: dict[str | None, tuple[Engine, StoredReader]] = {}
+        self._engines: dict[str | None, Engine] = {}
+        self._readers: dict[tuple[str | None, Calibration], StoredReader] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -57,7 +66,7 @@ class Reads:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for engine, _ in self._engines.values():
+        for engine in self._engines.values():
             await engine.close()
 
     async def info(self, model: str | None) -> ModelInfo:
@@ -66,7 +75,7 @@ class Reads:
         Raises:
             LLMError: the server cannot be reached, or does not serve the model.
         """
-        return await self._engine(model)[0].info()
+        return await self._engine(model).info()
 
     async def each(
         self,
@@ -75,6 +84,7 @@ class Reads:
         template: PromptTemplate,
         *,
         model: str | None = None,
+        calibration: Calibration | None = None,
         shuffle: int | None = None,
     ) -> AsyncIterator[Outcome]:
         """Reads every user's candidates; answers come as they are finished.
@@ -90,7 +100,7 @@ class Reads:
 
         async def one(user: str) -> Outcome:
             async with waiting:
-                return await self._one(cases, user, template, model, shuffle)
+                return await self._one(cases, user, template, model, calibration or Calibration(), shuffle)
 
         tasks = [asyncio.create_task(one(user)) for user in users]
         try:
@@ -102,7 +112,13 @@ class Reads:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _one(
-        self, cases: Cases, user: str, template: PromptTemplate, model: str | None, shuffle: int | None
+        self,
+        cases: Cases,
+        user: str,
+        template: PromptTemplate,
+        model: str | None,
+        calibration: Calibration,
+        shuffle: int | None,
     ) -> Outcome:
         retrieved = cases.read_by_llm(user)
         order = np.arange(len(retrieved.candidates))
@@ -110,9 +126,9 @@ class Reads:
             order = np.random.default_rng(shuffle).permutation(order)
             retrieved = replace(retrieved, candidates=[retrieved.candidates[place] for place in order])
         cases.guard.check(user, retrieved)
-        engine, reader = self._engine(model)
+        reader = self._reader(model, calibration)
         try:
-            special = (await engine.info()).special_tokens
+            special = (await self.info(model)).special_tokens
             given = shown(retrieved, Sanitizer(special), noun=cases.retriever.manifest.noun)
             asked = await reader.read(
                 template,
@@ -128,12 +144,23 @@ class Reads:
         straight = replace(read, scores=read.scores[back], prior=None if read.prior is None else read.prior[back])
         return Outcome(user, replace(asked, read=straight))
 
-    def _engine(self, model: str | None) -> tuple[Engine, StoredReader]:
+    def _engine(self, model: str | None) -> Engine:
         if model not in self._engines:
             settings = self._settings if model is None else self._settings.model_copy(update={"model": model})
-            engine = Engine(settings)
-            self._engines[model] = engine, StoredReader(engine, self._store, history_limit=self._history_limit)
+            self._engines[model] = Engine(settings)
         return self._engines[model]
+
+    def _reader(self, model: str | None, calibration: Calibration) -> StoredReader:
+        key = model, calibration
+        if key not in self._readers:
+            self._readers[key] = StoredReader(
+                self._engine(model),
+                self._store,
+                history_limit=self._history_limit,
+                calibration=calibration,
+                memory=self._memory,
+            )
+        return self._readers[key]
 
 
 Report = Callable[[str, int, int], None]

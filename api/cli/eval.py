@@ -22,7 +22,7 @@ from eval.reads import Reads
 from eval.reads import Report as Tell
 from eval.report import Report, judge
 from prompts import PromptLibrary
-from reranker import EngineSettings, find_or_start
+from reranker import EngineSettings, Memory, find_or_start
 from retrieval import Dataset, InputError, sources
 
 PUBLISHED = Path("eval/published")
@@ -104,7 +104,9 @@ async def _run(
             store = AnswerStore(out / "answers.sqlite") if cache else None
             if store is not None:
                 stack.callback(store.close)
-            async with Reads(engine, store, history_limit=settings.llm.history_limit) as reads:
+            async with Reads(
+                engine, store, history_limit=settings.llm.history_limit, memory=Memory(settings.llm.memory)
+            ) as reads:
                 run = await experiment.run(config, dataset, library, reads, out, purpose=purpose, report=tell)
     judged = judge(run, opened=experiment.openings(out / OPENED, run.manifest.data_hash))
     (run.folder / "report.json").write_text(judged.model_dump_json(indent=2))

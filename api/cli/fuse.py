@@ -14,7 +14,7 @@ from eval.answers import AnswerStore
 from eval.fuse import fuse as fit
 from eval.reads import Reads
 from prompts import PromptLibrary
-from reranker import EngineSettings, find_or_start
+from reranker import EngineSettings, Memory, find_or_start
 from reranker.fusion import FusionFit, save_fit
 from retrieval import Dataset, InputError, load, sources
 
@@ -74,7 +74,9 @@ async def _fit(
         store = AnswerStore(out / "answers.sqlite")
         stack.callback(store.close)
         tell = stack.enter_context(progress())
-        async with Reads(engine, store, history_limit=settings.llm.history_limit) as reads:
+        async with Reads(
+            engine, store, history_limit=settings.llm.history_limit, memory=Memory(settings.llm.memory)
+        ) as reads:
             return await fit(
                 dataset,
                 PromptLibrary(settings.prompts_dir).get(prompt),

@@ -39,6 +39,7 @@ class Reader:
         calibration: how label reads are corrected.
         memory: where priors and measurements are kept; without, as long as the process runs.
         library: where the template of family ``rank`` is found; without, among the shipped.
+        refuse: whether a model that reads positions is kept from being read so; False for whoever measures it.
     """
 
     def __init__(
@@ -49,11 +50,13 @@ class Reader:
         calibration: Calibration | None = None,
         memory: Memory | None = None,
         library: PromptLibrary | None = None,
+        refuse: bool = True,
     ) -> None:
         self._engine = engine
         self._history_limit = history_limit
         self._memory = memory or Memory()
         self._library = library or PromptLibrary()
+        self._refuse = refuse
         self._measuring = asyncio.Lock()
         calibration = calibration or Calibration()
         self._scorers: dict[Scoring, Scorer] = {
@@ -95,7 +98,7 @@ class Reader:
                 code="template_invalid",
             )
         objection = None
-        if scoring in ("listwise", "pointwise"):
+        if self._refuse and scoring in ("listwise", "pointwise"):
             sample = Sample(
                 "a request", {**inputs, "history": list(history)}, labelled(candidates, [""] * len(candidates))
             )

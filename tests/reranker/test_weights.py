@@ -44,11 +44,11 @@ async def test_an_llm_that_does_not_help_is_not_asked_to_rank(
     retriever: Retriever, engine: Engine, standin: StandIn
 ) -> None:
     turned = fitting(retriever, llm_helps=False, twin={Feature.retrieval_rank: -1.0})
-    found = await answer(retriever, engine, turned)
+    found = await answer(retriever, engine, turned, k=3, candidate_count=3)
     assert (found.llm_weight, found.ranker, found.degraded, found.warnings) == (0.0, "fused", [], [])
     assert found.model is None
-    assert [item.llm_score for item in found.items] == [None] * 5
-    assert [item.retrieval_rank for item in found.items] == [8, 7, 6, 5, 4], "the twin's weights order the answer"
+    assert [item.llm_score for item in found.items] == [None] * 3
+    assert [item.retrieval_rank for item in found.items] == [3, 2, 1], "the twin's weights order the answer"
     assert reads(standin) == 0
     assert {item.reason.source for item in found.items if item.reason and item.reason.evidence} == {"llm"}
     plain = await answer(retriever, engine, turned, reasons=False)
