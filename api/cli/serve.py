@@ -11,6 +11,7 @@ import uvicorn
 from api.app import create_app
 from api.cli.output import error_console
 from api.settings import load_settings
+from api.settings_text import show
 from reranker import EngineSettings, LLMStartError, LocalServer, engine_settings, find
 
 log = structlog.get_logger()
@@ -20,12 +21,16 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on.")] = None,
     llm: Annotated[bool, typer.Option(help="Rerank with the LLM; without, ALS order.")] = True,
+    show_settings: Annotated[bool, typer.Option("--show-settings", help="Print every setting, and end.")] = False,
 ) -> None:
     """Serve the HTTP API.
 
     It answers at once, in ALS order until the LLM is ready.
     """
     settings = load_settings(host=host, port=port)
+    if show_settings:
+        typer.echo(show(settings), nl=False)
+        return
     with ExitStack() as stack:
         engine: EngineSettings | None = None
         if llm:
