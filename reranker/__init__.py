@@ -2,11 +2,11 @@
 
 from reranker import embedded, local
 from reranker.answer import Answer
-from reranker.engine import Engine, EngineSettings
+from reranker.engine import Engine, EngineSettings, ModelInfo, Usage
 from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMStartError, LLMTimeout, LLMUnavailable
 from reranker.local import LocalServer, engine_settings, find, find_or_start
 from reranker.recommender import RecommendationRequest, Recommender
-from reranker.scoring import LikelihoodRead, LikelihoodScorer
+from reranker.scoring import Read, Reader, Repairs
 from reranker.settings import LlmSettings
 
 __all__ = [
@@ -19,12 +19,15 @@ __all__ = [
     "LLMStartError",
     "LLMTimeout",
     "LLMUnavailable",
-    "LikelihoodRead",
-    "LikelihoodScorer",
     "LlmSettings",
     "LocalServer",
+    "ModelInfo",
+    "Read",
+    "Reader",
     "RecommendationRequest",
     "Recommender",
+    "Repairs",
+    "Usage",
     "embedded",
     "engine_settings",
     "find",

@@ -41,7 +41,7 @@ from reranker.engine import Engine, Usage
 from reranker.errors import LLMError, LLMTimeout
 from reranker.fusion import fuse, order
 from reranker.reasons import Basis, Reason, ReasonSource, ReasonWriter, StageFailure, evidence_reason, write_all
-from reranker.scoring import LikelihoodRead, LikelihoodScorer
+from reranker.scoring import Read, Reader
 from reranker.settings import LlmSettings
 from retrieval import (
     Candidate,
@@ -177,7 +177,7 @@ class Recommender:
             library.get(name)  # a library that cannot be used is told now
         self._weight = settings.weight
         self._history_limit = settings.history_limit
-        self._scorer = LikelihoodScorer(engine, history_limit=settings.history_limit) if engine else None
+        self._reader = Reader(engine, history_limit=settings.history_limit) if engine else None
         self._writer = ReasonWriter(engine, retriever.catalog)
 
     async def recommend(self, request: RecommendationRequest) -> Answer:
@@ -208,7 +208,7 @@ class Recommender:
         read = await self._rank(request, retrieved, run)
         run.mark()
         retrieval_scores = np.array([candidate.score for candidate in retrieved.candidates])
-        llm_scores = read.conditional if read else np.zeros_like(retrieval_scores)
+        llm_scores = read.scores if read else np.zeros_like(retrieval_scores)
         scores = fuse(retrieval_scores, llm_scores, self._weight)
         # Without the LLM the order is retrieval's own: rounding while standardising must not swap two of its
         # neighbours.
@@ -223,9 +223,9 @@ class Recommender:
         run.mark()
         return self._answer(retrieved, run, read, scores, chosen, reasons)
 
-    async def _rank(self, request: RecommendationRequest, retrieved: Retrieved, run: _Run) -> LikelihoodRead | None:
+    async def _rank(self, request: RecommendationRequest, retrieved: Retrieved, run: _Run) -> Read | None:
         """The LLM's read, or None where it is not asked or does not answer."""
-        if self.engine is None or self._scorer is None or self._weight == 0:
+        if self.engine is None or self._reader is None or self._weight == 0:
             return None
         wish = request.query if "query" in run.rank_template.meta.inputs else None
         if not retrieved.candidates or not (retrieved.history or wish):
@@ -233,7 +233,7 @@ class Recommender:
         try:
             async with asyncio.timeout(run.left() * (_RANK_SHARE if request.reasons else 1.0)):
                 run.sanitizer = _sanitizer((await self.engine.info()).special_tokens)
-                read = await self._scorer.read(
+                read = await self._reader.read(
                     run.rank_template,
                     {
                         "noun": run.sanitizer.text(self.retriever.manifest.noun),
@@ -290,7 +290,7 @@ class Recommender:
         self,
         retrieved: Retrieved,
         run: _Run,
-        read: LikelihoodRead | None,
+        read: Read | None,
         scores: NDArray[np.float64],
         chosen: Sequence[int],
         reasons: Sequence[Reason] | None,

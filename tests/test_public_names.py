@@ -15,8 +15,8 @@ PUBLIC = {
     "fitting history_inputs inputs_of item_input newest profile_input render_isolated rendered "
     "user_sample",
     "reranker": "Answer Engine EngineSettings LLMBadAnswer LLMBusy LLMError LLMStartError LLMTimeout "
-    "LLMUnavailable LikelihoodRead LikelihoodScorer LlmSettings LocalServer RecommendationRequest Recommender "
-    "embedded engine_settings find find_or_start local",
+    "LLMUnavailable LlmSettings LocalServer ModelInfo Read Reader RecommendationRequest Recommender Repairs "
+    "Usage embedded engine_settings find find_or_start local",
     "eval": "PromptsBench Ratio RetrievalBench bench_prompts bench_retrieval",
     "api": "Settings create_app load_settings",
 }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from prompts import Message, Prompt, PromptLibrary, Sampling, Sanitizer, history_inputs, item_input
-from reranker import Engine, LikelihoodScorer, LLMBadAnswer
+from reranker import Engine, LLMBadAnswer, Reader
 from retrieval import HistoryEntry, Interaction, Item, RetrievalRequest, Retriever
 
 TITLES = ("The Silence of the Lambs", "Big", "Amélie", "2001: A Space Odyssey", "七人の侍", "Alien")
@@ -75,14 +75,14 @@ async def test_the_order_of_candidates_changes_nothing(live: Engine, movielens: 
     sanitizer = Sanitizer((await live.info()).special_tokens)
     history = history_inputs(retrieved.history, sanitizer)
     candidates = [item_input(candidate.item, sanitizer) for candidate in retrieved.candidates]
-    template, scorer = PromptLibrary().get("rank"), LikelihoodScorer(live)
+    template, scorer = PromptLibrary().get("rank"), Reader(live)
     forward = await scorer.read(template, {"noun": "films"}, history, candidates)
     backward = await scorer.read(template, {"noun": "films"}, history, candidates[::-1])
-    assert forward.conditional == pytest.approx(backward.conditional[::-1], abs=0.25)
+    assert forward.scores == pytest.approx(backward.scores[::-1], abs=0.25)
 
 
 async def test_a_history_matters(live: Engine) -> None:
-    template, scorer = PromptLibrary().get("rank"), LikelihoodScorer(live)
+    template, scorer = PromptLibrary().get("rank"), Reader(live)
     clean = Sanitizer()
 
     def films(*titles: str) -> list[Item]:

@@ -1,52 +1,15 @@
-"""Reading a score for every candidate out of the model's probabilities.
-
-The model is never asked to write a list: nothing is parsed, nothing is lost, and no item can be invented.
-"""
+"""Likelihood reads: how likely a candidate's text is as the next line, with the history and without."""
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from prompts import Fitted, Fitting, HistoryInput, ItemInput, PromptTemplate, Trimmed, fitting
+from prompts import Fitted, Fitting, HistoryInput, ItemInput, PromptTemplate, fitting
 from reranker.engine import Engine, Tokens, Usage
+from reranker.scoring.read import Read
 
 _PRIOR_CACHE = 500_000
-
-
-@dataclass(frozen=True)
-class LikelihoodRead:
-    """What the model says of each candidate, in the candidates' order; natural logarithms.
-
-    Args:
-        model: the served name of the model that was read.
-        conditional: shape (candidates,), log-probability of the continuation after the prefix with the history.
-        prior: shape (candidates,), the same after the prefix without the history: how likely the text is anyway; None
-            where it was not asked for.
-        usage: tokens used; a prior that was known cost none.
-        history_shown: how many history entries the prompt held.
-        trimmed: what the prompt left out to fit.
-    """
-
-    model: str
-    conditional: NDArray[np.float64]
-    prior: NDArray[np.float64] | None
-    usage: Usage
-    history_shown: int
-    trimmed: Trimmed
-
-    @property
-    def corrected(self) -> NDArray[np.float64] | None:
-        """What the history adds to each continuation's log-probability, shape (candidates,)."""
-        return None if self.prior is None else self.conditional - self.prior
-
-    @property
-    def normalised(self) -> NDArray[np.float64]:
-        """``conditional``, renormalised so that the candidates' probabilities add up to one, shape (candidates,)."""
-        normalised: NDArray[np.float64] = self.conditional - np.logaddexp.reduce(self.conditional)
-        return normalised
 
 
 class LikelihoodScorer:
@@ -73,7 +36,7 @@ class LikelihoodScorer:
         candidates: Sequence[ItemInput],
         *,
         with_prior: bool = False,
-    ) -> LikelihoodRead:
+    ) -> Read:
         """Reads every candidate's likelihood with the history and, if asked for, without.
 
         Args:
@@ -109,13 +72,14 @@ class LikelihoodScorer:
             values, more = await self._read_priors(model.name, empty, tokens)
             known = dict(zip(distinct, values, strict=True))
             prior, usage = np.array([known[text] for text in texts]), usage + more
-        return LikelihoodRead(
+        return Read(
             model=model.name,
-            conditional=np.array([conditional[text] for text in texts]),
+            scores=np.array([conditional[text] for text in texts]),
             prior=prior,
             usage=usage,
             history_shown=len(history) - fitted.trimmed.history,
             trimmed=fitted.trimmed,
+            scoring="likelihood",
         )
 
     async def _fit(self, steps: Fitting) -> tuple[Fitted, Tokens]:
