@@ -3,17 +3,13 @@
 from http import HTTPStatus
 from typing import Any
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from api.observability import places
 from retrieval import InputError
-
-log = structlog.get_logger()
 
 
 class Problem(BaseModel):
@@ -29,7 +25,12 @@ class Problem(BaseModel):
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     code: {"model": Problem, "content": {"application/problem+json": {}}, "description": text}
-    for code, text in ((422, "A field cannot be used; it is named."), (500, "A fault of the service."))
+    for code, text in (
+        (413, "The body is too large."),
+        (422, "A field cannot be used; it is named."),
+        (429, "The service answers as many requests as it can; `Retry-After` says when to try again."),
+        (500, "A fault of the service."),
+    )
 }
 
 
@@ -64,11 +65,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(_: Request, error: HTTPException) -> JSONResponse:
-        answer = problem(error.status_code, "http", str(error.detail))
+        code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(error.status_code, "http")
+        answer = problem(error.status_code, code, str(error.detail))
         answer.headers.update(error.headers or {})
         return answer
-
-    @app.exception_handler(Exception)
-    async def _fault(request: Request, error: Exception) -> JSONResponse:
-        log.error("fault", path=request.url.path, error=type(error).__name__, places=places(error))
-        return problem(500, "fault", "The service failed on this request; its log says more")

@@ -1,8 +1,8 @@
 """``POST /v1/recommendations``."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
-from api.dependencies import RecommenderDep, SettingsDep
+from api.dependencies import RecommenderDep, ServiceDep
 from api.models import RecommendationBody
 from api.problems import RESPONSES
 from reranker import Answer
@@ -11,6 +11,11 @@ router = APIRouter(prefix="/v1", tags=["recommendations"], responses=RESPONSES)
 
 
 @router.post("/recommendations")
-async def recommend(body: RecommendationBody, recommender: RecommenderDep, settings: SettingsDep) -> Answer:
+async def recommend(
+    body: RecommendationBody, recommender: RecommenderDep, service: ServiceDep, request: Request
+) -> Answer:
     """Recommends items and says why. With the LLM down, slow or full: retrieval's order, and ``degraded`` says so."""
-    return await recommender.recommend(body.to_request(deadline_ms=settings.deadline_ms))
+    answer = await recommender.recommend(body.to_request(deadline_ms=service.settings.deadline_ms))
+    service.metrics.answered(answer)
+    request.state.told = {"ranker": answer.ranker, "degraded": [one.code for one in answer.degraded]}
+    return answer.model_copy(update={"request_id": request.state.request_id})

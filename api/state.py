@@ -1,0 +1,82 @@
+"""What the running service holds: settings, the recommender in use, metrics.
+
+A new artifact is loaded beside the old one and takes its place between requests: a request keeps the recommender that
+it began with. One that cannot be loaded changes nothing but what readiness, log and metrics say.
+"""
+
+import asyncio
+import time
+
+import structlog
+
+from api.metrics import Metrics
+from api.observability import places
+from api.settings import Settings
+from prompts import PromptLibrary
+from reranker import Engine, Recommender
+from retrieval import Retriever, WhyrankError, current_build, load
+
+_RETRY_S = 30.0
+"""Until an artifact that could not be loaded is tried again although nothing seems to have changed."""
+
+log = structlog.get_logger()
+
+
+class Service:
+    """The state behind the routes.
+
+    Raises:
+        ArtifactError: there is no artifact that can be loaded.
+    """
+
+    def __init__(self, settings: Settings, engine: Engine | None) -> None:
+        self.settings = settings
+        self.engine = engine
+        self.library = PromptLibrary(settings.prompts_dir)
+        self.metrics = Metrics()
+        self.draining = False
+        """Set when the service has been told to end."""
+        self.artifact_problem: str | None = None
+        """Why a newer artifact is not in use; None where the newest is."""
+        self.build = current_build(settings.artifact)
+        """The newest build that was looked at."""
+        self._tried = time.monotonic()
+        self.recommender = self._load()
+        self._note_artifact()
+
+    async def watch(self) -> None:
+        """Takes up new artifacts until it is cancelled."""
+        while True:
+            await asyncio.sleep(self.settings.reload_s)
+            await self.refresh()
+
+    async def refresh(self) -> None:
+        """Takes up a new artifact if there is one."""
+        newest = current_build(self.settings.artifact)
+        again = self.artifact_problem is not None and time.monotonic() - self._tried > _RETRY_S
+        if newest == self.build and not again:
+            return
+        self.build, self._tried = newest, time.monotonic()
+        try:
+            self.recommender = await asyncio.to_thread(self._load)
+        except Exception as error:  # whatever is wrong with the new one, the old one answers
+            self.artifact_problem = str(error) if isinstance(error, WhyrankError) else type(error).__name__
+            self.metrics.reloads.labels("failed").inc()
+            log.error("artifact_not_loaded", build=newest, problem=self.artifact_problem, places=places(error))
+            return
+        self.artifact_problem = None
+        self.metrics.reloads.labels("loaded").inc()
+        self._note_artifact()
+        log.info("artifact_loaded", build=newest)
+
+    def problems(self) -> list[str]:
+        """What somebody should look at although the service answers."""
+        found = [] if self.artifact_problem is None else [f"an older artifact is in use: {self.artifact_problem}"]
+        prompts = filter(None, (self.library.problem(name) for name in self.library.names()))
+        return [*found, *(f"an older prompt is in use: {problem}" for problem in prompts)]
+
+    def _load(self) -> Recommender:
+        return Recommender(Retriever(load(self.settings.artifact)), self.engine, self.library, self.settings.llm)
+
+    def _note_artifact(self) -> None:
+        self.metrics.artifact_created.set(self.recommender.retriever.manifest.created.timestamp())
