@@ -1,16 +1,18 @@
 """In what order, and why? Candidates reranked by an LLM's likelihoods, with reasons that are checked."""
 
 from reranker import embedded, local
-from reranker.answer import Answer
+from reranker.answer import Answer, DoneEvent, RankingEvent, ReasonEvent
 from reranker.engine import Engine, EngineSettings, ModelInfo, Usage
 from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMStartError, LLMTimeout, LLMUnavailable
 from reranker.local import LocalServer, engine_settings, find, find_or_start
-from reranker.recommender import RecommendationRequest, Recommender
+from reranker.recommender import Recommender
+from reranker.request import PromptChoice, RecommendationRequest
 from reranker.scoring import Read, Reader, Repairs
 from reranker.settings import LlmSettings
 
 __all__ = [
     "Answer",
+    "DoneEvent",
     "Engine",
     "EngineSettings",
     "LLMBadAnswer",
@@ -22,8 +24,11 @@ __all__ = [
     "LlmSettings",
     "LocalServer",
     "ModelInfo",
+    "PromptChoice",
+    "RankingEvent",
     "Read",
     "Reader",
+    "ReasonEvent",
     "RecommendationRequest",
     "Recommender",
     "Repairs",

@@ -1,7 +1,8 @@
-"""What a recommendation answers: the same object for the command line and for HTTP."""
+"""What a recommendation answers: the same objects for the command line and for HTTP, whole or piece by piece."""
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -93,6 +94,43 @@ class Timings(_Body):
     total: float
 
 
+class RankingEvent(_Body):
+    """The first piece of an answer: the items in their order, without reasons, and what is known by then."""
+
+    event: Literal["ranking"] = "ranking"
+    request_id: str
+    ranker: Ranker
+    degraded: list[Degraded]
+    fallback: Notice | None
+    warnings: list[Notice]
+    llm_weight: float
+    prompts: PromptsUsed
+    model: str | None
+    items: list[RecommendedItem]
+
+
+class ReasonEvent(_Body):
+    """One item's reason, in the order in which they are finished."""
+
+    event: Literal["reason"] = "reason"
+    item_id: str
+    reason: ReasonBody
+
+
+class DoneEvent(_Body):
+    """The last piece: what the whole answer cost, and what was replaced on the way."""
+
+    event: Literal["done"] = "done"
+    degraded: list[Degraded] = Field(description="empty when every stage did its own work")
+    warnings: list[Notice]
+    prompts: PromptsUsed
+    usage: UsageBody
+    timings_ms: Timings
+
+
+Event = RankingEvent | ReasonEvent | DoneEvent
+
+
 class Answer(_Body):
     """Recommended items, best first, and how they came about."""
 
@@ -107,3 +145,20 @@ class Answer(_Body):
     items: list[RecommendedItem]
     usage: UsageBody
     timings_ms: Timings
+
+    @classmethod
+    def of(cls, ranking: RankingEvent, reasons: Mapping[str, ReasonBody], done: DoneEvent) -> Self:
+        """The pieces in one; ``reasons`` by item id."""
+        return cls(
+            request_id=ranking.request_id,
+            ranker=ranking.ranker,
+            degraded=done.degraded,
+            fallback=ranking.fallback,
+            warnings=done.warnings,
+            llm_weight=ranking.llm_weight,
+            prompts=done.prompts,
+            model=ranking.model,
+            items=[one.model_copy(update={"reason": reasons.get(one.item_id)}) for one in ranking.items],
+            usage=done.usage,
+            timings_ms=done.timings_ms,
+        )

@@ -8,8 +8,9 @@ What it cannot see: adjectives ("gripping") and other ordinary words ("a space m
 
 import asyncio
 import re
+import time
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -76,6 +77,7 @@ _OPENERS = frozenset(
 _LONGEST = 400
 
 StageFailure = TimeoutError | LLMError | TemplateError
+STAGE_FAILURES = (TimeoutError, LLMError, TemplateError)
 """What may go wrong with the LLM without a caller's seeing an error."""
 
 
@@ -325,43 +327,61 @@ def _is_chinese(locale: str) -> bool:
     return locale.lower().startswith("zh")
 
 
-async def write_all(
-    writer: ReasonWriter,
-    template: PromptTemplate,
-    wanted: Sequence[tuple[Item, Sequence[Evidence], Basis]],
-    sanitizer: Sanitizer,
-    *,
-    timeout_s: float,
-) -> tuple[list[Reason], Usage, StageFailure | None]:
-    """Reasons for several items at once; whatever is late or fails becomes an evidence sentence.
+@dataclass(frozen=True)
+class Wanted:
+    """An item that needs a reason: what speaks for it, and what it rests on where nothing does."""
 
-    Returns:
-        One reason per item, the tokens used, and the first failure (``TimeoutError`` for what was late), None if there
-        was none.
-    """
-    tasks = [
-        asyncio.ensure_future(writer.write(template, item, evidence, sanitizer, basis))
-        for item, evidence, basis in wanted
-    ]
-    try:
-        await asyncio.wait(tasks, timeout=max(timeout_s, 0.0))
-    finally:
-        for task in tasks:
-            task.cancel()
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    reasons: list[Reason] = []
-    usage = Usage()
+    item: Item
+    evidence: Sequence[Evidence]
+    otherwise: Basis
+
+
+@dataclass(frozen=True)
+class Written:
+    """A finished reason, what it cost, and what went wrong where it became an evidence sentence."""
+
+    wanted: Wanted
+    reason: Reason
+    usage: Usage
     failure: StageFailure | None = None
-    for (item, evidence, basis), result in zip(wanted, results, strict=True):
-        if isinstance(result, tuple):
-            reasons.append(result[0])
-            usage += result[1]
-            continue
-        if not isinstance(result, StageFailure | asyncio.CancelledError):
-            raise result
-        failure = failure or (TimeoutError() if isinstance(result, asyncio.CancelledError) else result)
-        reasons.append(evidence_reason(item, evidence, sanitizer, template.meta.locale, basis))
-    return reasons, usage, failure
+
+
+async def write_each(
+    writer: ReasonWriter, template: PromptTemplate, wanted: Sequence[Wanted], sanitizer: Sanitizer, *, timeout_s: float
+) -> AsyncGenerator[Written, None]:
+    """Reasons for several items at once, each as it is finished; whatever is late or fails becomes an evidence sentence
+    (``failure`` is then ``TimeoutError`` for what was late). Closing the generator ends what is still being written.
+    """
+    ends = time.monotonic() + timeout_s
+    tasks = {
+        asyncio.ensure_future(writer.write(template, one.item, one.evidence, sanitizer, one.otherwise)): one
+        for one in wanted
+    }
+    pending = set(tasks)
+    try:
+        while pending:
+            left = max(ends - time.monotonic(), 0.0)
+            done, pending = await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                break
+            for task in [task for task in tasks if task in done]:
+                try:
+                    reason, usage = task.result()
+                except STAGE_FAILURES as error:
+                    yield _replaced(template, tasks[task], sanitizer, error)
+                else:
+                    yield Written(tasks[task], reason, usage)
+    finally:
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+    for task in [task for task in tasks if task in pending]:
+        yield _replaced(template, tasks[task], sanitizer, TimeoutError())
+
+
+def _replaced(template: PromptTemplate, wanted: Wanted, sanitizer: Sanitizer, failure: StageFailure) -> Written:
+    reason = evidence_reason(wanted.item, wanted.evidence, sanitizer, template.meta.locale, wanted.otherwise)
+    return Written(wanted, reason, Usage(), failure)
 
 
 def first_sentence(text: str, *, after: int) -> str:

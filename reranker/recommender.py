@@ -7,7 +7,8 @@ Whatever the LLM does, a valid request gets an answer: the items in retrieval's 
 import asyncio
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
@@ -19,36 +20,46 @@ from prompts import (
     PromptLibrary,
     PromptTemplate,
     Sanitizer,
-    TemplateError,
+    candidate_inputs,
     history_inputs,
-    item_input,
     newest,
     profile_input,
 )
 from reranker.answer import (
     Answer,
     Degraded,
+    DoneEvent,
+    Event,
     Notice,
     PromptsUsed,
     PromptUsed,
     Ranker,
+    RankingEvent,
     ReasonBody,
+    ReasonEvent,
     RecommendedItem,
     Timings,
     UsageBody,
 )
 from reranker.engine import Engine, Usage
-from reranker.errors import LLMError, LLMTimeout
+from reranker.errors import LLMTimeout
 from reranker.fusion import fuse, order
-from reranker.reasons import Basis, Reason, ReasonSource, ReasonWriter, StageFailure, evidence_reason, write_all
+from reranker.reasons import (
+    STAGE_FAILURES,
+    Basis,
+    Reason,
+    ReasonSource,
+    ReasonWriter,
+    StageFailure,
+    Wanted,
+    evidence_reason,
+    write_each,
+)
+from reranker.request import DEFAULT_K, RecommendationRequest
 from reranker.scoring import Read, Reader
 from reranker.settings import LlmSettings
 from retrieval import (
     Candidate,
-    Evidence,
-    Filter,
-    InputError,
-    Interaction,
     Item,
     RetrievalRequest,
     Retrieved,
@@ -56,78 +67,12 @@ from retrieval import (
     Source,
 )
 
-MOST_ITEMS = 100
-MOST_CANDIDATES = 200
-DEFAULT_CANDIDATES = 20
-DEFAULT_K = 10
-MOST_DEADLINE_MS = 600_000
 _EVIDENCE = 2
 """History items that a reason rests on; more make a sentence that nobody reads."""
 _RANK_SHARE = 0.6
 """Part of the time left that ranking may take where reasons are still to be written."""
 _MARGIN_S = 0.05
 """Kept back from the deadline for building the answer."""
-
-
-@dataclass(frozen=True)
-class RecommendationRequest:
-    """What to recommend, and for whom. See the HTTP reference for each field.
-
-    Args:
-        deadline_ms: when the answer must be there; stages that would be late are replaced by their fallbacks.
-    """
-
-    user_id: str | None = None
-    history: Sequence[Interaction] | None = None
-    profile: Mapping[str, str] = field(default_factory=dict)
-    query: str | None = None
-    candidate_ids: Sequence[str] | None = None
-    exclude_ids: Sequence[str] = ()
-    filter: Filter = field(default_factory=dict)
-    k: int | None = None
-    candidate_count: int | None = None
-    locale: str = "en"
-    reasons: bool = True
-    deadline_ms: int = 30_000
-
-    def checked_count(self, catalog: int) -> int:
-        """How many candidates to search for in a catalog of this size, after checking every number of the request.
-
-        Raises:
-            InputError: a field is missing, out of range or in conflict with another.
-        """
-        if all(given is None for given in (self.user_id, self.history, self.query, self.candidate_ids)):
-            raise InputError(
-                "nothing says whom or what to recommend for",
-                field="user_id",
-                remedy="Give user_id, history, query or candidate_ids",
-                code="missing",
-            )
-        if self.candidate_ids is not None and self.candidate_count is not None:
-            raise InputError(
-                "cannot stand beside candidate_ids",
-                field="candidate_count",
-                remedy="Give one of the two",
-                code="conflict",
-            )
-        most = min(MOST_CANDIDATES, catalog)
-        _in_range("k", 1 if self.k is None else self.k, min(MOST_ITEMS, catalog))
-        _in_range("deadline_ms", self.deadline_ms, MOST_DEADLINE_MS)
-        if self.candidate_ids is not None:
-            if len(self.candidate_ids) > MOST_CANDIDATES:
-                raise InputError(f"names more than {MOST_CANDIDATES} items", field="candidate_ids", code="out_of_range")
-            return 1
-        if self.candidate_count is None:
-            return min(max(DEFAULT_CANDIDATES, self.k or 0), most)
-        _in_range("candidate_count", self.candidate_count, most)
-        if (self.k or 0) > self.candidate_count:
-            raise InputError(
-                f"is {self.k}, more than the {self.candidate_count} candidates",
-                field="k",
-                remedy="Raise candidate_count",
-                code="out_of_range",
-            )
-        return self.candidate_count
 
 
 @dataclass
@@ -137,6 +82,7 @@ class _Run:
     ends: float
     rank_template: PromptTemplate
     reason_template: PromptTemplate
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     sanitizer: Sanitizer = field(default_factory=Sanitizer)
     usage: Usage = field(default_factory=Usage)
     degraded: list[Degraded] = field(default_factory=list)
@@ -186,11 +132,33 @@ class Recommender:
         Raises:
             InputError: a field is out of range, or names what does not exist; never because of the LLM.
         """
+        ranking: RankingEvent | None = None
+        reasons: dict[str, ReasonBody] = {}
+        async with aclosing(self.stream(request)) as events:
+            async for event in events:
+                if isinstance(event, RankingEvent):
+                    ranking = event
+                elif isinstance(event, ReasonEvent):
+                    reasons[event.item_id] = event.reason
+                elif ranking is not None:
+                    return Answer.of(ranking, reasons, event)
+        raise AssertionError("a stream ends with a DoneEvent")
+
+    def stream(self, request: RecommendationRequest) -> AsyncGenerator[Event, None]:
+        """Answers one request piece by piece: the ranking, a reason for each item as it is finished, and the end.
+
+        The request is checked and its candidates are found in the call itself, so that a wrong one is told before
+        anything is sent. Closing the generator (``aclosing``), or cancelling whoever waits for it, ends the work at the
+        LLM.
+
+        Raises:
+            InputError: as :meth:`recommend`.
+        """
         run = _Run(
             ends=time.perf_counter() + request.deadline_ms / 1000,
             # Per request: a promoted version serves the next one, and no request sees two.
-            rank_template=self._library.find("rank", request.locale),
-            reason_template=self._library.find("reason", request.locale),
+            rank_template=request.prompts.template("rank", self._library, request.locale),
+            reason_template=request.prompts.template("reason", self._library, request.locale),
         )
         count = request.checked_count(len(self.retriever.catalog))
         retrieved = self.retriever.retrieve(
@@ -205,23 +173,35 @@ class Recommender:
             )
         )
         run.mark()
+        return self._events(request, retrieved, run)
+
+    async def _events(
+        self, request: RecommendationRequest, retrieved: Retrieved, run: _Run
+    ) -> AsyncGenerator[Event, None]:
         read = await self._rank(request, retrieved, run)
         run.mark()
-        retrieval_scores = np.array([candidate.score for candidate in retrieved.candidates])
-        llm_scores = read.scores if read else np.zeros_like(retrieval_scores)
-        scores = fuse(retrieval_scores, llm_scores, self._weight)
+        scores = self._scores(retrieved.candidates, read)
         # Without the LLM the order is retrieval's own: rounding while standardising must not swap two of its
         # neighbours.
         chosen = (order(scores) if read else list(range(len(scores))))[: DEFAULT_K if request.k is None else request.k]
         top = [retrieved.candidates[position] for position in chosen]
+        yield self._ranking(retrieved, run, read, scores, chosen)
         evidence = self.retriever.evidence(retrieved, [one.item for one in top], _EVIDENCE) if request.reasons else {}
         run.mark()
-        reasons = None
+        asked = False
         if request.reasons:
-            wanted = [(one.item, evidence[one.item.item_id], self._otherwise(one)) for one in top]
-            reasons = await self._explain(wanted, run, ask=read is not None)
+            wanted = [Wanted(one.item, evidence[one.item.item_id], self._otherwise(one)) for one in top]
+            async with aclosing(self._explain(wanted, run, ask=read is not None)) as reasons:
+                async for item, reason in reasons:
+                    asked = asked or reason.source is ReasonSource.llm or bool(reason.refused)
+                    yield ReasonEvent(item_id=item.item_id, reason=_reason_body(reason))
         run.mark()
-        return self._answer(retrieved, run, read, scores, chosen, reasons)
+        yield self._done(retrieved, run, read, asked=asked)
+
+    def _scores(self, candidates: Sequence[Candidate], read: Read | None) -> NDArray[np.float64]:
+        """What orders the answer, shape (candidates,)."""
+        retrieval = np.array([candidate.score for candidate in candidates])
+        return fuse(retrieval, read.scores if read else np.zeros_like(retrieval), self._weight)
 
     async def _rank(self, request: RecommendationRequest, retrieved: Retrieved, run: _Run) -> Read | None:
         """The LLM's read, or None where it is not asked or does not answer."""
@@ -242,12 +222,13 @@ class Recommender:
                         "locale": run.sanitizer.text(request.locale),
                     },
                     history_inputs(retrieved.history, run.sanitizer, locale=request.locale),
-                    [item_input(candidate.item, run.sanitizer) for candidate in retrieved.candidates],
+                    candidate_inputs(retrieved.candidates, run.sanitizer),
                 )
-        except (TimeoutError, LLMError, TemplateError) as error:
+        except STAGE_FAILURES as error:
             run.degrade("rank", error)
             return None
         run.usage += read.usage
+        run.warnings += [Notice(code=one.code, message=one.message) for one in read.notices]
         # Beyond the usual length of a history: only what the model's context had no room for.
         dropped = read.trimmed.history - (len(retrieved.history) - len(newest(retrieved.history, self._history_limit)))
         if dropped or read.trimmed.attributes:
@@ -268,48 +249,45 @@ class Recommender:
         return Basis.popularity if self.retriever.likings(candidate.item.item_id) > 0 else Basis.nothing
 
     async def _explain(
-        self, wanted: Sequence[tuple[Item, Sequence[Evidence], Basis]], run: _Run, *, ask: bool
-    ) -> list[Reason]:
-        """A reason for each item; ``ask`` is False where the LLM has just failed, or was not wanted."""
-        if ask:
-            reasons, usage, failure = await write_all(
-                self._writer, run.reason_template, wanted, run.sanitizer, timeout_s=run.left()
-            )
-            run.usage += usage
-            if failure is not None:
-                run.degrade("reason", failure)
-            return reasons
-        if run.degraded:
-            run.degraded.append(run.degraded[0].model_copy(update={"stage": "reason"}))
-        return [
-            evidence_reason(item, evidence, run.sanitizer, run.reason_template.meta.locale, basis)
-            for item, evidence, basis in wanted
-        ]
+        self, wanted: Sequence[Wanted], run: _Run, *, ask: bool
+    ) -> AsyncGenerator[tuple[Item, Reason], None]:
+        """A reason for each item, as it is finished; ``ask`` is False where the LLM has just failed, or was not
+        wanted.
+        """
+        if not ask:
+            if run.degraded:
+                run.degraded.append(run.degraded[0].model_copy(update={"stage": "reason"}))
+            locale = run.reason_template.meta.locale
+            for one in wanted:
+                yield one.item, evidence_reason(one.item, one.evidence, run.sanitizer, locale, one.otherwise)
+            return
+        failed = False
+        writing = write_each(self._writer, run.reason_template, wanted, run.sanitizer, timeout_s=run.left())
+        async with aclosing(writing) as finished:
+            async for written in finished:
+                run.usage += written.usage
+                if written.failure is not None and not failed:
+                    failed = True
+                    run.degrade("reason", written.failure)
+                yield written.wanted.item, written.reason
 
-    def _answer(
+    def _ranking(
         self,
         retrieved: Retrieved,
         run: _Run,
         read: Read | None,
         scores: NDArray[np.float64],
         chosen: Sequence[int],
-        reasons: Sequence[Reason] | None,
-    ) -> Answer:
-        ranker = Ranker.fused if read else _without_llm(retrieved)
+    ) -> RankingEvent:
         normalised = read.normalised if read else None
-        started, retrieved_at, ranked_at, explained_at, written_at = run.marks
-        asked = reasons is not None and any(reason.source is ReasonSource.llm or reason.refused for reason in reasons)
-        return Answer(
-            request_id=uuid.uuid4().hex,
-            ranker=ranker,
-            degraded=run.degraded,
+        return RankingEvent(
+            request_id=run.request_id,
+            ranker=Ranker.fused if read else _without_llm(retrieved),
+            degraded=list(run.degraded),
             fallback=retrieved.fallback and Notice(code=retrieved.fallback.code, message=retrieved.fallback.message),
-            warnings=[*(Notice(code=one.code, message=one.message) for one in retrieved.warnings), *run.warnings],
+            warnings=_warnings(retrieved, run),
             llm_weight=self._weight if read else 0.0,
-            prompts=PromptsUsed(
-                rank=_used(run.rank_template) if read else None,
-                reason=_used(run.reason_template) if asked else None,
-            ),
+            prompts=PromptsUsed(rank=_used(run.rank_template) if read else None, reason=None),
             model=read.model if read else None,
             items=[
                 _item(
@@ -317,10 +295,20 @@ class Recommender:
                     rank=rank,
                     score=float(scores[position]),
                     llm_score=None if normalised is None else float(normalised[position]),
-                    reason=None if reasons is None else reasons[rank - 1],
                 )
                 for rank, position in enumerate(chosen, start=1)
             ],
+        )
+
+    def _done(self, retrieved: Retrieved, run: _Run, read: Read | None, *, asked: bool) -> DoneEvent:
+        started, retrieved_at, ranked_at, explained_at, written_at = run.marks
+        return DoneEvent(
+            degraded=run.degraded,
+            warnings=_warnings(retrieved, run),
+            prompts=PromptsUsed(
+                rank=_used(run.rank_template) if read else None,
+                reason=_used(run.reason_template) if asked else None,
+            ),
             usage=UsageBody(
                 llm_requests=run.usage.requests,
                 prompt_tokens=run.usage.prompt_tokens,
@@ -337,11 +325,6 @@ class Recommender:
         )
 
 
-def _in_range(name: str, value: int, most: int) -> None:
-    if not 1 <= value <= most:
-        raise InputError(f"must be from 1 to {most}, not {value}", field=name, code="out_of_range")
-
-
 def _without_llm(retrieved: Retrieved) -> Ranker:
     """What ordered an answer that the LLM did not."""
     sources = {candidate.source for candidate in retrieved.candidates}
@@ -355,9 +338,15 @@ def _sanitizer(special_tokens: frozenset[str]) -> Sanitizer:
     return Sanitizer(special_tokens)
 
 
-def _item(
-    candidate: Candidate, *, rank: int, score: float, llm_score: float | None, reason: Reason | None
-) -> RecommendedItem:
+def _warnings(retrieved: Retrieved, run: _Run) -> list[Notice]:
+    return [*(Notice(code=one.code, message=one.message) for one in retrieved.warnings), *run.warnings]
+
+
+def _reason_body(reason: Reason) -> ReasonBody:
+    return ReasonBody(text=reason.text, evidence=reason.evidence, basis=reason.basis, source=reason.source)
+
+
+def _item(candidate: Candidate, *, rank: int, score: float, llm_score: float | None) -> RecommendedItem:
     return RecommendedItem(
         item_id=candidate.item.item_id,
         title=candidate.item.title,
@@ -371,8 +360,7 @@ def _item(
             name: list(value) if isinstance(value, tuple) else value
             for name, value in candidate.item.attributes.items()
         },
-        reason=reason
-        and ReasonBody(text=reason.text, evidence=reason.evidence, basis=reason.basis, source=reason.source),
+        reason=None,
     )
 
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prompts import PromptLibrary
-from reranker import Answer, Engine, EngineSettings, LlmSettings, RecommendationRequest, Recommender
+from reranker import Answer, Engine, EngineSettings, LlmSettings, PromptChoice, RecommendationRequest, Recommender
 from retrieval import InputError, Interaction, Retriever
 from tests.checkerboard import ITEMS
 from tests.standin import SPECIAL, Json, StandIn
@@ -194,6 +194,22 @@ async def test_late_reasons_leave_the_ranking(recommender: Recommender, standin:
     assert all(item.reason and item.reason.source == "evidence" for item in answer.items)
 
 
+async def test_one_item_without_a_sentence_leaves_the_others(recommender: Recommender, standin: StandIn) -> None:
+    written = 0
+
+    def cut_the_second(path: str, answer: Json) -> Json:
+        nonlocal written
+        if path == "/v1/completions" and "text" in answer["choices"][0]:
+            written += 1
+            return {**answer, "choices": []} if written == 2 else answer
+        return answer
+
+    standin.fault = cut_the_second
+    answer = await recommender.recommend(RecommendationRequest(user_id="u0", k=3))
+    assert [(one.stage, one.code) for one in answer.degraded] == [("reason", "llm_bad_answer")]
+    assert sorted(item.reason.source for item in answer.items if item.reason) == ["evidence", "llm", "llm"]
+
+
 async def test_no_server_at_all(retriever: Retriever) -> None:
     async with Engine(EngineSettings(url="http://127.0.0.1:9")) as engine:
         answer = await Recommender(retriever, engine, PromptLibrary(), LlmSettings()).recommend(KNOWN)
@@ -214,6 +230,11 @@ async def test_no_server_at_all(retriever: Retriever) -> None:
         (RecommendationRequest(user_id="u0", candidate_ids=["x"] * 201), "candidate_ids"),
         (RecommendationRequest(user_id="u0", candidate_ids=["x"]), "candidate_ids"),
         (RecommendationRequest(user_id="u0", deadline_ms=0), "deadline_ms"),
+        (RecommendationRequest(user_id="u0", prompts=PromptChoice(rank="rank@99")), "prompts.rank"),
+        (RecommendationRequest(user_id="u0", prompts=PromptChoice(rank="../rank")), "prompts.rank"),
+        (RecommendationRequest(user_id="u0", prompts=PromptChoice(rank="reason")), "prompts.rank"),
+        (RecommendationRequest(user_id="u0", prompts=PromptChoice(reason="reasno")), "prompts.reason"),
+        (RecommendationRequest(user_id="u0", prompts=PromptChoice(reason="rank@1")), "prompts.reason"),
     ],
 )
 async def test_wrong_input_names_the_field(

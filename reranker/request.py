@@ -1,0 +1,118 @@
+"""What a caller may ask of the pipeline, and whether it can be answered."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from prompts import PromptLibrary, PromptTemplate, TemplateError
+from retrieval import Filter, InputError, Interaction
+
+MOST_ITEMS = 100
+MOST_CANDIDATES = 200
+DEFAULT_CANDIDATES = 20
+DEFAULT_K = 10
+MOST_DEADLINE_MS = 600_000
+
+
+@dataclass(frozen=True)
+class PromptChoice:
+    """References of templates: ``name`` (its production version), ``name@3`` or ``name@alias``; None leaves it to the
+    locale.
+    """
+
+    rank: str | None = None
+    reason: str | None = None
+
+    def template(self, task: Literal["rank", "reason"], library: PromptLibrary, locale: str) -> PromptTemplate:
+        """The template of a task: the one that is named, or the family's for the locale.
+
+        Raises:
+            InputError: there is no template of that name, version or alias, it cannot be read, or it is for the other
+                task.
+        """
+        reference = self.rank if task == "rank" else self.reason
+        if reference is None:
+            return library.find(task, locale)
+        try:
+            template = library.get(reference)
+        except TemplateError as error:
+            # What is wrong with a file is for whoever keeps the library, with its path; not for callers.
+            told = error.message if error.code == "unknown_template" else f"'{reference[:80]}' cannot be used"
+            remedy = error.remedy if error.code == "unknown_template" else "Name another version"
+            raise InputError(told, field=f"prompts.{task}", remedy=remedy, code=error.code) from error
+        if template.meta.task != task:
+            raise InputError(
+                f"'{template.reference}' is a {template.meta.task} template",
+                field=f"prompts.{task}",
+                remedy=f"Name a {task} template, such as '{task}'",
+                code="wrong_task",
+            )
+        return template
+
+
+@dataclass(frozen=True)
+class RecommendationRequest:
+    """What to recommend, and for whom. See the HTTP reference for each field.
+
+    Args:
+        prompts: which templates; where it names none, the locale chooses within the family.
+        deadline_ms: when the answer must be there; stages that would be late are replaced by their fallbacks.
+    """
+
+    user_id: str | None = None
+    history: Sequence[Interaction] | None = None
+    profile: Mapping[str, str] = field(default_factory=dict)
+    query: str | None = None
+    candidate_ids: Sequence[str] | None = None
+    exclude_ids: Sequence[str] = ()
+    filter: Filter = field(default_factory=dict)
+    k: int | None = None
+    candidate_count: int | None = None
+    prompts: PromptChoice = PromptChoice()
+    locale: str = "en"
+    reasons: bool = True
+    deadline_ms: int = 30_000
+
+    def checked_count(self, catalog: int) -> int:
+        """How many candidates to search for in a catalog of this size, after checking every number of the request.
+
+        Raises:
+            InputError: a field is missing, out of range or in conflict with another.
+        """
+        if all(given is None for given in (self.user_id, self.history, self.query, self.candidate_ids)):
+            raise InputError(
+                "nothing says whom or what to recommend for",
+                field="user_id",
+                remedy="Give user_id, history, query or candidate_ids",
+                code="missing",
+            )
+        if self.candidate_ids is not None and self.candidate_count is not None:
+            raise InputError(
+                "cannot stand beside candidate_ids",
+                field="candidate_count",
+                remedy="Give one of the two",
+                code="conflict",
+            )
+        most = min(MOST_CANDIDATES, catalog)
+        in_range("k", 1 if self.k is None else self.k, min(MOST_ITEMS, catalog))
+        in_range("deadline_ms", self.deadline_ms, MOST_DEADLINE_MS)
+        if self.candidate_ids is not None:
+            if len(self.candidate_ids) > MOST_CANDIDATES:
+                raise InputError(f"names more than {MOST_CANDIDATES} items", field="candidate_ids", code="out_of_range")
+            return 1
+        if self.candidate_count is None:
+            return min(max(DEFAULT_CANDIDATES, self.k or 0), most)
+        in_range("candidate_count", self.candidate_count, most)
+        if (self.k or 0) > self.candidate_count:
+            raise InputError(
+                f"is {self.k}, more than the {self.candidate_count} candidates",
+                field="k",
+                remedy="Raise candidate_count",
+                code="out_of_range",
+            )
+        return self.candidate_count
+
+
+def in_range(name: str, value: int, most: int) -> None:
+    if not 1 <= value <= most:
+        raise InputError(f"must be from 1 to {most}, not {value}", field=name, code="out_of_range")
