@@ -22,7 +22,7 @@ class Metrics:
     """All metrics of one service, in a registry of their own. No label holds anything of a user."""
 
     def __init__(self) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
 
         def counter(name: str, text: str, *labels: str) -> Counter:

@@ -56,5 +56,5 @@ def _first_line_and_places(_: WrappedLogger, __: str, event: EventDict) -> Event
     raised = event.pop("exc_info", None)
     error = raised[1] if isinstance(raised, tuple) else raised
     if isinstance(error, BaseException):
-        event |= {"error": type(error).__name__, "places": places(error)}
+        event.update(error=type(error).__name__, places=places(error))
     return event

@@ -21,12 +21,12 @@ def explain(tree: type[BaseModel], error: ValidationError) -> InputError:
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
     above = _section(tree, path[:-1])
+    remedy: str | None = None
     if first["type"] == "extra_forbidden" and above is not None:
         known = list(above.model_fields)
         near = nearest(path[-1], known)
         remedy = f"Did you mean '{'.'.join([*path[:-1], near])}'?" if near else f"There are: {', '.join(known)}"
         return InputError("there is no such setting", field=".".join(path), remedy=remedy, code="bad_settings")
-    remedy = None
     if first["type"] in ("literal_error", "enum"):
         near = nearest(str(first["input"]), re.findall(r"'([^']*)'", first["ctx"]["expected"]))
         remedy = near and f"Did you mean '{near}'?"
