@@ -2,19 +2,21 @@
 
 from reranker import embedded, local
 from reranker.answer import Answer, DoneEvent, RankingEvent, ReasonEvent
-from reranker.engine import Engine, EngineSettings, ModelInfo, Usage
+from reranker.engine import Engine, EngineState, ModelInfo
 from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMStartError, LLMTimeout, LLMUnavailable
 from reranker.local import LocalServer, engine_settings, find, find_or_start
 from reranker.recommender import Recommender
 from reranker.request import PromptChoice, RecommendationRequest
 from reranker.scoring import Read, Reader, Repairs
-from reranker.settings import LlmSettings
+from reranker.settings import EngineSettings, LlmSettings
+from reranker.wire import Usage
 
 __all__ = [
     "Answer",
     "DoneEvent",
     "Engine",
     "EngineSettings",
+    "EngineState",
     "LLMBadAnswer",
     "LLMBusy",
     "LLMError",

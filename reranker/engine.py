@@ -1,42 +1,46 @@
-"""Client of a vLLM server: tokens, forced or prompt log-probabilities, text.
+"""Client of a vLLM server: tokens, log-probabilities of continuations and of single tokens, text.
 
 Every answer is checked for being possible before anyone uses it; what cannot be is an :class:`LLMBadAnswer`. Messages
 do not name the server's address: they reach callers of the API.
+
+What is exact: the same question gets the same numbers while the process runs and remembers them (``cache_size``), also
+where two ask it at once. What is not: vLLM composes its batches as requests come in, and in bfloat16 the same question
+read twice differs by up to about 0.1 in a title's log-probability.
 """
 
 import asyncio
-import json
-import math
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import chain
 from typing import Any, Self
 
-import httpx2
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
-
 from prompts import Prompt, Sampling
-from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMTimeout, LLMUnavailable
+from reranker.cache import LruCache
+from reranker.errors import LLMBadAnswer, LLMError, LLMUnavailable
+from reranker.settings import EngineSettings
+from reranker.transport import BreakerState, Transport
+from reranker.wire import Usage, choices_of, logprobs_of, token_ids, usage_of
+
+__all__ = ["MOST_LABELS", "Engine", "EngineState", "ModelInfo", "Tokens", "Usage"]
 
 Tokens = Sequence[int]
 
-_TOKEN_CACHE = 200_000
-"""Texts whose tokens are remembered: titles come again with every request."""
+MOST_LABELS = 128
+"""Token ids that vLLM reads in one request."""
 
-
-class EngineSettings(BaseModel):
-    """How to reach a vLLM server."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    url: str
-    """Its address, such as ``http://127.0.0.1:8711`` (a trailing ``/v1`` is understood)."""
-    model: str | None = None
-    """The served model's name; None takes the server's first."""
-    api_key: SecretStr | None = None
-    timeout_s: float = Field(default=60.0, gt=0)
-    """The longest wait for one answer where the caller sets no deadline."""
-    connect_timeout_s: float = Field(default=2.0, gt=0)
+_TITLES, _PROMPTS = 200_000, 2_000
+"""Texts whose tokens are remembered: titles come again with every request, prompts now and then."""
+_HEARD_S = 0.25
+"""What is remembered is answered only while the server was heard of so lately: one that is down must not seem up."""
+_LONG = 200
+"""Characters from which on a text counts as a prompt."""
+_AT_ONCE = 64
+"""Continuations of one request; vLLM works on no more sequences at once by default, and a caller may want its turn."""
+_FINGERPRINT = (
+    "In the spring of that year the two sisters left the old house by the river, sold what they could not carry, and "
+    "took the night train to the city, where nobody knew them."
+)
 
 
 @dataclass(frozen=True)
@@ -52,21 +56,24 @@ class ModelInfo:
 
 
 @dataclass(frozen=True)
-class Usage:
-    """Tokens that the server counted; adds up."""
+class EngineState:
+    """How busy the engine is, for metrics.
 
-    requests: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
+    Args:
+        in_flight: requests that the server works on.
+        waiting: requests in line for that.
+        breaker: whether the server is asked at all.
+        cache_entries: results that are remembered.
+        cache_hits: questions that were answered from memory since the start.
+        cache_misses: those that were not.
+    """
 
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            self.requests + other.requests,
-            self.prompt_tokens + other.prompt_tokens,
-            self.cached_tokens + other.cached_tokens,
-            self.completion_tokens + other.completion_tokens,
-        )
+    in_flight: int
+    waiting: int
+    breaker: BreakerState
+    cache_entries: int
+    cache_hits: int
+    cache_misses: int
 
 
 class Engine:
@@ -74,9 +81,12 @@ class Engine:
 
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
-        self._info: ModelInfo | None = None
+        self._transport = Transport(settings)
+        self._info: tuple[int, ModelInfo] | None = None
         self._probing = asyncio.Lock()
-        self._tokens: dict[tuple[str, str, bool], tuple[int, ...]] = {}
+        self._titles = LruCache[Hashable, tuple[int, ...]](_TITLES)
+        self._prompts = LruCache[Hashable, tuple[int, ...]](_PROMPTS)
+        self._results = LruCache[Hashable, Any](settings.cache_size)
 
     async def __aenter__(self) -> Self:
         return self
@@ -86,54 +96,80 @@ class Engine:
 
     async def close(self) -> None:
         """Closes the connections."""
-        if "_client" in self.__dict__:
-            await self._client.aclose()
+        await self._transport.close()
 
-    @cached_property
-    def _client(self) -> httpx2.AsyncClient:
-        key = self.settings.api_key
-        return httpx2.AsyncClient(
-            base_url=self.settings.url.rstrip("/").removesuffix("/v1"),
-            headers={"Authorization": f"Bearer {key.get_secret_value()}"} if key else {},
-            timeout=httpx2.Timeout(self.settings.timeout_s, connect=self.settings.connect_timeout_s),
-            limits=httpx2.Limits(max_connections=256, max_keepalive_connections=64),
-            trust_env=False,  # a proxy setting meant for the internet must not carry users' histories away
+    def state(self) -> EngineState:
+        """How busy it is right now."""
+        gate, results = self._transport.gate, self._results
+        return EngineState(
+            gate.in_flight, gate.waiting, self._transport.breaker.state, len(results), results.hits, results.misses
         )
 
     async def info(self) -> ModelInfo:
-        """What the server serves; asked once, and again after a failure.
+        """What the server serves; asked once, and again after it was gone.
 
         Raises:
             LLMError: the server cannot be reached, or does not serve the model that the settings name.
         """
-        if self._info is None:
-            async with self._probing:
-                if self._info is None:
-                    self._info = await self._probe()
-        return self._info
+        async with self._probing:
+            if self._info is None or self._info[0] != self._transport.outages:
+                outages, found = self._transport.outages, await self._probe()
+                if self._info is not None:  # another server may have taken the place of the first
+                    self._titles.clear()
+                    self._prompts.clear()
+                    self._results.clear()
+                self._info = outages, found
+            return self._info[1]
 
     async def healthy(self) -> bool:
         """Whether the server answers right now."""
         try:
-            await self._ask("GET", "/v1/models")
+            await self._models()
         except LLMError:
             return False
         return True
 
+    async def fingerprint(self) -> tuple[float, ...]:
+        """Log-probabilities of a fixed sentence's tokens: two servers whose values differ serve different weights,
+        whatever they call them.
+        """
+        info = await self.info()
+        key = (info.name, info.root, "fingerprint")
+        known: tuple[float, ...] | None = self._results.get(key)
+        if known is None:
+            tokens = await self._tokenize(info.name, _FINGERPRINT, beginning=False)
+            values, _ = await self.prompt_logprobs(tokens[:1], [tokens[1:]])
+            known = self._results.keep(key, tuple(values[0]))
+        return known
+
     async def tokens_of_text(self, text: str, *, beginning: bool) -> tuple[int, ...]:
         """Tokens of a text; ``beginning`` adds what the model's tokenizer puts before a document."""
-        name = (await self.info()).name
-        return await self._tokenize(name, text, beginning=beginning)
+        return await self._tokenize((await self.info()).name, text, beginning=beginning)
+
+    async def tokens_after(self, before: str, text: str) -> tuple[int, ...]:
+        """Tokens of a text where it goes on from another: some tokenizers write a word differently there than at the
+        beginning of a text. Where the border lies within a token, the tokens that the text has by itself.
+        """
+        own, whole = await asyncio.gather(
+            self.tokens_of_text(before, beginning=False), self.tokens_of_text(before + text, beginning=False)
+        )
+        if whole[: len(own)] == own and len(whole) > len(own):
+            return whole[len(own) :]
+        return await self.tokens_of_text(text, beginning=False)
 
     async def tokens_of_prompt(self, prompt: Prompt) -> tuple[int, ...]:
         """Tokens of a rendered prompt, messages through the model's own chat template."""
         if isinstance(prompt.content, str):
             return await self.tokens_of_text(prompt.content, beginning=True)
-        answer = await self._ask(
+        name = (await self.info()).name
+        key = (name, prompt.content)
+        if (known := self._prompts.get(key)) is not None:
+            return known
+        answer = await self._transport.ask(
             "POST",
             "/tokenize",
             {
-                "model": (await self.info()).name,
+                "model": name,
                 "messages": [message._asdict() for message in prompt.content],
                 "add_generation_prompt": not prompt.continued,
                 "continue_final_message": prompt.continued,
@@ -141,12 +177,12 @@ class Engine:
                 "chat_template_kwargs": {"enable_thinking": False},
             },
         )
-        return _token_ids(answer.get("tokens"))
+        return self._prompts.keep(key, token_ids(answer.get("tokens")))
 
     async def continuation_logprobs(
         self, prefix: Tokens, continuations: Sequence[Tokens]
     ) -> tuple[list[list[float]], Usage]:
-        """Natural log-probability of every token of every continuation after the shared prefix.
+        """Natural log-probability of every token of every continuation after the shared prefix; remembered.
 
         By forced decoding where the server has our logits processor, else from ``prompt_logprobs``: the same numbers,
         at several times the cost, since the second reads the prefix again for every continuation.
@@ -157,11 +193,33 @@ class Engine:
         Raises:
             LLMError: the server failed, or answered what cannot be.
         """
-        forced = (await self.info()).forced
-        return await (self.forced_logprobs if forced else self.prompt_logprobs)(prefix, continuations)
+        info = await self.info()
+        read = self.forced_logprobs if info.forced else self.prompt_logprobs
+        start = _digest(prefix)
+        keys: list[Hashable] = [(info.name, start, _digest(one)) for one in continuations]
+        known: dict[Hashable, tuple[float, ...]] = {}
+        missing: dict[Hashable, Tokens] = {}
+        for key, one in zip(keys, continuations, strict=True):
+            if (value := self._results.get(key)) is None:
+                missing[key] = one
+            else:
+                known[key] = value
+        asked = list(missing.items())
+        parts = [asked[at : at + _AT_ONCE] for at in range(0, len(asked), _AT_ONCE)]
+        usage = Usage()
+        if not parts:
+            await self._still_there()
+        for part in parts:
+            values, used = await read(prefix, [tokens for _, tokens in part])
+            usage += used
+            for (key, _), value in zip(part, values, strict=True):
+                known[key] = self._results.keep(key, tuple(value))
+        return [list(known[key]) for key in keys], usage
 
     async def forced_logprobs(self, prefix: Tokens, continuations: Sequence[Tokens]) -> tuple[list[list[float]], Usage]:
-        """As :meth:`continuation_logprobs`, by forced decoding: one request, every continuation a choice of it."""
+        """As :meth:`continuation_logprobs`, by forced decoding and not remembered: one request, every continuation a
+        choice of it.
+        """
         return await self._forced((await self.info()).name, prefix, continuations)
 
     async def _forced(
@@ -178,7 +236,7 @@ class Engine:
                 "logprobs": 0,
                 "return_token_ids": True,
                 "vllm_xargs": {
-                    "whyrank_tokens": [token for tokens in continuations for token in tokens],
+                    "whyrank_tokens": list(chain.from_iterable(continuations)),
                     "whyrank_lengths": [len(tokens) for tokens in continuations],
                 },
             },
@@ -186,17 +244,18 @@ class Engine:
         )
         logprobs = []
         for choice, tokens in zip(answer, continuations, strict=True):
-            written = _token_ids(choice.get("token_ids"))
+            written = token_ids(choice.get("token_ids"))
             if written[: len(tokens)] != tuple(tokens):
+                self._transport.outages += 1  # the server has no processor, or has it no more
                 raise LLMBadAnswer(
                     "the server did not write the tokens that were forced",
                     remedy="Start it with '--logits-processors whyrank_forced:ForcedContinuations'",
                 )
-            logprobs.append(_logprobs((choice.get("logprobs") or {}).get("token_logprobs"), len(tokens)))
+            logprobs.append(logprobs_of((choice.get("logprobs") or {}).get("token_logprobs"), len(tokens)))
         return logprobs, usage
 
     async def prompt_logprobs(self, prefix: Tokens, continuations: Sequence[Tokens]) -> tuple[list[list[float]], Usage]:
-        """As :meth:`continuation_logprobs`, read from the prompt, which any vLLM can do."""
+        """As :meth:`forced_logprobs`, read from the prompt, which any vLLM can do."""
         answer, usage = await self._complete(
             {
                 "model": (await self.info()).name,
@@ -216,19 +275,58 @@ class Engine:
                 place.get(str(token), {}).get("logprob") if isinstance(place, dict) else None
                 for place, token in zip(places[len(prefix) :], tokens, strict=True)
             ]
-            logprobs.append(_logprobs(values, len(tokens)))
+            logprobs.append(logprobs_of(values, len(tokens)))
         return logprobs, usage
 
+    async def next_logprobs(self, prompts: Sequence[Tokens], ids: Sequence[int]) -> tuple[list[list[float]], Usage]:
+        """Natural log-probability of each of these token ids to be the next, after every prompt: one forward pass each,
+        in one request; remembered.
+
+        Args:
+            ids: at most :data:`MOST_LABELS`, each once.
+
+        Returns:
+            One list per prompt, in order, with one value per id; and the tokens used.
+        """
+        name = (await self.info()).name
+        key = (name, "next", tuple(ids), tuple(_digest(prompt) for prompt in prompts))
+        if (known := self._results.get(key)) is not None:
+            await self._still_there()
+            return known, Usage()
+        answer, usage = await self._complete(
+            {
+                "model": name,
+                "prompt": [list(prompt) for prompt in prompts],
+                "max_tokens": 1,
+                "temperature": 0.0,
+                "logprobs": 0,
+                "logprob_token_ids": list(ids),
+                "return_tokens_as_token_ids": True,
+            },
+            choices=len(prompts),
+        )
+        logprobs = []
+        for choice in answer:
+            places = (choice.get("logprobs") or {}).get("top_logprobs")
+            place = places[0] if isinstance(places, list) and places and isinstance(places[0], dict) else {}
+            logprobs.append(logprobs_of([place.get(f"token_id:{token}") for token in ids], len(ids)))
+        return self._results.keep(key, logprobs), usage
+
     async def write(self, prompt: Prompt, sampling: Sampling, *, stop: Sequence[str] = ()) -> tuple[str, Usage]:
-        """Text that goes on from the prompt, without the opening that the prompt already holds.
+        """Text that goes on from the prompt, without the opening that the prompt already holds; remembered.
 
         Raises:
             LLMError: the server failed, or answered what cannot be.
         """
+        name, tokens = (await self.info()).name, await self.tokens_of_prompt(prompt)
+        key = (name, "text", _digest(tokens), sampling.model_dump_json(), tuple(stop))
+        if (known := self._results.get(key)) is not None:
+            await self._still_there()
+            return known, Usage()
         answer, usage = await self._complete(
             {
-                "model": (await self.info()).name,
-                "prompt": list(await self.tokens_of_prompt(prompt)),
+                "model": name,
+                "prompt": list(tokens),
                 "max_tokens": sampling.max_tokens,
                 "temperature": sampling.temperature,
                 "repetition_penalty": sampling.repetition_penalty,
@@ -240,13 +338,20 @@ class Engine:
         text = answer[0].get("text")
         if not isinstance(text, str):
             raise LLMBadAnswer("the server's answer has no text")
-        return text, usage
+        return self._results.keep(key, text), usage
 
-    async def _probe(self) -> ModelInfo:
-        served = (await self._ask("GET", "/v1/models")).get("data")
+    async def _still_there(self) -> None:
+        if self._transport.heard_of() > _HEARD_S:
+            await self._models()
+
+    async def _models(self) -> list[dict[str, Any]]:
+        served = (await self._transport.ask("GET", "/v1/models")).get("data")
         if not isinstance(served, list):
             raise LLMBadAnswer("the server's list of models is not one of vLLM's")
-        models = [one for one in served if isinstance(one, dict)]
+        return [one for one in served if isinstance(one, dict)]
+
+    async def _probe(self) -> ModelInfo:
+        models = await self._models()
         wanted = self.settings.model
         model = next((one for one in models if wanted in (None, one.get("id"), one.get("root"))), None)
         if model is None:
@@ -265,7 +370,7 @@ class Engine:
 
     async def _special_tokens(self) -> frozenset[str]:
         try:
-            answer = await self._ask("GET", "/tokenizer_info")
+            answer = await self._transport.ask("GET", "/tokenizer_info")
         except LLMBadAnswer:  # the endpoint is optional; the sanitizer then goes by what special tokens look like
             return frozenset()
         decoder = answer.get("added_tokens_decoder")
@@ -284,73 +389,18 @@ class Engine:
         return True
 
     async def _tokenize(self, model: str, text: str, *, beginning: bool) -> tuple[int, ...]:
-        key = (model, text, beginning)
-        if key not in self._tokens:
-            answer = await self._ask(
-                "POST", "/tokenize", {"model": model, "prompt": text, "add_special_tokens": beginning}
-            )
-            if len(self._tokens) >= _TOKEN_CACHE:
-                self._tokens.clear()
-            self._tokens[key] = _token_ids(answer.get("tokens"))
-        return self._tokens[key]
+        key, cache = (model, text, beginning), self._prompts if len(text) > _LONG else self._titles
+        if (known := cache.get(key)) is not None:
+            return known
+        answer = await self._transport.ask(
+            "POST", "/tokenize", {"model": model, "prompt": text, "add_special_tokens": beginning}
+        )
+        return cache.keep(key, token_ids(answer.get("tokens")))
 
     async def _complete(self, body: dict[str, Any], *, choices: int) -> tuple[list[dict[str, Any]], Usage]:
-        answer = await self._ask("POST", "/v1/completions", body)
-        got = answer.get("choices")
-        if not isinstance(got, list) or len(got) != choices or not all(isinstance(one, dict) for one in got):
-            raise LLMBadAnswer(f"the server gave {len(got) if isinstance(got, list) else 'no'} choices of {choices}")
-        by_index = sorted(got, key=lambda one: one.get("index") if isinstance(one.get("index"), int) else -1)
-        if [one.get("index") for one in by_index] != list(range(choices)):
-            raise LLMBadAnswer("the server's choices are not numbered from 0")
-        return by_index, _usage(answer.get("usage"))
-
-    async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        try:
-            response = await self._client.request(method, path, json=body)
-        except httpx2.TimeoutException as error:
-            self._info = None
-            raise LLMTimeout("the LLM server did not answer in time") from error
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            self._info = None
-            raise LLMUnavailable(f"the LLM server cannot be reached ({error or type(error).__name__})") from error
-        if response.status_code in (429, 503):
-            raise LLMBusy(f"the LLM server refuses for load (HTTP {response.status_code})")
-        if response.status_code >= 500:
-            self._info = None
-            raise LLMUnavailable(f"the LLM server failed (HTTP {response.status_code})")
-        if response.status_code >= 400:
-            raise LLMBadAnswer(f"{path} was refused (HTTP {response.status_code}: {response.text[:200]})")
-        try:
-            answer = response.json()
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise LLMBadAnswer(f"{path} did not answer JSON") from error
-        if not isinstance(answer, dict):
-            raise LLMBadAnswer(f"{path} did not answer a JSON object")
-        return answer
+        answer = await self._transport.ask("POST", "/v1/completions", body, work=True)
+        return choices_of(answer, choices), usage_of(answer.get("usage"))
 
 
-def _token_ids(value: object) -> tuple[int, ...]:
-    if not isinstance(value, list) or not value or not all(isinstance(token, int) for token in value):
-        raise LLMBadAnswer("the server's answer has no token ids")
-    return tuple(value)
-
-
-def _logprobs(values: object, count: int) -> list[float]:
-    """The first ``count`` values, if each can be a log-probability. vLLM writes -9999 for minus infinity."""
-    if not isinstance(values, list) or len(values) < count:
-        raise LLMBadAnswer("the server left out log-probabilities")
-    for value in values[:count]:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value > 1e-3:
-            raise LLMBadAnswer(f"the server gave {value!r} for a log-probability")
-    return [float(value) for value in values[:count]]
-
-
-def _usage(value: object) -> Usage:
-    usage = value if isinstance(value, dict) else {}
-    details = usage.get("prompt_tokens_details")
-
-    def count(source: object, key: str) -> int:
-        number = source.get(key) if isinstance(source, dict) else None
-        return number if isinstance(number, int) else 0
-
-    return Usage(1, count(usage, "prompt_tokens"), count(details, "cached_tokens"), count(usage, "completion_tokens"))
+def _digest(tokens: Tokens) -> bytes:
+    return hashlib.blake2b(",".join(map(str, tokens)).encode(), digest_size=16).digest()

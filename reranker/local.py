@@ -17,9 +17,8 @@ from typing import Self
 import httpx2
 
 from reranker import embedded, keeper
-from reranker.engine import EngineSettings
 from reranker.errors import LLMStartError
-from reranker.settings import EMBEDDED, LlmSettings
+from reranker.settings import EMBEDDED, EngineSettings, LlmSettings
 
 Report = Callable[[str], None]
 """Told, a few times a second, how far a start has come."""
@@ -205,7 +204,7 @@ def engine_settings(settings: LlmSettings, url: str) -> EngineSettings:
         model: str | None = resolve_model(settings)[1]
     else:
         model = None if settings.model == EMBEDDED else settings.model
-    return EngineSettings(url=url, model=model, api_key=settings.api_key, timeout_s=settings.timeout_s)
+    return EngineSettings.model_validate({"url": url, "model": model, "api_key": settings.api_key, **settings.limits()})
 
 
 def free_port() -> int:

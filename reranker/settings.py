@@ -8,10 +8,39 @@ EMBEDDED = "embedded"
 """Names the model that is installed with whyrank, SmolLM2-135M-Instruct."""
 
 
-class LlmSettings(BaseModel):
-    """Which LLM, where, and how much it counts."""
+class Limits(BaseModel):
+    """How much is asked of an LLM server at once, and how long anyone waits for it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    timeout_s: float = Field(default=60.0, gt=0)
+    """The longest wait for one answer, the time in line included, where the caller sets no deadline."""
+    connect_timeout_s: float = Field(default=2.0, gt=0)
+    max_in_flight: int = Field(default=64, ge=1)
+    """Requests that the server works on at once; further ones wait in line here."""
+    max_waiting: int = Field(default=256, ge=0)
+    """Requests that may wait in line; further ones are refused at once."""
+    breaker_failures: int = Field(default=5, ge=1)
+    """After so many failures in a row nothing is asked for ``breaker_cool_down_s``; then one request tries again."""
+    breaker_cool_down_s: float = Field(default=5.0, gt=0)
+    stall_s: float = Field(default=5.0, gt=0)
+    """A caller who gives up after so long counts as a failure of the server; one who gives up sooner does not."""
+    cache_size: int = Field(default=100_000, ge=0)
+    """Results that are remembered while the process runs; 0 remembers none."""
+
+
+class EngineSettings(Limits):
+    """How to reach a vLLM server."""
+
+    url: str
+    """Its address, such as ``http://127.0.0.1:8711`` (a trailing ``/v1`` is understood)."""
+    model: str | None = None
+    """The served model's name; None takes the server's first."""
+    api_key: SecretStr | None = None
+
+
+class LlmSettings(Limits):
+    """Which LLM, where, and how much it counts."""
 
     url: str | None = None
     """A running vLLM, such as ``http://gpu-box:8000``; None runs one on this machine."""
@@ -20,8 +49,6 @@ class LlmSettings(BaseModel):
     first).
     """
     api_key: SecretStr | None = None
-    timeout_s: float = Field(default=60.0, gt=0)
-    """The longest wait for one answer of the LLM."""
     history_limit: int = Field(default=30, ge=10, le=1000)
     """The most history entries that a prompt shows."""
     weight: float = Field(default=0.5, ge=0, le=10)
@@ -35,4 +62,8 @@ class LlmSettings(BaseModel):
     vllm_args: tuple[str, ...] = ()
     """Further arguments for a local vLLM; they come last and win."""
     cache_dir: Path = Field(default_factory=lambda: Path.home() / ".cache" / "whyrank")
-    """Where the embedded model's checkpoint and the servers' logs are kept."""
+    """Where the embedded model's checkpoint, the servers' logs and what needs to be read once are kept."""
+
+    def limits(self) -> dict[str, object]:
+        """The limits alone, for another object that has them."""
+        return {name: getattr(self, name) for name in Limits.model_fields}

@@ -1,10 +1,12 @@
 """A stand-in for vLLM that speaks its protocol over a real socket, and can be told to go wrong.
 
-Its tokens are the characters' code points. Its likelihood of a continuation can be set by a function; its written text
-by a string.
+Its tokens are the characters' code points, or what ``tokenize`` makes of a text. Its likelihood of a continuation, and
+of a single next token, can be set by functions; its written text by a string or a function of the prompt.
 """
 
+import contextlib
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -23,9 +25,16 @@ class StandIn:
     bytes sent as they are), a status code, None to close the connection without an answer, or sleeps first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.logprob: Callable[[str, str], float] = lambda _prefix, continuation: -float(len(continuation))
-        self.text = " it is a drama."
+        self.next: Callable[[str, str], float] = lambda _prompt, token: -float(ord(token))
+        self.text: str | Callable[[str], str] = " it is a drama."
+        self.tokenize: Callable[[str], list[str]] = list
+        self._vocabulary: dict[str, int] = {}
+        self.refusal: str | None = None
+        """What completions are refused with (HTTP 400), as vLLM does."""
+        self.gone = threading.Event()
+        """Set when somebody closed a connection while waiting for an answer."""
         self.forced = True
         self.max_model_len = 4096
         self.fault: Callable[[str, Json], Json | bytes | int | None] | None = None
@@ -54,7 +63,14 @@ class StandIn:
                 if answer is None:
                     self.close_connection = True
                     return
+                self.connection.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    if not self.connection.recv(1, socket.MSG_PEEK):
+                        stand_in.gone.set()
+                self.connection.setblocking(True)
                 status = answer if isinstance(answer, int) else 200
+                if stand_in.refusal is not None and self.path == "/v1/completions":
+                    status, answer = 400, {"error": {"message": stand_in.refusal, "code": 400}}
                 content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
@@ -68,7 +84,7 @@ class StandIn:
             def handle_error(self, request: Any, client_address: Any) -> None:
                 """A client that went away is what some tests are about."""
 
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = Server(("127.0.0.1", port), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
 
@@ -106,7 +122,7 @@ class StandIn:
             text = body.get("prompt")
             if text is None:
                 text = "\n".join(f"{message['role']}: {message['content']}" for message in body["messages"])
-            return {"tokens": [ord(char) for char in text] or [0]}
+            return {"tokens": [self._id(part) for part in self.tokenize(text)] or [0]}
         if path == "/v1/completions":
             return self._complete(body)
         return 404
@@ -118,25 +134,39 @@ class StandIn:
             tokens = iter(body["vllm_xargs"]["whyrank_tokens"])
             for index, length in enumerate(lengths):
                 own = [next(tokens) for _ in range(length)]
-                total = self.logprob(_text(body["prompt"]), _text(own))
+                total = self.logprob(self._text(body["prompt"]), self._text(own))
                 choices.append(
                     {"index": index, "token_ids": own, "logprobs": {"token_logprobs": [total / length] * length}}
                 )
             choices.reverse()  # the order of choices is no promise of the protocol
         elif "prompt_logprobs" in body:
             for index, prompt in enumerate(body["prompt"]):
-                start = _text(prompt[:-1]).rfind("\n") + 1  # the last line is the continuation
+                start = self._text(prompt[:-1]).rfind("\n") + 1  # the last line is the continuation
                 own = prompt[start:]
-                each = self.logprob(_text(prompt[:start]), _text(own)) / len(own)
+                each = self.logprob(self._text(prompt[:start]), self._text(own)) / len(own)
                 places: list[Json | None] = [None] + [{str(token): {"logprob": -1.0}} for token in prompt[1:start]]
                 places += [{str(token): {"logprob": each}} for token in own]
                 choices.append({"index": index, "prompt_logprobs": places})
+        elif "logprob_token_ids" in body:
+            for index, prompt in enumerate(body["prompt"]):
+                read = {
+                    f"token_id:{token}": self.next(self._text(prompt), self._text([token]))
+                    for token in body["logprob_token_ids"]
+                }
+                logprobs = {"token_logprobs": [-1.0], "top_logprobs": [{"token_id:63": -1.0} | read]}
+                choices.append({"index": index, "text": "?", "logprobs": logprobs})
         else:
-            written = {"text": self.text, "token_ids": [1], "logprobs": {"token_logprobs": [-1.0]}}
+            text = self.text if isinstance(self.text, str) else self.text(self._text(body["prompt"]))
+            written = {"text": text, "token_ids": [1], "logprobs": {"token_logprobs": [-1.0]}}
             choices = [{"index": index, **written} for index in range(body.get("n", 1))]
         usage = {"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 4}}
         return {"choices": choices, "usage": usage}
 
+    def _id(self, part: str) -> int:
+        if len(part) == 1:
+            return ord(part)
+        return self._vocabulary.setdefault(part, 0x110000 + len(self._vocabulary))  # beyond the last code point
 
-def _text(tokens: list[int]) -> str:
-    return "".join(map(chr, tokens))
+    def _text(self, tokens: list[int]) -> str:
+        parts = {number: part for part, number in self._vocabulary.items()}
+        return "".join(parts.get(token) or chr(token) for token in tokens)

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from prompts import Fitted, Fitting, HistoryInput, ItemInput, PromptTemplate, fitting
-from reranker.engine import Engine, Tokens, Usage
+from reranker.engine import Engine, Tokens
 from reranker.scoring.read import Read
+from reranker.wire import Usage
 
 _PRIOR_CACHE = 500_000
 

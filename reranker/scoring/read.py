@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from prompts import Trimmed
 from prompts.front_matter import Scoring
-from reranker.engine import Usage
+from reranker.wire import Usage
 from retrieval import Notice
 
 

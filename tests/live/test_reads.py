@@ -62,7 +62,7 @@ async def test_a_malformed_forcing_is_refused_and_does_no_harm(live: Engine) -> 
         {"whyrank_tokens": ["a", "b"], "whyrank_lengths": [1, 1]},
         {"whyrank_tokens": [5, 6]},
     ):
-        response = await live._client.post("/v1/completions", json={**body, "vllm_xargs": xargs})
+        response = await live._transport._client.post("/v1/completions", json={**body, "vllm_xargs": xargs})
         assert response.status_code == 400, xargs
     with pytest.raises(LLMBadAnswer):
         await live.forced_logprobs((1, 2), [(5,), (10**9,)])

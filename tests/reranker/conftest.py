@@ -10,7 +10,8 @@ from tests.standin import StandIn
 
 @pytest.fixture
 async def engine(standin: StandIn) -> AsyncIterator[Engine]:
-    async with Engine(EngineSettings(url=standin.url, timeout_s=5.0)) as engine:
+    """It remembers no results, so that every question reaches the stand-in."""
+    async with Engine(EngineSettings(url=standin.url, timeout_s=5.0, cache_size=0)) as engine:
         yield engine
 
 

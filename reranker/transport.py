@@ -1,0 +1,221 @@
+"""The one HTTP client of an LLM server, and its limits: of time, of requests at once, of requests in line, of patience.
+
+Who asks sets a deadline with ``asyncio.timeout``: the request is then cancelled, its connection closed, and vLLM gives
+up the work. The circuit breaker is after Michael T. Nygard, Release It! (2007).
+"""
+
+import asyncio
+import json
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import cached_property
+from typing import Any, Literal
+
+import httpx2
+
+from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMTimeout, LLMUnavailable
+from reranker.settings import EngineSettings, Limits
+
+BreakerState = Literal["closed", "open", "half_open"]
+
+_RETRY_AFTER_S = 0.1
+_KEEP_ALIVE_S = 3.0  # vLLM closes idle connections after 5 s; a request must not meet one that is being closed
+_LIGHT_AT_ONCE = 32
+
+
+class Breaker:
+    """Stops asking a server that fails: ``closed`` asks, ``open`` does not, ``half_open`` lets one piece of work try.
+
+    Args:
+        limits: after how many failures in a row it opens, and for how long.
+        clock: seconds that only go up.
+    """
+
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._failures = 0
+        self._opened: float | None = None
+        self._probing = False
+
+    @property
+    def state(self) -> BreakerState:
+        """Where it stands now."""
+        if self._opened is None:
+            return "closed"
+        return "open" if self._clock() - self._opened < self._limits.breaker_cool_down_s else "half_open"
+
+    def admit(self, *, work: bool) -> None:
+        """Returns if the server may be asked.
+
+        Raises:
+            LLMUnavailable: it may not.
+        """
+        state = self.state
+        if state == "open" or (state == "half_open" and work and self._probing):
+            raise LLMUnavailable("the LLM server has failed several times in a row and is left alone for a while")
+        if state == "half_open" and work:
+            self._probing = True
+
+    def succeeded(self) -> None:
+        """A piece of work was done: only that shows that the server works, not that it lists its models."""
+        self._failures, self._opened, self._probing = 0, None, False
+
+    def failed(self) -> None:
+        """The server did not answer, or answered that it cannot."""
+        self._failures += 1
+        self._probing = False
+        if self._opened is not None or self._failures >= self._limits.breaker_failures:
+            self._opened = self._clock()
+
+    def left_open(self) -> None:
+        """A piece of work ended without telling anything of the server; another may try."""
+        self._probing = False
+
+
+class Gate:
+    """Lets ``max_in_flight`` requests through at once and keeps ``max_waiting`` in line, in order of arrival."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._free = asyncio.Semaphore(limits.max_in_flight)
+        self.in_flight = self.waiting = 0
+
+    @asynccontextmanager
+    async def pass_through(self) -> AsyncIterator[None]:
+        """Holds a place for the ``with`` block.
+
+        Raises:
+            LLMBusy: the line is full.
+        """
+        if self._free.locked() and self.waiting >= self._limits.max_waiting:
+            raise LLMBusy(
+                f"{self.in_flight} requests are at the LLM and {self.waiting} wait in line, which is the most"
+            )
+        self.waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self.waiting -= 1
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+            self._free.release()
+
+
+class Transport:
+    """Asks a server for JSON."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._settings = settings
+        self.gate = Gate(settings)
+        self.breaker = Breaker(settings)
+        self.outages = 0
+        """How often the server was not there, or was another than before: what was known of it may be wrong."""
+        self._light = asyncio.Semaphore(_LIGHT_AT_ONCE)
+        self._heard = -math.inf
+
+    def heard_of(self) -> float:
+        """Seconds since the server last answered."""
+        return time.monotonic() - self._heard
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        if "_client" in self.__dict__:
+            await self._client.aclose()
+
+    @cached_property
+    def _client(self) -> httpx2.AsyncClient:
+        key = self._settings.api_key
+        return httpx2.AsyncClient(
+            base_url=self._settings.url.rstrip("/").removesuffix("/v1"),
+            headers={"Authorization": f"Bearer {key.get_secret_value()}"} if key else {},
+            timeout=httpx2.Timeout(None, connect=self._settings.connect_timeout_s),  # the total is bounded in ask()
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=_KEEP_ALIVE_S),
+            trust_env=False,  # a proxy setting meant for the internet must not carry users' histories away
+        )
+
+    async def ask(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, work: bool = False
+    ) -> dict[str, Any]:
+        """The server's answer to one request.
+
+        Args:
+            work: whether the model has to run, so that the request counts as in flight and may have to wait in line.
+
+        Raises:
+            LLMError: of the kind that the failure is.
+        """
+        try:
+            async with asyncio.timeout(self._settings.timeout_s):
+                async with self.gate.pass_through() if work else self._light:
+                    return await self._guarded(method, path, body, work=work)
+        except TimeoutError as error:
+            raise LLMTimeout("the LLM server did not answer in time") from error
+
+    async def _guarded(self, method: str, path: str, body: Mapping[str, Any] | None, *, work: bool) -> dict[str, Any]:
+        self.breaker.admit(work=work)
+        began = time.monotonic()
+        try:
+            answer = await self._send(method, path, body)
+        except LLMUnavailable:
+            self.outages += 1
+            self.breaker.failed()
+            raise
+        except asyncio.CancelledError:
+            if time.monotonic() - began >= min(self._settings.stall_s, self._settings.timeout_s):
+                self.breaker.failed()
+            elif work:
+                self.breaker.left_open()
+            raise
+        except LLMError:  # refused for load, or an answer that makes no sense: the server is there
+            if work:
+                self.breaker.left_open()
+            raise
+        self._heard = time.monotonic()
+        if work:
+            self.breaker.succeeded()
+        return answer
+
+    async def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
+        try:
+            response = await self._request(method, path, body)
+        except httpx2.TimeoutException as error:
+            raise LLMUnavailable("the LLM server did not accept a connection in time") from error
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise LLMUnavailable(f"the LLM server cannot be reached ({error or type(error).__name__})") from error
+        if response.status_code in (429, 503):
+            raise LLMBusy(f"the LLM server refuses for load (HTTP {response.status_code})")
+        if response.status_code >= 500:
+            raise LLMUnavailable(f"the LLM server failed (HTTP {response.status_code})")
+        if response.status_code >= 400:
+            if response.status_code == 404:  # perhaps of a model that it serves no more
+                self.outages += 1
+            raise LLMBadAnswer(f"{path} was refused (HTTP {response.status_code}: {_refusal(response)})")
+        try:
+            answer = response.json()
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise LLMBadAnswer(f"{path} did not answer JSON") from error
+        if not isinstance(answer, dict):
+            raise LLMBadAnswer(f"{path} did not answer a JSON object")
+        return answer
+
+    async def _request(self, method: str, path: str, body: Mapping[str, Any] | None) -> httpx2.Response:
+        try:
+            return await self._client.request(method, path, json=body)
+        except httpx2.ConnectError:  # nothing was sent yet: the one failure after which asking again is always safe
+            await asyncio.sleep(_RETRY_AFTER_S)
+            return await self._client.request(method, path, json=body)
+
+
+def _refusal(response: httpx2.Response) -> str:
+    """Why a server refused, without what it repeats of the request: that may hold a user's history."""
+    try:
+        text = str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        text = response.text
+    return text.split("'input'")[0][:200]
