@@ -2,6 +2,7 @@
 
 from reranker import embedded, local
 from reranker.answer import Answer, DoneEvent, RankingEvent, ReasonEvent
+from reranker.documents import DocumentRanker, DocumentRanking
 from reranker.engine import Engine, EngineState, ModelInfo
 from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMStartError, LLMTimeout, LLMUnavailable
 from reranker.local import LocalServer, engine_settings, find, find_or_start
@@ -13,6 +14,8 @@ from reranker.wire import Usage
 
 __all__ = [
     "Answer",
+    "DocumentRanker",
+    "DocumentRanking",
     "DoneEvent",
     "Engine",
     "EngineSettings",

@@ -80,6 +80,7 @@ class StandIn:
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
+            request_queue_size = 128
 
             def handle_error(self, request: Any, client_address: Any) -> None:
                 """A client that went away is what some tests are about."""

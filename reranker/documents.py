@@ -1,0 +1,183 @@
+"""How well texts answer a query, for callers who bring both."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from prompts import CandidateInput, PromptLibrary, PromptTemplate, Sanitizer, document_inputs
+from prompts.sanitize import MAX_DOCUMENT
+from reranker.answer import PromptUsed
+from reranker.engine import Engine, Tokens, Usage
+from retrieval import InputError
+
+MOST_DOCUMENTS = 1000
+_BATCH = 32
+_AT_ONCE = 4
+"""Batches in flight: enough to keep the server's batch full, few enough to leave room for others."""
+_LEAST_ROOM = 16
+"""Tokens of a document that must fit beside the query; a ranking by fewer would be one by first words."""
+_PRIOR_CACHE = 100_000
+
+
+@dataclass(frozen=True)
+class DocumentRanking:
+    """Relevance of each document, in the order in which they were given.
+
+    Args:
+        relevance: shape (documents,), each from 0 to 1; 0.5 says that the query makes the document neither more nor
+            less likely, 0 is an empty document.
+        usage: tokens used; a document that was read before costs less.
+        model: the served name of the model that was read.
+        prompt: the template that was used.
+        cut: positions of the documents of which only the beginning was read.
+        query_cut: whether that is so of the query.
+    """
+
+    relevance: NDArray[np.float64]
+    usage: Usage
+    model: str
+    prompt: PromptUsed
+    cut: tuple[int, ...]
+    query_cut: bool
+
+
+class DocumentRanker:
+    """Ranks texts by what a query adds to their likelihood.
+
+    With n tokens in a document d and a query q::
+
+        relevance = 1 / (1 + exp(-(log p(d | q) - log p(d | no query)) / sqrt(n)))
+
+    The difference is the pointwise mutual information of query and document. It is a sum over the tokens, whose noise
+    grows with the square root of their number; divided by that, short and long documents stand on one scale, and
+    neither the other documents of the request nor their order matter. The logistic function is monotone: it changes no
+    order.
+
+    The likelihoods are read from ``prompt_logprobs``: a document is mostly longer than what it shares with the others
+    (the query), and reading tokens is several times faster than forcing them one by one.
+
+    Args:
+        engine: the server to read from.
+        library: where the templates of the family ``rerank`` are.
+    """
+
+    def __init__(self, engine: Engine, library: PromptLibrary) -> None:
+        self._engine = engine
+        self._library = library
+        self._priors: OrderedDict[tuple[str, Tokens, Tokens], float] = OrderedDict()
+
+    async def rank(self, query: str, documents: Sequence[str], *, locale: str = "en") -> DocumentRanking:
+        """Relevance of every document.
+
+        Args:
+            query: what somebody searched for.
+            documents: 1 to 1000 texts; a long one is cut, and the answer says which.
+            locale: chooses the template.
+
+        Raises:
+            InputError: the query is blank or leaves no room in the model's context, or there are too many documents or
+                none.
+            LLMError: the LLM did not answer as it should; there is no fallback here.
+            TemplateError: the template does not render.
+        """
+        if not 1 <= len(documents) <= MOST_DOCUMENTS:
+            raise InputError(f"must hold 1 to {MOST_DOCUMENTS} texts", field="documents", code="out_of_range")
+        model = await self._engine.info()
+        sanitizer = Sanitizer(model.special_tokens)
+        asked = sanitizer.text(query, most=MAX_DOCUMENT)
+        if not asked:
+            raise InputError("is empty", field="query", remedy="Say what is searched for", code="missing")
+        template = self._library.find("rerank", locale)
+        prefix = await self._prefix(template, asked, locale)
+        bare = await self._prefix(template, "", locale)
+        room = model.max_model_len - max(len(prefix), len(bare)) - 1  # the server writes one token, wanted or not
+        if room < _LEAST_ROOM:
+            raise InputError("is too long for the model", field="query", remedy="Shorten it", code="too_long")
+        full = [place for place, text in enumerate(documents) if sanitizer.text(text, most=MAX_DOCUMENT)]
+        shown = document_inputs([documents[place] for place in full], sanitizer)
+        whole = await self._tokens(template, shown, locale)
+        read = [tokens[:room] for tokens in whole]
+        distinct = list(dict.fromkeys(read))
+        with_query, used = await self._logprobs(prefix, distinct)
+        without, more = await self._without_query(model.name, bare, distinct)
+        gain = {
+            tokens: (one - other) / len(tokens) ** 0.5
+            for tokens, one, other in zip(distinct, with_query, without, strict=True)
+        }
+        relevance = np.zeros(len(documents))
+        relevance[full] = expit([gain[tokens] for tokens in read])
+        return DocumentRanking(
+            relevance=relevance,
+            usage=used + more,
+            model=model.name,
+            prompt=PromptUsed(name=template.name, version=template.version, hash=template.hash),
+            cut=tuple(
+                place
+                for place, text, tokens, kept in zip(full, shown, whole, read, strict=True)
+                if _is_cut(text.title) or len(kept) < len(tokens)
+            ),
+            query_cut=_is_cut(asked),
+        )
+
+    async def _prefix(self, template: PromptTemplate, query: str, locale: str) -> Tokens:
+        return await self._engine.tokens_of_prompt(template.render({"query": query, "locale": locale, "history": []}))
+
+    async def _tokens(
+        self, template: PromptTemplate, documents: Sequence[CandidateInput], locale: str
+    ) -> list[tuple[int, ...]]:
+        texts = [template.render_candidate({"query": "", "locale": locale, "history": []}, one) for one in documents]
+        tokens: dict[str, tuple[int, ...]] = {}
+        for begin in range(0, len(texts), _BATCH):
+            some = [text for text in dict.fromkeys(texts[begin : begin + _BATCH]) if text not in tokens]
+            counted = await asyncio.gather(*(self._engine.tokens_of_text(text, beginning=False) for text in some))
+            tokens.update(zip(some, counted, strict=True))
+        return [tokens[text] for text in texts]
+
+    async def _logprobs(self, prefix: Tokens, texts: Sequence[Tokens]) -> tuple[list[float], Usage]:
+        """Log-probability of each text after the prefix, and what that cost."""
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def read(some: Sequence[Tokens]) -> tuple[list[float], Usage]:
+            async with gate:
+                logprobs, usage = await self._engine.prompt_logprobs(prefix, some)
+            return [sum(values) for values in logprobs], usage
+
+        # Texts of one length together, so that the batches take equally long.
+        places = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        batches = [places[begin : begin + _BATCH] for begin in range(0, len(places), _BATCH)]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(read([texts[place] for place in batch])) for batch in batches]
+        except ExceptionGroup as errors:  # the first failure ended the other batches
+            raise errors.exceptions[0] from errors
+        values = [0.0] * len(texts)
+        usage = Usage()
+        for batch, task in zip(batches, tasks, strict=True):
+            some, used = task.result()
+            usage += used
+            for place, value in zip(batch, some, strict=True):
+                values[place] = value
+        return values, usage
+
+    async def _without_query(self, model: str, prefix: Tokens, texts: Sequence[Tokens]) -> tuple[list[float], Usage]:
+        """The same without the query, which does not change from one query to the next and is remembered."""
+        missing = [text for text in texts if (model, prefix, text) not in self._priors]
+        values, usage = await self._logprobs(prefix, missing)
+        known = dict(zip(missing, values, strict=True))
+        for text in texts:
+            known[text] = known[text] if text in known else self._priors[model, prefix, text]
+            self._priors[model, prefix, text] = known[text]
+            self._priors.move_to_end((model, prefix, text))
+        while len(self._priors) > _PRIOR_CACHE:
+            self._priors.popitem(last=False)
+        return [known[text] for text in texts], usage
+
+
+def _is_cut(text: str) -> bool:
+    """Whether the sanitizer has cut a text at its limit; one of exactly that length ends otherwise."""
+    return len(text) >= MAX_DOCUMENT - 1 and text.endswith("…")
