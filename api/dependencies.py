@@ -6,7 +6,7 @@ from fastapi import Depends, Request
 
 from api.settings import Settings
 from api.state import Service
-from reranker import Recommender
+from reranker import DocumentRanker, LLMUnavailable, Recommender
 from retrieval import Retriever
 
 
@@ -30,6 +30,13 @@ def _settings(service: ServiceDep) -> Settings:
     return service.settings
 
 
+def _document_ranker(service: ServiceDep) -> DocumentRanker:
+    if service.documents is None:
+        raise LLMUnavailable("the service runs without an LLM", remedy="Start it with one")
+    return service.documents
+
+
 RecommenderDep = Annotated[Recommender, Depends(_recommender)]
+DocumentRankerDep = Annotated[DocumentRanker, Depends(_document_ranker)]
 RetrieverDep = Annotated[Retriever, Depends(_retriever)]
 SettingsDep = Annotated[Settings, Depends(_settings)]

@@ -1,5 +1,8 @@
 """What Prometheus reads. docs/production.md says what each metric means, and a test holds the two together."""
 
+from collections.abc import Iterator
+from typing import get_args
+
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -10,8 +13,12 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
-from reranker import Answer
+from reranker import Answer, Engine
+from reranker.transport import BreakerState
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -50,6 +57,10 @@ class Metrics:
         self.artifact_created = gauge("artifact_created_timestamp_seconds", "When the artifact in use was fitted")
         ProcessCollector(namespace="whyrank", registry=self.registry)
 
+    def watch(self, engine: Engine) -> None:
+        """Adds the state of the LLM's client."""
+        self.registry.register(_EngineCollector(engine))
+
     def answered(self, answer: Answer) -> None:
         """Counts one recommendation."""
         self.answers.labels(answer.ranker).inc()
@@ -75,3 +86,22 @@ class Metrics:
     def text(self) -> bytes:
         """All of them, in Prometheus's text format."""
         return generate_latest(self.registry)
+
+
+class _EngineCollector(Collector):
+    """Reads the state of the LLM's client when it is asked for, so that nothing has to be counted twice."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def collect(self) -> Iterator[Metric]:
+        state = self._engine.state()
+        yield GaugeMetricFamily("whyrank_llm_in_flight_requests", "Requests that the LLM works on", state.in_flight)
+        yield GaugeMetricFamily("whyrank_llm_waiting_requests", "Requests in line for the LLM", state.waiting)
+        yield GaugeMetricFamily("whyrank_llm_cached_results", "Results that are remembered", state.cache_entries)
+        yield CounterMetricFamily("whyrank_llm_cache_hits", "Questions answered from memory", state.cache_hits)
+        yield CounterMetricFamily("whyrank_llm_cache_misses", "Questions that were not", state.cache_misses)
+        breaker = GaugeMetricFamily("whyrank_llm_breaker_state", "1 for the state it is in", labels=["state"])
+        for one in get_args(BreakerState):
+            breaker.add_metric([one], float(state.breaker == one))
+        yield breaker

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.metrics import Metrics
 from api.observability import places
-from api.problems import problem
+from api.problems import FAULT, Problem, answer
 
 REQUEST_ID = "x-request-id"
 MOST_BODY_BYTES = 16 * 2**20
@@ -26,6 +26,8 @@ _CAPPED = ("/v1/", "/v2/")
 _CLIENT_GONE = 499
 """What nginx logs for a caller who did not wait; nobody receives it."""
 _RETRY_AFTER_S = "1"
+_BUSY = Problem.of(429, "busy", "The service answers as many requests as it can", remedy="Try again a little later")
+_TOO_LARGE = Problem.of(413, "too_large", f"The body is larger than {MOST_BODY_BYTES // 2**20} MiB")
 
 log = structlog.get_logger()
 
@@ -62,7 +64,7 @@ class RequestMiddleware:
         with self._counted(capped):
             try:
                 if int(headers.get("content-length", "0") or 0) > MOST_BODY_BYTES:
-                    await _too_large()(scope, receive, request.send)
+                    await answer(_TOO_LARGE, {"connection": "close"})(scope, receive, request.send)
                 else:
                     await _until_gone(self._app, scope, receive, request.send)
             except _Gone:
@@ -70,8 +72,7 @@ class RequestMiddleware:
             except Exception as error:
                 self._fault(scope, error)
                 if not request.started:
-                    answer = problem(500, "fault", "The service failed on this request; its log says more")
-                    await answer(scope, receive, request.send)
+                    await answer(FAULT)(scope, receive, request.send)
                 # Otherwise the server closes the connection, which tells that the answer is not whole.
         self._done(scope, request)
 
@@ -86,11 +87,7 @@ class RequestMiddleware:
             self._metrics.in_flight.dec(capped)
 
     async def _refuse(self, scope: Scope, receive: Receive, request: "_Request") -> None:
-        answer = problem(
-            429, "busy", "The service answers as many requests as it can", remedy="Try again a little later"
-        )
-        answer.headers["retry-after"] = _RETRY_AFTER_S
-        await answer(scope, receive, request.send)
+        await answer(_BUSY, {"retry-after": _RETRY_AFTER_S})(scope, receive, request.send)
         self._metrics.requests.labels("refused", "429").inc()
         self._refused += 1
         now = time.monotonic()
@@ -161,7 +158,7 @@ async def _until_gone(app: ASGIApp, scope: Scope, receive: Receive, send: Send) 
         if message["type"] == "http.request":
             size += len(message.get("body", b""))
             if size > MOST_BODY_BYTES:
-                raise HTTPException(413, _TOO_LARGE)
+                raise HTTPException(413, _TOO_LARGE.detail)
             if not message.get("more_body") and watcher is None:
                 watcher = asyncio.create_task(watch())
         return message
@@ -176,15 +173,6 @@ async def _until_gone(app: ASGIApp, scope: Scope, receive: Receive, send: Send) 
     finally:
         if watcher is not None:
             watcher.cancel()
-
-
-_TOO_LARGE = f"The body is larger than {MOST_BODY_BYTES // 2**20} MiB"
-
-
-def _too_large() -> ASGIApp:
-    answer = problem(413, "too_large", _TOO_LARGE)
-    answer.headers["connection"] = "close"
-    return answer
 
 
 def _route(scope: Scope) -> str:

@@ -13,7 +13,7 @@ from api.metrics import Metrics
 from api.observability import places
 from api.settings import Settings
 from prompts import PromptLibrary
-from reranker import Engine, Recommender
+from reranker import DocumentRanker, Engine, Recommender
 from retrieval import Retriever, WhyrankError, current_build, load
 
 _RETRY_S = 30.0
@@ -33,6 +33,7 @@ class Service:
         self.settings = settings
         self.engine = engine
         self.library = PromptLibrary(settings.prompts_dir)
+        self.documents = DocumentRanker(engine, self.library) if engine else None
         self.metrics = Metrics()
         self.draining = False
         """Set when the service has been told to end."""
@@ -43,6 +44,8 @@ class Service:
         self._tried = time.monotonic()
         self.recommender = self._load()
         self._note_artifact()
+        if engine is not None:
+            self.metrics.watch(engine)
 
     async def watch(self) -> None:
         """Takes up new artifacts until it is cancelled."""

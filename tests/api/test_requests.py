@@ -107,7 +107,7 @@ def test_the_log_names_the_request_and_nothing_of_the_user(
 def test_metrics_count_what_was_answered(client: TestClient, standin: StandIn) -> None:
     client.post(URL, json={"user_id": "u0", "k": 2})
     standin.fault = lambda path, answer: 500
-    client.post(URL, json={"user_id": "u0", "k": 2})
+    client.post(URL, json={"user_id": "u1", "k": 2})
     text = client.get("/metrics").text
     for expected in (
         f'whyrank_requests_total{{route="{URL}",status="200"}} 2.0',
