@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from api import problems
 from api.middleware import RequestMiddleware
-from api.routes import health, items, metrics, recommendations, rerank, users
+from api.routes import health, items, metrics, prompts, recommendations, rerank, users
 from api.settings import Settings
 from api.state import Service
 from reranker import Engine, EngineSettings
@@ -41,6 +41,6 @@ def create_app(settings: Settings, engine_settings: EngineSettings | None) -> Fa
     app.state.service = service
     app.add_middleware(RequestMiddleware, metrics=service.metrics, most=settings.max_in_flight)
     problems.install(app)
-    for routes in (recommendations, rerank, items, users, health, metrics):
+    for routes in (recommendations, rerank, items, users, prompts, health, metrics):
         app.include_router(routes.router)
     return app
