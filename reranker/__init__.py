@@ -6,14 +6,25 @@ from reranker.documents import DocumentRanker, DocumentRanking
 from reranker.engine import Engine, EngineState, ModelInfo
 from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMStartError, LLMTimeout, LLMUnavailable
 from reranker.local import LocalServer, engine_settings, find, find_or_start
+from reranker.memory import Memory
 from reranker.recommender import Recommender
 from reranker.request import PromptChoice, RecommendationRequest
-from reranker.scoring import Read, Reader, Repairs
+from reranker.scoring import (
+    Calibration,
+    OrderSensitivity,
+    Read,
+    Reader,
+    Repairs,
+    StabilityReport,
+    measure_stability,
+    order_sensitivity,
+)
 from reranker.settings import EngineSettings, LlmSettings
 from reranker.wire import Usage
 
 __all__ = [
     "Answer",
+    "Calibration",
     "DocumentRanker",
     "DocumentRanking",
     "DoneEvent",
@@ -28,7 +39,9 @@ __all__ = [
     "LLMUnavailable",
     "LlmSettings",
     "LocalServer",
+    "Memory",
     "ModelInfo",
+    "OrderSensitivity",
     "PromptChoice",
     "RankingEvent",
     "Read",
@@ -37,10 +50,13 @@ __all__ = [
     "RecommendationRequest",
     "Recommender",
     "Repairs",
+    "StabilityReport",
     "Usage",
     "embedded",
     "engine_settings",
     "find",
     "find_or_start",
     "local",
+    "measure_stability",
+    "order_sensitivity",
 ]

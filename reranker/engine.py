@@ -83,6 +83,7 @@ class Engine:
         self.settings = settings
         self._transport = Transport(settings)
         self._info: tuple[int, ModelInfo] | None = None
+        self._fingerprint: tuple[ModelInfo, tuple[float, ...]] | None = None
         self._probing = asyncio.Lock()
         self._titles = LruCache[Hashable, tuple[int, ...]](_TITLES)
         self._prompts = LruCache[Hashable, tuple[int, ...]](_PROMPTS)
@@ -134,28 +135,24 @@ class Engine:
         whatever they call them.
         """
         info = await self.info()
-        key = (info.name, info.root, "fingerprint")
-        known: tuple[float, ...] | None = self._results.get(key)
-        if known is None:
+        if self._fingerprint is None or self._fingerprint[0] is not info:
             tokens = await self._tokenize(info.name, _FINGERPRINT, beginning=False)
             values, _ = await self.prompt_logprobs(tokens[:1], [tokens[1:]])
-            known = self._results.keep(key, tuple(values[0]))
-        return known
+            self._fingerprint = info, tuple(values[0])
+        return self._fingerprint[1]
 
     async def tokens_of_text(self, text: str, *, beginning: bool) -> tuple[int, ...]:
         """Tokens of a text; ``beginning`` adds what the model's tokenizer puts before a document."""
         return await self._tokenize((await self.info()).name, text, beginning=beginning)
 
-    async def tokens_after(self, before: str, text: str) -> tuple[int, ...]:
+    async def tokens_after(self, before: str, text: str) -> tuple[int, ...] | None:
         """Tokens of a text where it goes on from another: some tokenizers write a word differently there than at the
-        beginning of a text. Where the border lies within a token, the tokens that the text has by itself.
+        beginning of a text. None where no border between tokens lies between the two.
         """
         own, whole = await asyncio.gather(
             self.tokens_of_text(before, beginning=False), self.tokens_of_text(before + text, beginning=False)
         )
-        if whole[: len(own)] == own and len(whole) > len(own):
-            return whole[len(own) :]
-        return await self.tokens_of_text(text, beginning=False)
+        return whole[len(own) :] if whole[: len(own)] == own and len(whole) > len(own) else None
 
     async def tokens_of_prompt(self, prompt: Prompt) -> tuple[int, ...]:
         """Tokens of a rendered prompt, messages through the model's own chat template."""

@@ -18,6 +18,7 @@ import httpx2
 
 from reranker import embedded, keeper
 from reranker.errors import LLMStartError
+from reranker.flags import PRESETS, choices, this_machine
 from reranker.settings import EMBEDDED, EngineSettings, LlmSettings
 
 Report = Callable[[str], None]
@@ -47,12 +48,10 @@ def command(settings: LlmSettings, model: str, name: str, port: int) -> list[str
     flags = [
         *("--model", model, "--served-model-name", name, "--host", _HOST, "--port", str(port)),
         *("--logits-processors", f"{_FORCED_MODULE}:ForcedContinuations"),
-        *("--max-model-len", "auto", "--enable-tokenizer-info-endpoint", "--enable-prompt-tokens-details"),
+        *("--enable-tokenizer-info-endpoint", "--enable-prompt-tokens-details"),
     ]
-    if runs_on_cpu():
-        # Blocks of 32 tokens instead of 128 let more of a prefix be reused. Compiling takes a minute at every first
-        # start.
-        flags += ["--block-size", "32", "--enforce-eager", "--max-num-seqs", "64"]
+    for choice in choices(settings, this_machine(cpu=runs_on_cpu())):
+        flags += choice.flags
     # -P, and the log's folder as the working directory: our folders 'eval' or 'tests' must not be taken for somebody's
     # modules.
     return [sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server", *flags, *settings.vllm_args]
@@ -63,12 +62,8 @@ def environment(settings: LlmSettings, folder: Path, *, model_is_local: bool) ->
     own = {"PYTHONPATH": str(folder), "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     if model_is_local:
         own["HF_HUB_OFFLINE"] = "1"
-    if runs_on_cpu():
-        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-        own["VLLM_CPU_KVCACHE_SPACE"] = str(settings.kv_cache_gib)
-        own["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(str(core) for core in cores)  # vLLM itself would leave one idle
-        own["TORCH_COMPILE_DISABLE"] = "1"  # or the first request waits 20 s for a C++ compiler
-    return {**os.environ, **own}
+    chosen = choices(settings, this_machine(cpu=runs_on_cpu()))
+    return {**os.environ, **own, **dict(choice.variable for choice in chosen if choice.variable)}
 
 
 class LocalServer:
@@ -103,6 +98,10 @@ class LocalServer:
     def start(self) -> None:
         """Starts the process and returns; :meth:`wait_ready` waits for it."""
         runs_on_cpu()
+        if not _is_free(self.port):
+            raise LLMStartError(
+                f"another program listens on port {self.port}", remedy="Choose another: WHYRANK_LLM__PORT, or --port"
+            )
         if self._settings.model == EMBEDDED:
             self._report("preparing the embedded model")
         model, name = resolve_model(self._settings)
@@ -167,7 +166,8 @@ def resolve_model(settings: LlmSettings) -> tuple[str, str]:
     path = Path(settings.model).expanduser()
     if path.is_dir():
         return str(path.resolve()), path.resolve().name
-    return settings.model, settings.model
+    model = PRESETS[settings.model].model if settings.model in PRESETS else settings.model
+    return model, model
 
 
 def find(settings: LlmSettings) -> EngineSettings | None:
@@ -203,7 +203,8 @@ def engine_settings(settings: LlmSettings, url: str) -> EngineSettings:
     if settings.url is None:
         model: str | None = resolve_model(settings)[1]
     else:
-        model = None if settings.model == EMBEDDED else settings.model
+        preset = PRESETS.get(settings.model)
+        model = None if settings.model == EMBEDDED else preset.model if preset else settings.model
     return EngineSettings.model_validate({"url": url, "model": model, "api_key": settings.api_key, **settings.limits()})
 
 
@@ -213,6 +214,16 @@ def free_port() -> int:
         probe.bind((_HOST, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that has just ended blocks nothing
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            return False
+        return True
 
 
 def _served(url: str) -> list[str] | None:

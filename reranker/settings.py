@@ -45,8 +45,8 @@ class LlmSettings(Limits):
     url: str | None = None
     """A running vLLM, such as ``http://gpu-box:8000``; None runs one on this machine."""
     model: str = EMBEDDED
-    """``embedded``, the folder of a checkpoint, or a model's name; with a ``url``, the served name (``embedded``: its
-    first).
+    """A preset (``embedded``, ``small``, ``standard``), the folder of a checkpoint, or a model's name; with a ``url``,
+    the served name (``embedded``: its first).
     """
     api_key: SecretStr | None = None
     history_limit: int = Field(default=30, ge=10, le=1000)
@@ -56,8 +56,8 @@ class LlmSettings(Limits):
 
     port: int = Field(default=8711, ge=1, le=65535)
     """Where ``whyrank llm`` listens, on loopback, and where other commands look for it."""
-    kv_cache_gib: int = Field(default=2, ge=1)
-    """Memory for the key-value cache of a local vLLM on a CPU."""
+    kv_cache_gib: int | None = Field(default=None, ge=1)
+    """Memory for the key-value cache of a local vLLM on a CPU; None takes a part of what is free."""
     start_timeout_s: float = Field(default=600.0, gt=0)
     vllm_args: tuple[str, ...] = ()
     """Further arguments for a local vLLM; they come last and win."""

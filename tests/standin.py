@@ -80,7 +80,7 @@ class StandIn:
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
-            request_queue_size = 128
+            request_queue_size = 256
 
             def handle_error(self, request: Any, client_address: Any) -> None:
                 """A client that went away is what some tests are about."""
@@ -142,7 +142,8 @@ class StandIn:
             choices.reverse()  # the order of choices is no promise of the protocol
         elif "prompt_logprobs" in body:
             for index, prompt in enumerate(body["prompt"]):
-                start = self._text(prompt[:-1]).rfind("\n") + 1  # the last line is the continuation
+                # The last line is the continuation.
+                start = max(self._text(prompt[:-1]).rfind("\n") + 1, 1)
                 own = prompt[start:]
                 each = self.logprob(self._text(prompt[:start]), self._text(own)) / len(own)
                 places: list[Json | None] = [None] + [{str(token): {"logprob": -1.0}} for token in prompt[1:start]]

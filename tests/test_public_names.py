@@ -14,10 +14,11 @@ PUBLIC = {
     "Sanitizer TemplateError Trimmed candidate_inputs check document_inputs evidence_inputs fit "
     "fitting history_inputs inputs_of item_input newest profile_input render_isolated rendered "
     "user_sample",
-    "reranker": "Answer DocumentRanker DocumentRanking DoneEvent Engine EngineSettings EngineState LLMBadAnswer "
-    "LLMBusy LLMError LLMStartError LLMTimeout LLMUnavailable LlmSettings LocalServer ModelInfo "
-    "PromptChoice RankingEvent Read Reader ReasonEvent RecommendationRequest Recommender Repairs Usage "
-    "embedded engine_settings find find_or_start local",
+    "reranker": "Answer Calibration DocumentRanker DocumentRanking DoneEvent Engine EngineSettings EngineState "
+    "LLMBadAnswer LLMBusy LLMError LLMStartError LLMTimeout LLMUnavailable LlmSettings LocalServer "
+    "Memory ModelInfo OrderSensitivity PromptChoice RankingEvent Read Reader ReasonEvent "
+    "RecommendationRequest Recommender Repairs StabilityReport Usage embedded engine_settings find "
+    "find_or_start local measure_stability order_sensitivity",
     "eval": "PromptsBench Ratio RetrievalBench bench_prompts bench_retrieval",
     "api": "Settings create_app load_settings",
 }

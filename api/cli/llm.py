@@ -8,12 +8,20 @@ import typer
 
 from api.cli.output import console, status
 from api.settings import load_settings
-from reranker import LLMStartError, LocalServer, find
+from reranker import LlmSettings, LLMStartError, LocalServer, find, local
+from reranker.flags import PRESETS, choices, shortage, this_machine
 from retrieval import InputError
 
 
 def llm(
+    vllm_args: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="-- [FLAGS]", help="Flags for vLLM; they win over what is chosen."),
+    ] = None,
     port: Annotated[int | None, typer.Option(help="Where it listens, on loopback.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help=f"A preset ({', '.join(PRESETS)}), a checkpoint's folder, or a model's name.")
+    ] = None,
 ) -> None:
     """Serve the LLM on this machine until Ctrl-C."""
     settings = load_settings().llm
@@ -21,10 +29,17 @@ def llm(
         raise InputError(
             f"the settings name a running server, {settings.url}", field="llm.url", remedy="Unset it to run one here"
         )
-    settings = settings.model_copy(update={"port": port or settings.port})
+    settings = settings.model_copy(
+        update={
+            "port": port or settings.port,
+            "model": model or settings.model,
+            "vllm_args": (*settings.vllm_args, *(vllm_args or [])),
+        }
+    )
     if find(settings) is not None:
         console().print(f"already running: http://127.0.0.1:{settings.port}", markup=False)
         return
+    _tell(settings)
     # An ordinary end by SIGTERM must end the server, too.
     signal.signal(signal.SIGTERM, lambda *_: _interrupt())
     with status("starting vLLM") as report:
@@ -34,6 +49,18 @@ def llm(
         while not server.died():
             time.sleep(0.5)
         raise LLMStartError(f"vLLM ended by itself. The end of {server.log}:\n{server.tail()}")
+
+
+def _tell(settings: LlmSettings) -> None:
+    machine = this_machine(cpu=local.runs_on_cpu())
+    if preset := PRESETS.get(settings.model):
+        console().print(f"{settings.model}: {preset.model}, {preset.licence}", markup=False)
+    for choice in choices(settings, machine):
+        console().print(f"  {choice}", markup=False)
+    if settings.vllm_args:
+        console().print(f"  {' '.join(settings.vllm_args)}: as you asked", markup=False)
+    if short := shortage(settings, machine):
+        console().print(f"note: {short}", markup=False)
 
 
 def _interrupt() -> None:

@@ -1,33 +1,37 @@
-"""Likelihood reads: how likely a candidate's text is as the next line, with the history and without."""
+"""Likelihood reads: how likely a candidate's text is as what comes next, with the history and without.
 
-from collections import OrderedDict
+No order among candidates exists in the prompt, so there is no position bias; and they are read in an order of their
+own, so that the server is sent the same whatever the caller's order was. With the engine's memory the order of the
+candidates then changes no score at all; without it, no more than reading the same twice does (see
+:mod:`reranker.engine`).
+"""
+
+import asyncio
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from prompts import Fitted, Fitting, HistoryInput, ItemInput, PromptTemplate, fitting
+from prompts import HistoryInput, ItemInput, PromptTemplate, fitting
 from reranker.engine import Engine, Tokens
+from reranker.memory import Memory, key
+from reranker.scoring.prompts import Ending, ending, fit_together
 from reranker.scoring.read import Read
 from reranker.wire import Usage
-
-_PRIOR_CACHE = 500_000
 
 
 class LikelihoodScorer:
     """Scores a candidate by how likely its continuation is after the shared prefix.
 
-    No order among candidates exists in the prompt, so there is no position bias; and they are read in an order of
-    their own, so that floating-point noise of a batch does not depend on the caller's order either.
-
     Args:
         engine: the server to read from.
         history_limit: the most history entries that a prompt shows.
+        memory: where likelihoods without a history are kept: they depend on the model, the prompt and the text alone.
     """
 
-    def __init__(self, engine: Engine, *, history_limit: int = 30) -> None:
+    def __init__(self, engine: Engine, history_limit: int, memory: Memory) -> None:
         self._engine = engine
         self._history_limit = history_limit
-        self._priors: OrderedDict[tuple[str, tuple[int, ...], tuple[int, ...]], float] = OrderedDict()
+        self._memory = memory
 
     async def read(
         self,
@@ -38,39 +42,23 @@ class LikelihoodScorer:
         *,
         with_prior: bool = False,
     ) -> Read:
-        """Reads every candidate's likelihood with the history and, if asked for, without.
-
-        Args:
-            template: a rank template with ``scoring: likelihood``.
-            inputs: what the template uses besides ``history``.
-            history: oldest first; the oldest blocks are left out where they do not fit the model's context.
-            candidates: at least one.
-
-        Raises:
-            LLMError: the server failed, or answered what cannot be.
-            BudgetError: the prompt does not fit even without a history.
-            TemplateError: the template does not render.
-        """
         model = await self._engine.info()
-        texts = [template.render_candidate({**inputs, "history": list(history)}, candidate) for candidate in candidates]
+        shown = {**inputs, "history": list(history)}
+        texts = [template.render_candidate(shown, candidate) for candidate in candidates]
         distinct = sorted(set(texts))
-        tokens = [await self._engine.tokens_of_text(text, beginning=False) for text in distinct]
-        longest = max(len(one) for one in tokens)
-        fitted, prefix = await self._fit(
-            fitting(
-                template,
-                {**inputs, "history": list(history)},
-                context=model.max_model_len,
-                reserve=longest + 1,  # the server wants to write one token at least
-                most=self._history_limit,
-            )
-        )
+        empty = template.render({**inputs, "history": []})
+        end = ending(empty)  # with a history or without, the last words are the template's own
+        tokens = await asyncio.gather(*(self._tokens(end, text) for text in distinct))
+        reserve = max(len(one) for one in tokens) + 1  # the server wants to write one token at least
+        steps = fitting(template, shown, context=model.max_model_len, reserve=reserve, most=self._history_limit)
+        [fitted], [prefix] = await fit_together(self._engine, [steps])
         logprobs, usage = await self._engine.continuation_logprobs(prefix, tokens)
-        conditional = dict(zip(distinct, (sum(values) for values in logprobs), strict=True))
+        conditional = dict(zip(distinct, map(sum, logprobs), strict=True))
         prior = None
         if with_prior:
-            empty = await self._engine.tokens_of_prompt(template.render({**inputs, "history": []}))
-            values, more = await self._read_priors(model.name, empty, tokens)
+            # What a request brings along (a query, a profile) comes once: not worth a place on disk.
+            lasting = not any(inputs.get(name) for name in ("query", "profile"))
+            values, more = await self._priors(await self._engine.tokens_of_prompt(end.prompt), tokens, lasting=lasting)
             known = dict(zip(distinct, values, strict=True))
             prior, usage = np.array([known[text] for text in texts]), usage + more
         return Read(
@@ -83,29 +71,27 @@ class LikelihoodScorer:
             scoring="likelihood",
         )
 
-    async def _fit(self, steps: Fitting) -> tuple[Fitted, Tokens]:
-        """A prompt that fits, as the server counts, and its tokens."""
-        prompt = next(steps)
-        while True:
-            tokens = await self._engine.tokens_of_prompt(prompt)
-            try:
-                prompt = steps.send(len(tokens))
-            except StopIteration as done:
-                return done.value, tokens
+    async def _tokens(self, end: Ending, text: str) -> Tokens:
+        after = await self._engine.tokens_after(end.before, end.gap + text)
+        return after or await self._engine.tokens_of_text(end.gap + text, beginning=False)
 
-    async def _read_priors(
-        self, model: str, prefix: tuple[int, ...], continuations: Sequence[tuple[int, ...]]
+    async def _priors(
+        self, prefix: Tokens, continuations: Sequence[Tokens], *, lasting: bool
     ) -> tuple[list[float], Usage]:
-        """Log-probabilities without a history; they depend on the model, the prefix and the text alone, and are
-        remembered.
-        """
-        keys = [(model, prefix, tokens) for tokens in continuations]
-        missing = [key for key in keys if key not in self._priors]
+        """Log-probabilities without a history."""
+        if not lasting:
+            logprobs, usage = await self._engine.continuation_logprobs(prefix, continuations)
+            return [sum(values) for values in logprobs], usage
+        model = await self._engine.info()
+        weights = self._memory.model(model.name, model.root, await self._engine.fingerprint())
+        start = key(weights, tuple(prefix))
+        keys = [key(start, tuple(tokens)) for tokens in continuations]
+        known = self._memory.get(keys)
+        missing = [at for at, one in enumerate(keys) if one not in known]
         usage = Usage()
         if missing:
-            logprobs, usage = await self._engine.continuation_logprobs(prefix, [key[2] for key in missing])
-            self._priors.update(zip(missing, (sum(values) for values in logprobs), strict=True))
-        values = [self._priors[key] for key in keys]
-        while len(self._priors) > _PRIOR_CACHE:
-            self._priors.popitem(last=False)
-        return values, usage
+            logprobs, usage = await self._engine.continuation_logprobs(prefix, [continuations[at] for at in missing])
+            known |= self._memory.keep(
+                {keys[at]: repr(sum(values)) for at, values in zip(missing, logprobs, strict=True)}
+            )
+        return [float(known[one]) for one in keys], usage

@@ -25,6 +25,13 @@ class Repairs:
     dropped_unknown: int = 0
     appended_missing: int = 0
 
+    def __add__(self, other: "Repairs") -> "Repairs":
+        return Repairs(
+            self.dropped_duplicate + other.dropped_duplicate,
+            self.dropped_unknown + other.dropped_unknown,
+            self.appended_missing + other.appended_missing,
+        )
+
     @property
     def total(self) -> int:
         """All of them."""

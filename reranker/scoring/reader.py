@@ -1,23 +1,67 @@
 """One way in for every way of reading."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from prompts import HistoryInput, ItemInput, PromptTemplate, TemplateError
+import numpy as np
+
+from prompts import HistoryInput, ItemInput, PromptLibrary, PromptTemplate, Sample, TemplateError
+from prompts.front_matter import Scoring
 from reranker.engine import Engine
+from reranker.errors import LLMBadAnswer
+from reranker.memory import Memory, key
+from reranker.scoring.calibration import Calibration
 from reranker.scoring.likelihood import LikelihoodScorer
+from reranker.scoring.listwise import ListwiseScorer, labelled
+from reranker.scoring.permutation import PermutationScorer
+from reranker.scoring.pointwise import PointwiseScorer
+from reranker.scoring.prompts import Scorer
 from reranker.scoring.read import Read
+from reranker.scoring.stability import LEAST_CANDIDATES, StabilityReport, measure_stability
+from retrieval import Notice
+
+FALLBACK = "rank"
+"""The family of templates that is read where another must not be."""
+_OWN_ROUNDS = 4
+"""How often a request's own candidates are read in two orders where nobody has measured before."""
 
 
 class Reader:
-    """Reads candidates the way that a template says (``scoring`` in its front matter).
+    """Reads candidates the way that a template says (``scoring`` in its front matter), if the model can be read so.
+
+    Whether it can is measured once for a model and a template (:meth:`prepare`, or the first request that needs it) and
+    remembered. Where it cannot, likelihoods are read with the template of family ``rank``, and ``notices`` says so.
 
     Args:
         engine: the server to read from.
         history_limit: the most history entries that a prompt shows.
+        calibration: how label reads are corrected.
+        memory: where priors and measurements are kept; without, as long as the process runs.
+        library: where the template of family ``rank`` is found; without, among the shipped.
     """
 
-    def __init__(self, engine: Engine, history_limit: int = 30) -> None:
-        self._scorers = {"likelihood": LikelihoodScorer(engine, history_limit=history_limit)}
+    def __init__(
+        self,
+        engine: Engine,
+        history_limit: int = 30,
+        *,
+        calibration: Calibration | None = None,
+        memory: Memory | None = None,
+        library: PromptLibrary | None = None,
+    ) -> None:
+        self._engine = engine
+        self._history_limit = history_limit
+        self._memory = memory or Memory()
+        self._library = library or PromptLibrary()
+        self._measuring = asyncio.Lock()
+        calibration = calibration or Calibration()
+        self._scorers: dict[Scoring, Scorer] = {
+            "likelihood": LikelihoodScorer(engine, history_limit, self._memory),
+            "listwise": ListwiseScorer(engine, history_limit, self._memory, calibration),
+            "pointwise": PointwiseScorer(engine, history_limit),
+            "permutation": PermutationScorer(engine, history_limit, calibration),
+        }
 
     async def read(
         self,
@@ -36,18 +80,68 @@ class Reader:
             history: oldest first; the oldest blocks are left out where they do not fit the model's context.
             candidates: at least one, in retrieval's order; :class:`~prompts.CandidateInput` where the template shows
                 its place.
-            with_prior: read likelihoods without the history, too.
+            with_prior: read likelihoods without the history, too; other ways of reading have no such prior.
 
         Raises:
             LLMError: the server failed, or answered what cannot be.
             BudgetError: the prompt does not fit even without a history.
             TemplateError: the template does not render, or ranks nothing.
         """
-        scorer = self._scorers.get(template.meta.scoring or "")
-        if scorer is None:
+        scoring = template.meta.scoring
+        if scoring is None:
             raise TemplateError(
                 f"template {template.reference} ranks nothing that can be read",
                 field="scoring",
                 code="template_invalid",
             )
-        return await scorer.read(template, inputs, history, candidates, with_prior=with_prior)
+        objection = None
+        if scoring in ("listwise", "pointwise"):
+            sample = Sample(
+                "a request", {**inputs, "history": list(history)}, labelled(candidates, [""] * len(candidates))
+            )
+            objection = await self._objection(template, sample)
+        if objection is None:
+            return await self._scorers[scoring].read(template, inputs, history, candidates, with_prior=with_prior)
+        instead = self._library.find(FALLBACK, template.meta.locale)
+        read = await self._scorers["likelihood"].read(instead, inputs, history, candidates, with_prior=with_prior)
+        message = f"{template.reference} was not read but {instead.reference}, by likelihood: {objection}"
+        return replace(read, notices=(*read.notices, Notice("label_read_refused", message)))
+
+    async def prepare(
+        self, template: PromptTemplate, samples: Sequence[Sample], rng: np.random.Generator | None = None
+    ) -> StabilityReport:
+        """Measures whether the model can be read with this template, and remembers what it found.
+
+        Raises:
+            LLMError: the server failed.
+            InputError: no sample has enough candidates.
+        """
+        report = await measure_stability(
+            self._engine, template, samples, rng or np.random.default_rng(0), history_limit=self._history_limit
+        )
+        self._memory.keep({await self._slot(template): report.model_dump_json()}, replace=True)
+        return report
+
+    async def report(self, template: PromptTemplate) -> StabilityReport | None:
+        """What was found for the served model and this template; None where nobody has measured."""
+        slot = await self._slot(template)
+        kept = self._memory.get([slot])
+        return StabilityReport.model_validate_json(kept[slot]) if kept else None
+
+    async def _slot(self, template: PromptTemplate) -> bytes:
+        model = await self._engine.info()
+        weights = self._memory.model(model.name, model.root, await self._engine.fingerprint())
+        return key("stability", weights, template.hash)
+
+    async def _objection(self, template: PromptTemplate, sample: Sample) -> str | None:
+        """Why this model must not be read with this template."""
+        report = await self.report(template)
+        if report is None and len(sample.candidates) < LEAST_CANDIDATES and template.meta.scoring == "listwise":
+            return f"whether the model reads positions has not been measured, which takes {LEAST_CANDIDATES} candidates"
+        try:
+            if report is None:
+                async with self._measuring:
+                    report = await self.report(template) or await self.prepare(template, [sample] * _OWN_ROUNDS)
+        except LLMBadAnswer as error:  # such as no letters that are one token
+            return error.message
+        return report.reason

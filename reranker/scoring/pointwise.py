@@ -1,0 +1,90 @@
+"""Pointwise reads: one question for each candidate, answered with yes or no."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prompts import HistoryInput, ItemInput, PromptTemplate, TemplateError, fitting
+from reranker.engine import Engine, Tokens
+from reranker.scoring.listwise import labelled
+from reranker.scoring.prompts import Ending, ending, fit_together, single_tokens
+from reranker.scoring.read import Read
+from reranker.wire import Usage
+
+
+class PointwiseScorer:
+    """Scores a candidate by how much likelier yes is than no: log p(yes) - log p(no).
+
+    All questions go in one request and share their beginning, which the server computes once. Answers that are one
+    token are read in one forward pass each; others as continuations.
+
+    Args:
+        engine: the server to read from.
+        history_limit: the most history entries that a prompt shows.
+    """
+
+    def __init__(self, engine: Engine, history_limit: int) -> None:
+        self._engine = engine
+        self._history_limit = history_limit
+
+    async def read(
+        self,
+        template: PromptTemplate,
+        inputs: Mapping[str, object],
+        history: Sequence[HistoryInput],
+        candidates: Sequence[ItemInput],
+        *,
+        with_prior: bool = False,
+    ) -> Read:
+        if template.meta.answers is None:
+            raise TemplateError(f"template {template.reference} has no 'answers'", code="template_invalid")
+        model = await self._engine.info()
+        own = {**inputs, "history": list(history)}
+        asked = labelled(candidates, [""] * len(candidates))
+        end = ending(template.render({**own, "candidate": asked[0]}))
+        words = [await self._word(end, answer) for answer in template.meta.answers]
+        steps = [
+            fitting(
+                template,
+                {**own, "candidate": one},
+                context=model.max_model_len,
+                reserve=max(map(len, words)) + 1,
+                most=self._history_limit,
+            )
+            for one in asked
+        ]
+        fitted, prompts = await fit_together(self._engine, steps)
+        answers, usage = await self._answers(template.meta.answers, end, words, prompts)
+        return Read(
+            model=model.name,
+            scores=answers[:, 0] - answers[:, 1],
+            prior=None,
+            usage=usage,
+            history_shown=len(history) - fitted[0].trimmed.history,
+            trimmed=fitted[0].trimmed,
+            scoring="pointwise",
+            label_mass=min(float(np.exp(answers).sum(axis=1).mean()), 1.0),
+        )
+
+    async def _word(self, end: Ending, answer: str) -> Tokens:
+        """An answer's tokens after the prompt. A space stands before it where the prompt or the template has one."""
+        text = answer.rstrip()
+        text = end.gap + text.lstrip() if end.gap else text
+        return await self._engine.tokens_after(end.before, text) or await self._engine.tokens_of_text(
+            text, beginning=False
+        )
+
+    async def _answers(
+        self, answers: Sequence[str], end: Ending, words: Sequence[Tokens], prompts: Sequence[Tokens]
+    ) -> tuple[NDArray[np.float64], Usage]:
+        """Log-probabilities of yes and of no after every prompt, shape (prompts, 2)."""
+        yes, no = [await single_tokens(self._engine, end, answer) for answer in answers]
+        if yes and no and not set(yes) & set(no):
+            logprobs, usage = await self._engine.next_logprobs(prompts, [*yes, *no])
+            return np.logaddexp.reduceat(np.array(logprobs), [0, len(yes)], axis=1), usage
+        reads = await asyncio.gather(*(self._engine.continuation_logprobs(prompt, words) for prompt in prompts))
+        return np.array([[sum(values) for values in read] for read, _ in reads]), sum(
+            (usage for _, usage in reads), Usage()
+        )
