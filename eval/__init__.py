@@ -1,6 +1,37 @@
 """Is it better, and how fast? Measurements, each printed by a command."""
 
+from eval.arms import Arm
 from eval.bench.prompts import PromptsBench, bench_prompts
+from eval.bench.reasons import ReasonsBench, bench_reasons
 from eval.bench.retrieval import Ratio, RetrievalBench, bench_retrieval
+from eval.cases import Regime
+from eval.errors import LeakError
+from eval.experiment import Config, Run, run
+from eval.fuse import fuse
+from eval.protocol import Part, Protocol, Relevance, fold
+from eval.reads import Reads
+from eval.report import Report, judge
 
-__all__ = ["PromptsBench", "Ratio", "RetrievalBench", "bench_prompts", "bench_retrieval"]
+__all__ = [
+    "Arm",
+    "Config",
+    "LeakError",
+    "Part",
+    "PromptsBench",
+    "Protocol",
+    "Ratio",
+    "Reads",
+    "ReasonsBench",
+    "Regime",
+    "Relevance",
+    "Report",
+    "RetrievalBench",
+    "Run",
+    "bench_prompts",
+    "bench_reasons",
+    "bench_retrieval",
+    "fold",
+    "fuse",
+    "judge",
+    "run",
+]

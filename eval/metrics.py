@@ -1,8 +1,12 @@
 """Ranking metrics, one value per user first; means are taken last, so that paired statistics need nothing new.
 
-Every function takes ``hits``, a boolean array of shape (users, ranks): whether the item at each rank is relevant, best
-rank first; and ``relevant``, shape (users,), how many relevant items each user has at all. Users without any get NaN.
+The accuracy metrics take ``hits``, a boolean array of shape (users, ranks): whether the item at each rank is relevant,
+best rank first (a list that is shorter than ``k`` is padded with misses); and ``relevant``, shape (users,), how many
+relevant items each user has at all. Users without any get NaN. Definitions are those of trec_eval, with which the
+tests compare them; binary relevance throughout.
 """
+
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +16,55 @@ Counts = NDArray[np.int64]
 PerUser = NDArray[np.float64]
 
 
+def hits(ranking: Sequence[str], relevant: frozenset[str], depth: int) -> NDArray[np.bool_]:
+    """Whether the item at each of the first ``depth`` ranks is relevant, shape (depth,)."""
+    found = np.zeros(depth, dtype=bool)
+    for rank, item_id in enumerate(ranking[:depth]):
+        found[rank] = item_id in relevant
+    return found
+
+
 def recall(hits: Hits, relevant: Counts, k: int) -> PerUser:
     """Share of each user's relevant items that stand among the first ``k``, shape (users,)."""
-    found = hits[:, :k].sum(axis=1).astype(np.float64)
-    shares: PerUser = np.divide(found, relevant, out=np.full(len(relevant), np.nan), where=relevant > 0)
-    return shares
+    return _over(hits[:, :k].sum(axis=1), relevant, relevant)
+
+
+def precision(hits: Hits, relevant: Counts, k: int) -> PerUser:
+    """Share of the first ``k`` that is relevant, shape (users,)."""
+    return _over(hits[:, :k].sum(axis=1), np.full(len(relevant), k), relevant)
+
+
+def f1(hits: Hits, relevant: Counts, k: int) -> PerUser:
+    """Harmonic mean of each user's precision and recall among the first ``k``, shape (users,)."""
+    return _over(2 * hits[:, :k].sum(axis=1), relevant + k, relevant)
+
+
+def hit_rate(hits: Hits, relevant: Counts, k: int) -> PerUser:
+    """1 where a relevant item stands among the first ``k``, shape (users,)."""
+    return _over(hits[:, :k].max(axis=1, initial=False), np.ones(len(relevant)), relevant)
+
+
+def accuracy(hits: Hits, relevant: Counts, k: int = 1) -> PerUser:  # noqa: ARG001
+    """1 where the first item is relevant, shape (users,); ``k`` is 1, whatever is asked for."""
+    return hit_rate(hits, relevant, 1)
+
+
+def mrr(hits: Hits, relevant: Counts, k: int) -> PerUser:
+    """Reciprocal rank of the first relevant item among the first ``k``, 0 where there is none, shape (users,)."""
+    shown = hits[:, :k]
+    ranks = (
+        np.where(shown.any(axis=1), shown.argmax(axis=1) + 1, np.inf) if shown.shape[1] else np.full(len(hits), np.inf)
+    )
+    return _over(1.0 / ranks, np.ones(len(relevant)), relevant)
+
+
+def average_precision(hits: Hits, relevant: Counts, k: int) -> PerUser:
+    """Mean, over all of the user's relevant items, of the precision at the rank of each that is found among the first
+    ``k``, shape (users,); the mean over users is MAP.
+    """
+    shown = hits[:, :k]
+    precisions = shown.cumsum(axis=1) / np.arange(1, shown.shape[1] + 1)
+    return _over((precisions * shown).sum(axis=1), relevant, relevant)
 
 
 def ndcg(hits: Hits, relevant: Counts, k: int) -> PerUser:
@@ -30,12 +78,68 @@ def ndcg(hits: Hits, relevant: Counts, k: int) -> PerUser:
     return normalised
 
 
-def interval(values: PerUser, *, seed: int = 0, resamples: int = 2000) -> tuple[float, float, float]:
-    """Mean over users and its 95 % bootstrap interval (percentiles); users without a value are left out."""
-    known = values[~np.isnan(values)]
-    if not len(known):
-        return float("nan"), float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
-    means = [float(known[rng.integers(0, len(known), len(known))].mean()) for _ in range(resamples)]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(known.mean()), float(low), float(high)
+Metric = Callable[[Hits, Counts, int], PerUser]
+ACCURACY: Mapping[str, Metric] = {
+    "ndcg": ndcg,
+    "recall": recall,
+    "precision": precision,
+    "f1": f1,
+    "hit_rate": hit_rate,
+    "mrr": mrr,
+    "map": average_precision,
+    "accuracy": accuracy,
+}
+"""By the name that reports give them; ``accuracy`` is at 1 whatever ``k`` is."""
+
+
+def coverage(rankings: Sequence[Sequence[int]], k: int, items: int) -> float:
+    """Share of a catalog of ``items`` that is among the first ``k`` of anybody's ranking (of item positions)."""
+    return len({item for ranking in rankings for item in ranking[:k]}) / items
+
+
+def novelty(rankings: Sequence[Sequence[int]], k: int, likings: NDArray[np.float64]) -> PerUser:
+    """Mean self-information of the first ``k``, in bits: ``-log2`` of the share of users who liked an item (Zhou et al.
+    2010), shape (users,). An item that nobody liked counts as half a liking.
+
+    Args:
+        rankings: item positions, best first, for each user.
+        likings: shape (items + 1,): how many users liked each item, and last how many users there are.
+    """
+    bits = -np.log2(np.maximum(likings[:-1], 0.5) / max(float(likings[-1]), 1.0))
+    return _mean_of(rankings, k, lambda shown: float(bits[shown].mean()))
+
+
+def diversity(rankings: Sequence[Sequence[int]], k: int, tags: Sequence[frozenset[str]]) -> PerUser:
+    """Intra-list diversity of the first ``k``: mean over pairs of one minus the Jaccard similarity of their attribute
+    values (Ziegler et al. 2005), shape (users,). Two items without any value are alike.
+    """
+
+    def of(shown: Sequence[int]) -> float:
+        pairs = [(tags[one], tags[other]) for place, one in enumerate(shown) for other in shown[:place]]
+        apart = [1.0 - (len(one & other) / len(one | other) if one | other else 1.0) for one, other in pairs]
+        return float(np.mean(apart)) if apart else float("nan")
+
+    return _mean_of(rankings, k, of)
+
+
+def popularity_lift(
+    rankings: Sequence[Sequence[int]], k: int, histories: Sequence[Sequence[int]], likings: NDArray[np.float64]
+) -> PerUser:
+    """How much more popular the first ``k`` are than what the user chose before, as a share of the latter, shape
+    (users,): 0 where they are as popular, 1 where they are twice as popular (Abdollahpouri et al. 2019).
+    """
+    before = [float(likings[list(history)].mean()) if len(history) else float("nan") for history in histories]
+    shown = _mean_of(rankings, k, lambda some: float(likings[some].mean()))
+    known = np.asarray(before)
+    times: PerUser = np.divide(shown, known, out=np.full(len(known), np.nan), where=known > 0)
+    return times - 1.0
+
+
+def _mean_of(rankings: Sequence[Sequence[int]], k: int, of: Callable[[list[int]], float]) -> PerUser:
+    return np.array([of(list(ranking[:k])) if len(ranking) else float("nan") for ranking in rankings])
+
+
+def _over(found: NDArray[np.generic], out_of: NDArray[np.generic], relevant: Counts) -> PerUser:
+    """A quotient, NaN for users without relevant items."""
+    values: PerUser = np.divide(found, out_of, out=np.full(len(relevant), np.nan), where=relevant > 0, dtype=np.float64)
+    return values

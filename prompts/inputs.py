@@ -8,7 +8,7 @@ from typing import NamedTuple, Self, TypeVar
 from prompts.ago import ago
 from prompts.sandbox import Record
 from prompts.sanitize import MAX_DOCUMENT, MAX_VALUES, Sanitizer
-from retrieval import Candidate, Evidence, HistoryEntry, Item
+from retrieval import Candidate, Evidence, HistoryEntry, Item, Meaning, meaning
 
 Value = str | int | float | bool | list[str]
 REST = "*"
@@ -39,13 +39,15 @@ class ItemInput(Record):
 
 @dataclass(frozen=True, slots=True)
 class HistoryInput(ItemInput):
-    """An entry of the history: an item, what was done with it, its rating (None where the event is none) and how long
-    ago (None where nobody knows). The title of an entry that was given as text is that text.
+    """An entry of the history: an item, what was done with it, its rating (None where the event is none), how long ago
+    (None where nobody knows) and whether it was meant positively (None for what is neither, and for words). The title
+    of an entry that was given as text is that text.
     """
 
     event: str
     rating: float | None
     ago: str | None = None
+    liked: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,8 @@ class Known(NamedTuple):
 KNOWN: dict[str, Known] = {
     "history": Known(
         "list of what the user did, oldest first: title (or the text that was given), attributes, details (all "
-        "attributes in one line), event, rating (none where there is none), ago (how long ago; none where not known)",
+        "attributes in one line), event, rating (none where there is none), ago (how long ago; none where not known), "
+        "liked (true, or false for a low rating or another rejection; none where it says neither)",
         "{% for entry in history %}{{ entry.title }} ({{ entry.details }}){% endfor %}",
     ),
     "candidates": Known(
@@ -135,9 +138,15 @@ def history_inputs(
             event=sanitizer.text(entry.interaction.event),
             rating=entry.interaction.weight if entry.interaction.event == "rating" else None,
             ago=ago(entry.interaction.timestamp, now, locale=locale),
+            liked=_liked(entry),
         )
         for entry in history
     ]
+
+
+def _liked(entry: HistoryEntry) -> bool | None:
+    meant = meaning(entry.interaction.event, entry.interaction.weight)
+    return None if entry.item is None or meant is Meaning.neutral else meant is Meaning.positive
 
 
 def candidate_inputs(

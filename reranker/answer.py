@@ -1,13 +1,16 @@
 """What a recommendation answers: the same objects for the command line and for HTTP, whole or piece by piece."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from reranker.reasons import Basis, ReasonSource
-from retrieval import Source
+from prompts import PromptTemplate
+from reranker.reasons import Basis, Reason, ReasonSource
+from reranker.taste import Standing
+from reranker.wire import Usage
+from retrieval import Candidate, Source
 
 
 class Ranker(StrEnum):
@@ -44,6 +47,11 @@ class ReasonBody(_Body):
     basis: Basis
     source: ReasonSource
 
+    @classmethod
+    def of(cls, reason: Reason) -> Self:
+        """Of a written reason."""
+        return cls(text=reason.text, evidence=reason.evidence, basis=reason.basis, source=reason.source)
+
 
 class RecommendedItem(_Body):
     """One recommended item."""
@@ -59,6 +67,25 @@ class RecommendedItem(_Body):
     attributes: dict[str, str | int | float | bool | list[str]]
     reason: ReasonBody | None
 
+    @classmethod
+    def of(cls, candidate: Candidate, *, rank: int, score: float, llm_score: float | None) -> Self:
+        """Of a ranked candidate, without a reason."""
+        item = candidate.item
+        return cls(
+            item_id=item.item_id,
+            title=item.title,
+            rank=rank,
+            score=score,
+            retrieval_rank=candidate.rank,
+            retrieval_score=candidate.score,
+            retrieval_source=candidate.source,
+            llm_score=llm_score,
+            attributes={
+                name: list(value) if isinstance(value, tuple) else value for name, value in item.attributes.items()
+            },
+            reason=None,
+        )
+
 
 class PromptUsed(_Body):
     """A template that the answer rests on."""
@@ -66,6 +93,11 @@ class PromptUsed(_Body):
     name: str
     version: str
     hash: str
+
+    @classmethod
+    def of(cls, template: PromptTemplate) -> Self:
+        """Of a template."""
+        return cls(name=template.name, version=template.version, hash=template.hash)
 
 
 class PromptsUsed(_Body):
@@ -83,6 +115,16 @@ class UsageBody(_Body):
     cached_tokens: int
     completion_tokens: int
 
+    @classmethod
+    def of(cls, usage: Usage) -> Self:
+        """Of what was counted."""
+        return cls(
+            llm_requests=usage.requests,
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            completion_tokens=usage.completion_tokens,
+        )
+
 
 class Timings(_Body):
     """Milliseconds of each step."""
@@ -92,6 +134,33 @@ class Timings(_Body):
     explain: float
     reasons: float
     total: float
+
+
+class TasteAttribute(_Body):
+    """An attribute value that stands out among the liked items."""
+
+    name: str
+    value: str
+    liked: int = Field(description="liked items that have it")
+    usual_share: float = Field(description="its share of what is liked here, 0 to 1")
+    z: float = Field(description="how far above that, in standard deviations of the log-odds")
+
+
+class TasteBody(_Body):
+    """What the history says about the user."""
+
+    text: str
+    liked: int = Field(description="liked items of the history")
+    attributes: list[TasteAttribute]
+
+    @classmethod
+    def of(cls, text: str, liked: int, standing: Sequence[Standing]) -> Self:
+        """Of what stands out."""
+        attributes = [
+            TasteAttribute(name=one.name, value=one.value, liked=one.liked, usual_share=one.usual, z=one.z)
+            for one in standing
+        ]
+        return cls(text=text, liked=liked, attributes=attributes)
 
 
 class RankingEvent(_Body):
@@ -107,6 +176,7 @@ class RankingEvent(_Body):
     prompts: PromptsUsed
     model: str | None
     items: list[RecommendedItem]
+    taste: TasteBody | None = Field(description="null where it was not asked for, or nothing stands out")
 
 
 class ReasonEvent(_Body):
@@ -143,6 +213,7 @@ class Answer(_Body):
     prompts: PromptsUsed
     model: str | None
     items: list[RecommendedItem]
+    taste: TasteBody | None = Field(description="null where it was not asked for, or nothing stands out")
     usage: UsageBody
     timings_ms: Timings
 
@@ -159,6 +230,7 @@ class Answer(_Body):
             prompts=done.prompts,
             model=ranking.model,
             items=[one.model_copy(update={"reason": reasons.get(one.item_id)}) for one in ranking.items],
+            taste=ranking.taste,
             usage=done.usage,
             timings_ms=done.timings_ms,
         )

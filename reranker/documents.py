@@ -12,7 +12,8 @@ from scipy.special import expit
 from prompts import CandidateInput, PromptLibrary, PromptTemplate, Sanitizer, document_inputs
 from prompts.sanitize import MAX_DOCUMENT
 from reranker.answer import PromptUsed
-from reranker.engine import Engine, Tokens, Usage
+from reranker.engine import Engine, Tokens
+from reranker.wire import Usage
 from retrieval import InputError
 
 MOST_DOCUMENTS = 1000
@@ -115,7 +116,7 @@ class DocumentRanker:
             relevance=relevance,
             usage=used + more,
             model=model.name,
-            prompt=PromptUsed(name=template.name, version=template.version, hash=template.hash),
+            prompt=PromptUsed.of(template),
             cut=tuple(
                 place
                 for place, text, tokens, kept in zip(full, shown, whole, read, strict=True)

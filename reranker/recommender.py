@@ -6,19 +6,15 @@ Whatever the LLM does, a valid request gets an answer: the items in retrieval's 
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Literal
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prompts import (
     PromptLibrary,
-    PromptTemplate,
     Sanitizer,
     candidate_inputs,
     history_inputs,
@@ -27,7 +23,6 @@ from prompts import (
 )
 from reranker.answer import (
     Answer,
-    Degraded,
     DoneEvent,
     Event,
     Notice,
@@ -38,69 +33,32 @@ from reranker.answer import (
     ReasonBody,
     ReasonEvent,
     RecommendedItem,
+    TasteBody,
     Timings,
     UsageBody,
 )
-from reranker.engine import Engine, Usage
-from reranker.errors import LLMTimeout
+from reranker.counterfactual import Asked
+from reranker.engine import Engine
+from reranker.explain import Explainer
+from reranker.failures import STAGE_FAILURES
 from reranker.fusion import fuse, order
-from reranker.reasons import (
-    STAGE_FAILURES,
-    Basis,
-    Reason,
-    ReasonSource,
-    ReasonWriter,
-    StageFailure,
-    Wanted,
-    evidence_reason,
-    write_each,
-)
+from reranker.memory import Memory
+from reranker.reasons import ReasonSource, ReasonWriter
 from reranker.request import DEFAULT_K, RecommendationRequest
+from reranker.run import Run
 from reranker.scoring import Read, Reader
 from reranker.settings import LlmSettings
+from reranker.taste import Tastes, taste_sentence
 from retrieval import (
     Candidate,
-    Item,
     RetrievalRequest,
     Retrieved,
     Retriever,
     Source,
 )
 
-_EVIDENCE = 2
-"""History items that a reason rests on; more make a sentence that nobody reads."""
 _RANK_SHARE = 0.6
 """Part of the time left that ranking may take where reasons are still to be written."""
-_MARGIN_S = 0.05
-"""Kept back from the deadline for building the answer."""
-
-
-@dataclass
-class _Run:
-    """What one request gathers on its way."""
-
-    ends: float
-    rank_template: PromptTemplate
-    reason_template: PromptTemplate
-    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    sanitizer: Sanitizer = field(default_factory=Sanitizer)
-    usage: Usage = field(default_factory=Usage)
-    degraded: list[Degraded] = field(default_factory=list)
-    warnings: list[Notice] = field(default_factory=list)
-    marks: list[float] = field(default_factory=lambda: [time.perf_counter()])
-
-    def left(self) -> float:
-        """Seconds until the deadline, less what building the answer takes."""
-        return max(self.ends - time.perf_counter() - _MARGIN_S, 0.0)
-
-    def mark(self) -> None:
-        """Ends a step."""
-        self.marks.append(time.perf_counter())
-
-    def degrade(self, stage: Literal["rank", "reason"], error: StageFailure) -> None:
-        """Notes that a stage was replaced by its fallback."""
-        known = LLMTimeout("the LLM did not answer within the deadline") if isinstance(error, TimeoutError) else error
-        self.degraded.append(Degraded(stage=stage, code=known.code, message=known.message))
 
 
 class Recommender:
@@ -111,10 +69,16 @@ class Recommender:
         engine: the LLM; None answers in retrieval's order and does not call that degraded.
         library: the prompt templates.
         settings: the LLM's weight and the length of the history it sees.
+        memory: where what the reads measure of the model is kept; without, as long as the process runs.
     """
 
     def __init__(
-        self, retriever: Retriever, engine: Engine | None, library: PromptLibrary, settings: LlmSettings
+        self,
+        retriever: Retriever,
+        engine: Engine | None,
+        library: PromptLibrary,
+        settings: LlmSettings,
+        memory: Memory | None = None,
     ) -> None:
         self.retriever = retriever
         self.engine = engine
@@ -123,8 +87,9 @@ class Recommender:
             library.get(name)  # a library that cannot be used is told now
         self._weight = settings.weight
         self._history_limit = settings.history_limit
-        self._reader = Reader(engine, history_limit=settings.history_limit) if engine else None
-        self._writer = ReasonWriter(engine, retriever.catalog)
+        self.reader = Reader(engine, settings.history_limit, memory=memory, library=library) if engine else None
+        writer = ReasonWriter(engine, retriever.catalog, retriever.manifest.noun)
+        self._explainer = Explainer(retriever, self.reader, writer)
 
     async def recommend(self, request: RecommendationRequest) -> Answer:
         """Answers one request.
@@ -154,7 +119,7 @@ class Recommender:
         Raises:
             InputError: as :meth:`recommend`.
         """
-        run = _Run(
+        run = Run(
             ends=time.perf_counter() + request.deadline_ms / 1000,
             # Per request: a promoted version serves the next one, and no request sees two.
             rank_template=request.prompts.template("rank", self._library, request.locale),
@@ -176,7 +141,7 @@ class Recommender:
         return self._events(request, retrieved, run)
 
     async def _events(
-        self, request: RecommendationRequest, retrieved: Retrieved, run: _Run
+        self, request: RecommendationRequest, retrieved: Retrieved, run: Run
     ) -> AsyncGenerator[Event, None]:
         read = await self._rank(request, retrieved, run)
         run.mark()
@@ -184,28 +149,27 @@ class Recommender:
         # Without the LLM the order is retrieval's own: rounding while standardising must not swap two of its
         # neighbours.
         chosen = (order(scores) if read else list(range(len(scores))))[: DEFAULT_K if request.k is None else request.k]
-        top = [retrieved.candidates[position] for position in chosen]
-        yield self._ranking(retrieved, run, read, scores, chosen)
-        evidence = self.retriever.evidence(retrieved, [one.item for one in top], _EVIDENCE) if request.reasons else {}
+        taste = await self._taste(request, retrieved, run)
+        yield self._ranking(retrieved, run, read, scores, chosen, taste)
+        asked = self._asked(request, retrieved, run, read) if request.evidence == "llm" and read else None
+        wanted = await self._explainer.evidence(retrieved, chosen, run, asked) if request.reasons else []
         run.mark()
-        asked = False
-        if request.reasons:
-            wanted = [Wanted(one.item, evidence[one.item.item_id], self._otherwise(one)) for one in top]
-            async with aclosing(self._explain(wanted, run, ask=read is not None)) as reasons:
-                async for item, reason in reasons:
-                    asked = asked or reason.source is ReasonSource.llm or bool(reason.refused)
-                    yield ReasonEvent(item_id=item.item_id, reason=_reason_body(reason))
+        prompted = False
+        async with aclosing(self._explainer.reasons(wanted, run, ask=read is not None)) as reasons:
+            async for item, reason in reasons:
+                prompted = prompted or reason.source is ReasonSource.llm or bool(reason.refused)
+                yield ReasonEvent(item_id=item.item_id, reason=ReasonBody.of(reason))
         run.mark()
-        yield self._done(retrieved, run, read, asked=asked)
+        yield self._done(retrieved, run, read, prompted=prompted)
 
     def _scores(self, candidates: Sequence[Candidate], read: Read | None) -> NDArray[np.float64]:
         """What orders the answer, shape (candidates,)."""
         retrieval = np.array([candidate.score for candidate in candidates])
         return fuse(retrieval, read.scores if read else np.zeros_like(retrieval), self._weight)
 
-    async def _rank(self, request: RecommendationRequest, retrieved: Retrieved, run: _Run) -> Read | None:
+    async def _rank(self, request: RecommendationRequest, retrieved: Retrieved, run: Run) -> Read | None:
         """The LLM's read, or None where it is not asked or does not answer."""
-        if self.engine is None or self._reader is None or self._weight == 0:
+        if self.engine is None or self.reader is None or self._weight == 0:
             return None
         wish = request.query if "query" in run.rank_template.meta.inputs else None
         if not retrieved.candidates or not (retrieved.history or wish):
@@ -213,14 +177,9 @@ class Recommender:
         try:
             async with asyncio.timeout(run.left() * (_RANK_SHARE if request.reasons else 1.0)):
                 run.sanitizer = _sanitizer((await self.engine.info()).special_tokens)
-                read = await self._reader.read(
+                read = await self.reader.read(
                     run.rank_template,
-                    {
-                        "noun": run.sanitizer.text(self.retriever.manifest.noun),
-                        "query": run.sanitizer.text(request.query or ""),
-                        "profile": profile_input(request.profile, run.sanitizer),
-                        "locale": run.sanitizer.text(request.locale),
-                    },
+                    self._inputs(request, run.sanitizer),
                     history_inputs(retrieved.history, run.sanitizer, locale=request.locale),
                     candidate_inputs(retrieved.candidates, run.sanitizer),
                 )
@@ -242,42 +201,51 @@ class Recommender:
             )
         return read
 
-    def _otherwise(self, candidate: Candidate) -> Basis:
-        """What a reason rests on where no history does; never more than is true."""
-        if candidate.source is Source.text:
-            return Basis.text
-        return Basis.popularity if self.retriever.likings(candidate.item.item_id) > 0 else Basis.nothing
+    def _inputs(self, request: RecommendationRequest, sanitizer: Sanitizer) -> dict[str, object]:
+        """What a rank template may show besides history and candidates."""
+        return {
+            "noun": sanitizer.text(self.retriever.manifest.noun),
+            "query": sanitizer.text(request.query or ""),
+            "profile": profile_input(request.profile, sanitizer),
+            "locale": sanitizer.text(request.locale),
+        }
 
-    async def _explain(
-        self, wanted: Sequence[Wanted], run: _Run, *, ask: bool
-    ) -> AsyncGenerator[tuple[Item, Reason], None]:
-        """A reason for each item, as it is finished; ``ask`` is False where the LLM has just failed, or was not
-        wanted.
-        """
-        if not ask:
-            if run.degraded:
-                run.degraded.append(run.degraded[0].model_copy(update={"stage": "reason"}))
-            locale = run.reason_template.meta.locale
-            for one in wanted:
-                yield one.item, evidence_reason(one.item, one.evidence, run.sanitizer, locale, one.otherwise)
-            return
-        failed = False
-        writing = write_each(self._writer, run.reason_template, wanted, run.sanitizer, timeout_s=run.left())
-        async with aclosing(writing) as finished:
-            async for written in finished:
-                run.usage += written.usage
-                if written.failure is not None and not failed:
-                    failed = True
-                    run.degrade("reason", written.failure)
-                yield written.wanted.item, written.reason
+    def _asked(self, request: RecommendationRequest, retrieved: Retrieved, run: Run, read: Read) -> Asked:
+        """How the ranking was read."""
+        return Asked(
+            template=run.rank_template,
+            inputs=self._inputs(request, run.sanitizer),
+            history=retrieved.history[len(retrieved.history) - read.history_shown :],
+            candidates=retrieved.candidates,
+            scores=read.scores,
+            sanitizer=run.sanitizer,
+            locale=request.locale,
+        )
+
+    async def _taste(self, request: RecommendationRequest, retrieved: Retrieved, run: Run) -> TasteBody | None:
+        """What the history says about the user."""
+        liked = list(retrieved.liked.values())
+        if not request.taste or not liked:
+            return None
+        tastes = await asyncio.to_thread(lambda: self._tastes)  # the first time, it goes through the whole catalog
+        standing = tastes.of(liked)
+        text = taste_sentence(
+            standing, len(liked), run.sanitizer, run.reason_template.meta.locale, self.retriever.manifest.noun
+        )
+        return TasteBody.of(text, len(liked), standing) if text else None
+
+    @cached_property
+    def _tastes(self) -> Tastes:
+        return Tastes(self.retriever.catalog, self.retriever.popularity())
 
     def _ranking(
         self,
         retrieved: Retrieved,
-        run: _Run,
+        run: Run,
         read: Read | None,
         scores: NDArray[np.float64],
         chosen: Sequence[int],
+        taste: TasteBody | None,
     ) -> RankingEvent:
         normalised = read.normalised if read else None
         return RankingEvent(
@@ -287,10 +255,10 @@ class Recommender:
             fallback=retrieved.fallback and Notice(code=retrieved.fallback.code, message=retrieved.fallback.message),
             warnings=_warnings(retrieved, run),
             llm_weight=self._weight if read else 0.0,
-            prompts=PromptsUsed(rank=_used(run.rank_template) if read else None, reason=None),
+            prompts=PromptsUsed(rank=PromptUsed.of(run.rank_template) if read else None, reason=None),
             model=read.model if read else None,
             items=[
-                _item(
+                RecommendedItem.of(
                     retrieved.candidates[position],
                     rank=rank,
                     score=float(scores[position]),
@@ -298,23 +266,19 @@ class Recommender:
                 )
                 for rank, position in enumerate(chosen, start=1)
             ],
+            taste=taste,
         )
 
-    def _done(self, retrieved: Retrieved, run: _Run, read: Read | None, *, asked: bool) -> DoneEvent:
+    def _done(self, retrieved: Retrieved, run: Run, read: Read | None, *, prompted: bool) -> DoneEvent:
         started, retrieved_at, ranked_at, explained_at, written_at = run.marks
         return DoneEvent(
             degraded=run.degraded,
             warnings=_warnings(retrieved, run),
             prompts=PromptsUsed(
-                rank=_used(run.rank_template) if read else None,
-                reason=_used(run.reason_template) if asked else None,
+                rank=PromptUsed.of(run.rank_template) if read else None,
+                reason=PromptUsed.of(run.reason_template) if prompted else None,
             ),
-            usage=UsageBody(
-                llm_requests=run.usage.requests,
-                prompt_tokens=run.usage.prompt_tokens,
-                cached_tokens=run.usage.cached_tokens,
-                completion_tokens=run.usage.completion_tokens,
-            ),
+            usage=UsageBody.of(run.usage),
             timings_ms=Timings(
                 retrieve=_ms(started, retrieved_at),
                 rank=_ms(retrieved_at, ranked_at),
@@ -338,34 +302,8 @@ def _sanitizer(special_tokens: frozenset[str]) -> Sanitizer:
     return Sanitizer(special_tokens)
 
 
-def _warnings(retrieved: Retrieved, run: _Run) -> list[Notice]:
+def _warnings(retrieved: Retrieved, run: Run) -> list[Notice]:
     return [*(Notice(code=one.code, message=one.message) for one in retrieved.warnings), *run.warnings]
-
-
-def _reason_body(reason: Reason) -> ReasonBody:
-    return ReasonBody(text=reason.text, evidence=reason.evidence, basis=reason.basis, source=reason.source)
-
-
-def _item(candidate: Candidate, *, rank: int, score: float, llm_score: float | None) -> RecommendedItem:
-    return RecommendedItem(
-        item_id=candidate.item.item_id,
-        title=candidate.item.title,
-        rank=rank,
-        score=score,
-        retrieval_rank=candidate.rank,
-        retrieval_score=candidate.score,
-        retrieval_source=candidate.source,
-        llm_score=llm_score,
-        attributes={
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in candidate.item.attributes.items()
-        },
-        reason=None,
-    )
-
-
-def _used(template: PromptTemplate) -> PromptUsed:
-    return PromptUsed(name=template.name, version=template.version, hash=template.hash)
 
 
 def _ms(start: float, end: float) -> float:

@@ -55,6 +55,9 @@ class RecommendationRequest:
     """What to recommend, and for whom. See the HTTP reference for each field.
 
     Args:
+        evidence: what reasons rest on: the history items that carry the retrieval score, or those without which the
+            LLM's score falls most (some more reads; where the LLM does not tell, the former).
+        taste: whether to say what the history tells of the user.
         prompts: which templates; where it names none, the locale chooses within the family.
         deadline_ms: when the answer must be there; stages that would be late are replaced by their fallbacks.
     """
@@ -71,6 +74,8 @@ class RecommendationRequest:
     prompts: PromptChoice = PromptChoice()
     locale: str = "en"
     reasons: bool = True
+    evidence: Literal["als", "llm"] = "als"
+    taste: bool = False
     deadline_ms: int = 30_000
 
     def checked_count(self, catalog: int) -> int:

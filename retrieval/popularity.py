@@ -22,6 +22,14 @@ def popularity(log: Log, items: int) -> NDArray[np.float32]:
     return counts.astype(np.float32)
 
 
+def latest_liking(log: Log, items: int) -> NDArray[np.int64]:
+    """When each item was last liked, seconds since 1970, shape (items,); 0 where nobody did, or no time is known."""
+    liked = (meanings(log.event_names, log.events, log.weights) == Meaning.positive) & (log.items >= 0)
+    latest = np.zeros(items, dtype=np.int64)
+    np.maximum.at(latest, log.items[liked], log.timestamps[liked])
+    return latest
+
+
 def spread(
     scores: NDArray[np.float32], best: NDArray[np.int64], categories: list[tuple[str, ...]] | None, count: int
 ) -> NDArray[np.int64]:

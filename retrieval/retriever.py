@@ -13,7 +13,7 @@ from retrieval.catalog import Filter, some
 from retrieval.dataset import Log, confidences
 from retrieval.errors import InputError
 from retrieval.events import Meaning, meaning
-from retrieval.popularity import POOL, popularity, spread
+from retrieval.popularity import POOL, latest_liking, popularity, spread
 from retrieval.schema import Candidate, Evidence, HistoryEntry, Interaction, Item, Source
 
 _RANK_OFFSET = 60.0
@@ -73,6 +73,16 @@ class Retrieved:
     fallback: Notice | None = None
     warnings: list[Notice] = field(default_factory=list)
 
+    @property
+    def liked(self) -> dict[str, Item]:
+        """The history items whose latest interaction was meant positively, by id, the earliest first."""
+        latest = {entry.item.item_id: entry for entry in self.history if entry.item}
+        return {
+            item_id: entry.item
+            for item_id, entry in latest.items()
+            if entry.item and meaning(entry.interaction.event, entry.interaction.weight) is Meaning.positive
+        }
+
 
 @dataclass(frozen=True)
 class _Visitor:
@@ -122,6 +132,11 @@ class Retriever:
     def popularity(self) -> NDArray[np.float32]:
         """Decayed number of likings of each item, shape (items,)."""
         return self._popularity
+
+    @cached_property
+    def latest_liking(self) -> NDArray[np.int64]:
+        """When each item was last liked, seconds since 1970, shape (items,); 0 where unknown."""
+        return latest_liking(self._log, len(self.catalog))
 
     def likings(self, item_id: str) -> float:
         """Decayed number of likings of one item; 0 for one that nobody has liked, or that the catalog lacks."""
@@ -185,7 +200,7 @@ class Retriever:
         """
         if not retrieved.row.nnz:
             return {item.item_id: [] for item in items}
-        liked = _liked(retrieved.history)
+        liked = retrieved.liked
         positions = self.catalog.positions([item.item_id for item in items], "items")
         explained = self._model.explain(retrieved.row, positions, count=retrieved.row.nnz)
         return {
@@ -354,13 +369,3 @@ def _fallback(request: RetrievalRequest, history: Sequence[HistoryEntry]) -> Not
     if history or request.history is not None:
         return _NOTHING_LIKED
     return _UNKNOWN_USER if request.user_id is not None else _NO_USER
-
-
-def _liked(history: Sequence[HistoryEntry]) -> set[str]:
-    """Ids of the items whose latest interaction was meant positively."""
-    latest = {
-        entry.item.item_id: meaning(entry.interaction.event, entry.interaction.weight)
-        for entry in history
-        if entry.item
-    }
-    return {item_id for item_id, last in latest.items() if last is Meaning.positive}

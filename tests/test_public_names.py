@@ -19,7 +19,8 @@ PUBLIC = {
     "Memory ModelInfo OrderSensitivity PromptChoice RankingEvent Read Reader ReasonEvent "
     "RecommendationRequest Recommender Repairs StabilityReport Usage embedded engine_settings find "
     "find_or_start local measure_stability order_sensitivity",
-    "eval": "PromptsBench Ratio RetrievalBench bench_prompts bench_retrieval",
+    "eval": "Arm Config LeakError Part PromptsBench Protocol Ratio Reads ReasonsBench Regime Relevance Report "
+    "RetrievalBench Run bench_prompts bench_reasons bench_retrieval fold fuse judge run",
     "api": "Settings create_app load_settings",
 }
 

@@ -1,5 +1,6 @@
 """``whyrank bench``: what each layer costs."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -8,8 +9,18 @@ import typer
 
 from api.cli.output import console, error_console, status
 from api.settings import load_settings
-from eval import PromptsBench, Ratio, RetrievalBench, bench_prompts, bench_retrieval
-from reranker import LLMStartError, embedded
+from eval import (
+    PromptsBench,
+    Ratio,
+    ReasonsBench,
+    RetrievalBench,
+    bench_prompts,
+    bench_reasons,
+    bench_retrieval,
+)
+from eval.compare import Mean
+from prompts import PromptLibrary
+from reranker import Engine, LLMStartError, embedded, find_or_start
 from retrieval import Retriever, load
 
 app = typer.Typer(help="Measure what each layer costs.", no_args_is_help=True)
@@ -47,6 +58,29 @@ def retrieval(
         _show_retrieval(result)
 
 
+@app.command()
+def reasons(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    users: Annotated[int, typer.Option(min=1, help="How many users, drawn at random.")] = 20,
+    k: Annotated[int, typer.Option("-k", min=1, max=20, help="How many reasons for each.")] = 4,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+) -> None:
+    """What becomes of the sentences that the LLM writes, and whether items rest on the history they name."""
+    settings = load_settings()
+    with status("looking for the LLM") as report, find_or_start(settings.llm, report=report) as engine_settings:
+        retriever, library = Retriever(load(settings.artifact)), PromptLibrary(settings.prompts_dir)
+
+        async def measure() -> ReasonsBench:
+            async with Engine(engine_settings) as engine:
+                return await bench_reasons(engine, retriever, library, users=users, k=k, seed=seed, report=report)
+
+        result = asyncio.run(measure())
+    if as_json:
+        typer.echo(result.model_dump_json(indent=2))
+    else:
+        _show_reasons(result)
+
+
 def _counter(cache_dir: Path) -> Callable[[str], int] | None:
     """Counts tokens as the embedded model does; None where it is not installed."""
     try:
@@ -64,28 +98,43 @@ def _say(text: str) -> None:
 
 
 def _show_retrieval(result: RetrievalBench) -> None:
-    scale = result.scale
-
     def row(label: str, unit: str, ratio: Ratio) -> None:
         both = f"{ratio.ours:9.2f} {unit:<3}  bare implicit {ratio.bare:9.2f} {unit:<3}"
         _say(f"  {label:<28} {both}  {ratio.ratio:5.2f} x")
 
-    _say(f"{scale.interactions:,} interactions, {scale.users:,} users, {scale.items:,} items")
-    row("fit, on the same matrix", "s", scale.fit_s)
-    row("peak memory of it", "MiB", scale.fit_peak_mib)
-    row("one user's 100 candidates", "ms", scale.one_user_ms)
-    row("the same with a filter", "ms", scale.one_user_filtered_ms)
-    row("a history, folded in", "ms", scale.fold_in_ms)
-    row("1,000 users at once", "ms", scale.batch_ms)
-    whole = f"{scale.end_to_end_s:9.2f} s    {scale.end_to_end_mib:.0f} MiB at the peak"
+    _say(f"{result.interactions:,} interactions, {result.users:,} users, {result.items:,} items")
+    row("fit, on the same matrix", "s", result.fit_s)
+    row("peak memory of it", "MiB", result.fit_peak_mib)
+    row("one user's 100 candidates", "ms", result.one_user_ms)
+    row("the same with a filter", "ms", result.one_user_filtered_ms)
+    row("a history, folded in", "ms", result.fold_in_ms)
+    row("1,000 users at once", "ms", result.batch_ms)
+    whole = f"{result.end_to_end_s:9.2f} s    {result.end_to_end_mib:.0f} MiB at the peak"
     _say(f"  {'from a file to an artifact':<28} {whole}")
-    _say(f"  {'start from the artifact':<28} {scale.start_s:9.2f} s")
-    _say(f"MovieLens, {result.users} users: {result.protocol}")
-    _say(f"  {'':<18} NDCG@10 (95 % interval)   recall@20     @50    @100")
-    for one in result.quality:
-        interval = f"({one.ndcg_10_low:.4f} to {one.ndcg_10_high:.4f})"
-        recalls = f"{one.recall_20:9.4f} {one.recall_50:7.4f} {one.recall_100:7.4f}"
-        _say(f"  {one.model:<18} {one.ndcg_10:.4f} {interval:<19} {recalls}")
+    _say(f"  {'start from the artifact':<28} {result.start_s:9.2f} s")
+
+
+def _show_reasons(result: ReasonsBench) -> None:
+    def drop(label: str, found: Mean | None, unit: str) -> None:
+        if found and found.mean is not None:
+            told = f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f}) {unit}, {found.users} users"
+            _say(f"  {label:<40} {told}")
+
+    _say(f"{result.reasons} reasons for {result.users} users, {result.prompt}, {result.model}")
+    _say(f"  {'first sentences that pass the check':<40} {result.grounded_before:.0%}")
+    _say(f"  {'shown as the LLM wrote them':<40} {result.from_llm:.0%}")
+    for fault, share in result.refusals.items():
+        _say(f"    refused for {fault:<26} {share:.2f} per reason")
+    if result.check:
+        labelled = f"{result.check.sentences} labelled sentences, {result.check.grounded} of them grounded"
+        _say(f"  {'check: what passes is grounded':<40} {result.check.precision:.0%} of {labelled}")
+        _say(f"  {'check: what is grounded passes':<40} {result.check.recall:.0%}")
+    if result.distinct is not None:
+        _say(f"  {'different among users, for one item':<40} {result.distinct:.0%}")
+    drop("cited history less random: ALS score", result.als_drop, "of it")
+    drop("cited history less random: LLM score", result.llm_drop, "nats")
+    tokens = f"{result.prompt_tokens_per_reason:.0f} ({result.cached_share:.0%} cached)"
+    _say(f"  {'tokens per reason':<40} {tokens}, {result.written_tokens_per_reason:.0f} written")
 
 
 def _show_prompts(result: PromptsBench) -> None:

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from contextlib import ExitStack
 from typing import Annotated
 
 import typer
@@ -42,9 +43,9 @@ def llm(
     _tell(settings)
     # An ordinary end by SIGTERM must end the server, too.
     signal.signal(signal.SIGTERM, lambda *_: _interrupt())
-    with status("starting vLLM") as report:
-        server = LocalServer(settings, port=settings.port, report=report).__enter__()
-    with server:
+    with ExitStack() as stack:
+        with status("starting vLLM") as report:
+            server = stack.enter_context(LocalServer(settings, port=settings.port, report=report))
         console().print(f"ready: {server.url} (log: {server.log}); Ctrl-C ends it", markup=False)
         while not server.died():
             time.sleep(0.5)

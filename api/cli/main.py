@@ -5,7 +5,7 @@ import os
 
 import typer
 
-from api.cli import bench, demo, doctor, fit, llm, prompts, recommend, serve
+from api.cli import bench, demo, doctor, eval, fit, fuse, llm, prompts, recommend, serve  # noqa: A004
 from api.cli.output import error_console
 from api.observability import configure_logging
 from retrieval import InputError, WhyrankError
@@ -20,9 +20,11 @@ app = typer.Typer(
 )
 app.command()(demo.demo)
 app.command()(fit.fit)
+app.command()(fuse.fuse)
 app.command()(recommend.recommend)
 app.command()(llm.llm)
 app.command()(serve.serve)
+app.command("eval")(eval.evaluate)
 app.command()(doctor.doctor)
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(bench.app, name="bench")

@@ -1,4 +1,4 @@
-"""What retrieval costs beside bare ``implicit``, at a shop's size, and what its models find on MovieLens.
+"""What retrieval costs beside bare ``implicit``, at a shop's size.
 
 Speed is a ratio of medians measured in turn, in one process; peak memory is that of a process each (Linux only).
 """
@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -15,34 +14,24 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from implicit.bpr import BayesianPersonalizedRanking
 from implicit.cpu.als import AlternatingLeastSquares
-from implicit.nearest_neighbours import BM25Recommender
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from scipy.sparse import csr_matrix, load_npz, save_npz
+from scipy.sparse import load_npz, save_npz
 from threadpoolctl import threadpool_limits
 
 from eval.bench.generate import generated
-from eval.metrics import interval, ndcg, recall
 from retrieval import (
     AlsModel,
     AlsParameters,
     Dataset,
-    Encoded,
     Filter,
     Interaction,
-    Meaning,
     RetrievalRequest,
     Retriever,
     encode,
     fit,
     load,
-    meaning,
-    sources,
 )
-from retrieval.popularity import popularity
-from retrieval.splits import per_user_temporal
 
 INTERACTIONS, USERS, ITEMS = 5_000_000, 100_000, 40_000
 CANDIDATES, REQUESTS, BATCH = 100, 200, 1_000
@@ -59,9 +48,9 @@ class Ratio(BaseModel):
     ratio: float
 
 
-class ScaleBench(BaseModel):
-    """A shop's size. ``end_to_end_mib`` is the peak memory of everything from a Parquet file to the artifact on
-    disk.
+class RetrievalBench(BaseModel):
+    """What ``whyrank bench retrieval`` prints. ``end_to_end_mib`` is the peak memory of everything from a Parquet file
+    to the artifact on disk.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -80,39 +69,8 @@ class ScaleBench(BaseModel):
     batch_ms: Ratio
 
 
-class Quality(BaseModel):
-    """One model on held-out likings: means over users, NDCG@10 with its 95 % bootstrap interval."""
-
-    model_config = ConfigDict(frozen=True)
-
-    model: str
-    ndcg_10: float
-    ndcg_10_low: float
-    ndcg_10_high: float
-    recall_20: float
-    recall_50: float
-    recall_100: float
-
-
-class RetrievalBench(BaseModel):
-    """Everything that ``whyrank bench retrieval`` prints."""
-
-    model_config = ConfigDict(frozen=True)
-
-    scale: ScaleBench
-    protocol: str
-    users: int
-    quality: list[Quality]
-
-
 def bench_retrieval(*, size: float = 1.0, report: Callable[[str], None] = lambda _: None) -> RetrievalBench:
     """Measures; ``size`` scales the generated data set."""
-    report("comparing models on MovieLens")
-    protocol, users, quality = _quality()
-    return RetrievalBench(scale=_scale(size, report), protocol=protocol, users=users, quality=quality)
-
-
-def _scale(size: float, report: Callable[[str], None]) -> ScaleBench:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         report("generating interactions")
@@ -131,7 +89,7 @@ def _scale(size: float, report: Callable[[str], None]) -> ScaleBench:
         whole = _alone(_fit_end_to_end, folder)
         report("starting and asking")
         asked = _alone(_ask, folder)
-    return ScaleBench(
+    return RetrievalBench(
         interactions=counted[0],
         users=counted[1],
         items=counted[2],
@@ -266,73 +224,3 @@ def _bare_als(parameters: AlsParameters) -> AlternatingLeastSquares:
         iterations=parameters.iterations,
         random_state=parameters.seed,
     )
-
-
-def _quality() -> tuple[str, int, list[Quality]]:
-    """Models fitted on each user's earlier 80 %, judged on the likings among the later 20 %."""
-    split = per_user_temporal(sources.movielens())
-    parameters = AlsParameters()
-    known = encode(split.train, half_life_days=parameters.half_life_days)
-    relevant = _relevant(split.held_out, known)
-    seen = known.log.seen(len(known.item_ids))
-    everyone = np.arange(len(known.user_ids))
-    popular = popularity(known.log, len(known.item_ids))
-    tables: dict[str, NDArray[np.integer]] = {
-        "popular": np.argsort(-np.where(seen.toarray() > 0, -np.inf, popular), axis=1, kind="stable")[:, :100],
-        "item-kNN (BM25)": _recommended(BM25Recommender(K=100), known.user_items, seen, everyone),
-        "BPR": _recommended(
-            BayesianPersonalizedRanking(factors=32, iterations=100, random_state=42, num_threads=1),
-            known.user_items,
-            seen,
-            everyone,
-        ),
-        "ALS (the default)": AlsModel.fit(known.user_items, parameters).batch(everyone, seen, 100)[0],
-    }
-    judged = relevant.sum(axis=1) > 0
-    quality = []
-    for name, ranked in tables.items():
-        hits = np.take_along_axis(relevant, ranked.astype(np.int64), axis=1)[judged]
-        counts = relevant[judged].sum(axis=1)
-        mean, low, high = interval(ndcg(hits, counts, 10))
-        recalls = [float(np.nanmean(recall(hits, counts, k))) for k in (20, 50, 100)]
-        quality.append(
-            Quality(
-                model=name,
-                ndcg_10=mean,
-                ndcg_10_low=low,
-                ndcg_10_high=high,
-                recall_20=recalls[0],
-                recall_50=recalls[1],
-                recall_100=recalls[2],
-            )
-        )
-    protocol = "per-user temporal, latest 20 % held out, liked (3.5 stars or more), full ranking, seen items left out"
-    return protocol, int(judged.sum()), quality
-
-
-def _recommended(
-    model: Any, user_items: "csr_matrix[np.float32]", seen: "csr_matrix[np.float32]", users: NDArray[np.int64]
-) -> NDArray[np.int32]:
-    with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # implicit's neighbourhood models warn about a conversion of their own
-        model.fit(user_items, show_progress=False)
-        # Neighbourhood models score a user by the row that they are given: the liked items; what was seen is taken out
-        # after.
-        positions, _ = model.recommend(users, user_items, N=min(400, user_items.shape[1]))
-    left = []
-    for user, row in zip(users, positions, strict=True):
-        touched = set(seen[user].indices.tolist())
-        kept = [one for one in row.tolist() if one >= 0 and one not in touched]
-        rest = [] if len(kept) >= 100 else [one for one in range(user_items.shape[1]) if one not in touched | set(kept)]
-        left.append([*kept, *rest][:100])
-    return np.array(left, dtype=np.int32)
-
-
-def _relevant(held_out: pl.DataFrame, known: Encoded) -> NDArray[np.bool_]:
-    users = {user: position for position, user in enumerate(known.user_ids)}
-    items = {item: position for position, item in enumerate(known.item_ids)}
-    relevant = np.zeros((len(users), len(items)), dtype=bool)
-    for user, item, event, weight in held_out.select("user_id", "item_id", "event", "weight").iter_rows():
-        if item is not None and meaning(event, weight) is Meaning.positive:
-            relevant[users[user], items[item]] = True
-    return relevant

@@ -24,6 +24,7 @@ def test_an_answer_has_everything_that_the_contract_names(client: TestClient) ->
             "model",
             "items",
             "usage",
+            "taste",
         ),
         "timings_ms",
     }

@@ -1,5 +1,6 @@
 """The main job on real parts: MovieLens, ALS, vLLM."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -7,11 +8,22 @@ import sys
 import time
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from prompts import PromptLibrary
-from reranker import Engine, EngineSettings, LlmSettings, RecommendationRequest, Recommender
-from retrieval import Retriever
+from reranker import (
+    DocumentRanker,
+    DoneEvent,
+    Engine,
+    EngineSettings,
+    LlmSettings,
+    RankingEvent,
+    ReasonEvent,
+    RecommendationRequest,
+    Recommender,
+)
+from retrieval import Interaction, Retriever
 from tests.reranker.test_keeper import gone
 
 
@@ -35,6 +47,77 @@ async def test_explained_recommendations(live: Engine, movielens: Retriever) -> 
                 assert movielens.item(evidence).title in item.reason.text
     assert moved, "the LLM changed no order at all"
     assert sources, "the LLM wrote no reason that held"
+
+
+async def test_a_stream_ranks_first_and_then_explains(live: Engine, movielens: Retriever) -> None:
+    recommender = Recommender(movielens, live, PromptLibrary(), LlmSettings())
+    request = RecommendationRequest(user_id="9", k=5, taste=True, deadline_ms=120_000)
+    events = [event async for event in recommender.stream(request)]
+    assert [event.event for event in events] == ["ranking", *["reason"] * 5, "done"]
+    first, last = events[0], events[-1]
+    assert isinstance(first, RankingEvent)
+    assert isinstance(last, DoneEvent)
+    assert last.degraded == []
+    assert last.usage.cached_tokens > last.usage.prompt_tokens / 4, "the reasons share their prefix"
+    assert {item.item_id for item in first.items} == {
+        event.item_id for event in events if isinstance(event, ReasonEvent)
+    }
+
+
+async def test_whoever_goes_away_ends_the_work_at_the_server(live: Engine, movielens: Retriever) -> None:
+    recommender = Recommender(movielens, live, PromptLibrary(), LlmSettings())
+    request = RecommendationRequest(user_id="30", k=20, candidate_count=100, deadline_ms=120_000)
+    waiting = asyncio.ensure_future(recommender.recommend(request))
+    await asyncio.sleep(0.5)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    for _ in range(100):
+        async with httpx2.AsyncClient(trust_env=False) as client:
+            metrics = (await client.get(f"{live.settings.url.removesuffix('/v1')}/metrics")).text
+        running = [line for line in metrics.splitlines() if line.startswith("vllm:num_requests_running")]
+        if running and all(float(line.split()[-1]) == 0 for line in running):
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(running)
+
+
+async def test_evidence_of_the_llm(live: Engine, movielens: Retriever) -> None:
+    titles = movielens.catalog
+    by_title = {item.title: item.item_id for item in titles}
+    history = [
+        Interaction(by_title[title], "rating", 5.0)
+        for title in ("Toy Story", "Fargo", "Star Wars: Episode IV - A New Hope", "Casablanca")
+    ]
+    wanted = [by_title[title] for title in ("Star Wars: Episode V - The Empire Strikes Back", "Toy Story 2", "Heat")]
+    recommender = Recommender(movielens, live, PromptLibrary(), LlmSettings())
+    answer = await recommender.recommend(
+        RecommendationRequest(history=history, candidate_ids=wanted, k=3, evidence="llm", deadline_ms=120_000)
+    )
+    assert answer.degraded == []
+    assert answer.warnings == []
+    reasons = {item.title: item.reason for item in answer.items if item.reason}
+    saga = reasons["Star Wars: Episode V - The Empire Strikes Back"]
+    assert (saga.basis, saga.evidence[0]) == ("llm", by_title["Star Wars: Episode IV - A New Hope"])
+    toys = reasons["Toy Story 2"]
+    assert (toys.basis, toys.evidence[0]) == ("llm", by_title["Toy Story"])
+
+
+async def test_documents_that_answer_a_query_come_first(live: Engine) -> None:
+    documents = [
+        "A recipe for onion soup with bread and cheese.",
+        "Waterproof hiking boots for winter with warm lining.",
+        "",
+        "The stock market fell by two percent on Monday.",
+        "A romantic comedy about a bookshop owner. " * 200,
+    ]
+    ranker = DocumentRanker(live, PromptLibrary())
+    for query, best in (("boots for snow", 1), ("how do I cook onion soup", 0), ("shares and interest rates", 3)):
+        ranking = await ranker.rank(query, documents)
+        assert ranking.relevance.argmax() == best
+        assert ranking.relevance[best] > 0.5
+        assert ranking.relevance[2] == 0
+        assert ranking.cut == (4,)
 
 
 async def test_the_same_request_gets_the_same_scores_from_the_cache(live: Engine, movielens: Retriever) -> None:

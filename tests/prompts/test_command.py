@@ -90,7 +90,7 @@ def test_check_ends_with_3_where_something_is_wrong(run: Run, file: str, tmp_pat
     assert run("check", file)[:2] == (0, "    ok  new.jinja\n")
     code, out, _ = run("check")
     assert code == 0
-    assert out.count("    ok  ") == 12
+    assert out.count("    ok  ") == 13
     (tmp_path / file).write_text(RANK.replace("title", "titel"))
     code, out, _ = run("check", file)
     assert code == 3

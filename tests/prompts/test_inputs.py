@@ -48,6 +48,14 @@ def test_no_prompt_holds_an_id() -> None:
     assert (inputs["history"][0].rating, inputs["history"][0].event) == (4.0, "rating")  # type: ignore[index]
 
 
+def test_what_was_liked_and_what_was_not() -> None:
+    acts = [("rating", 5.0), ("rating", 3.0), ("rating", 1.0), ("hide", 1.0), ("view", 1.0)]
+    entries = [HistoryEntry(ITEM, Interaction("1", *act)) for act in acts]
+    words = HistoryEntry(None, Interaction(None, "search", text="something tense"))
+    seen = [one.liked for one in history_inputs([*entries, words], Sanitizer())]
+    assert seen == [True, None, False, False, True, None]
+
+
 def test_a_title_of_invisible_characters_is_still_a_line() -> None:
     assert item_input(Item("1", "\u200b"), Sanitizer()).title == "(untitled)"
 

@@ -1,13 +1,14 @@
 import asyncio
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from prompts import PromptLibrary
+from prompts import PromptEditor, PromptLibrary
 from reranker import Answer, Engine, EngineSettings, LlmSettings, PromptChoice, RecommendationRequest, Recommender
 from retrieval import InputError, Interaction, Retriever
 from tests.checkerboard import ITEMS
@@ -87,6 +88,46 @@ async def test_a_locale_picks_its_templates(recommender: Recommender, standin: S
     unspoken = await recommender.recommend(RecommendationRequest(user_id="u0", k=3, locale="fr", reasons=False))
     assert unspoken.prompts.rank is not None
     assert unspoken.prompts.rank.name == "rank"
+
+
+ABOUT_THE_USER = """---
+description: All that a rank template may use.
+task: rank
+scoring: likelihood
+format: text
+inputs: [history, query, profile, locale, noun]
+---
+text:
+{{ noun }} in {{ locale }} for {{ query }}{% for name, value in profile.items() %}, {{ name }} {{ value }}{% endfor %}:
+{% for entry in history %}
+{{ entry.title }}{{ ", disliked" if entry.liked is false else ", liked" if entry.liked else "" }}
+{% endfor %}
+candidate:
+{{ candidate.title }}
+"""
+
+
+async def test_what_is_known_of_the_user_reaches_templates_that_declare_it(
+    tmp_path: Path, retriever: Retriever, engine: Engine, standin: StandIn
+) -> None:
+    library = PromptLibrary(tmp_path)
+    PromptEditor(library, who="a test").save("about", ABOUT_THE_USER)
+    answer = await Recommender(retriever, engine, library, LlmSettings()).recommend(
+        RecommendationRequest(
+            history=[Interaction("i0", "like"), Interaction("i1", "rating", 1.0), Interaction("i2", "rating", 3.0)],
+            query="something tense",
+            profile={"age": "30 to 39"},
+            locale="en-GB",
+            prompts=PromptChoice(rank="about@1"),
+            k=1,
+        )
+    )
+    assert answer.degraded == []
+    assert answer.prompts.rank is not None
+    assert answer.prompts.rank.name == "about"
+    seen = [retriever.item(one).title for one in ("i0", "i1", "i2")]
+    shown = "films in en-GB for something tense, age 30 to 39:\\n"
+    assert f"{shown}{seen[0]}, liked\\n{seen[1]}, disliked\\n{seen[2]}\\n" in standin.prompts()
 
 
 async def test_a_prompt_that_had_to_be_cut_is_told(retriever: Retriever, standin: StandIn) -> None:

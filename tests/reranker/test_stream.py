@@ -91,7 +91,7 @@ async def test_whoever_goes_away_ends_the_work(retriever: Retriever, standin: St
     """The connections of sentences that nobody waits for any more are closed, which ends them at the server."""
     async with Engine(EngineSettings(url=standin.url)) as engine:
         recommender = Recommender(retriever, engine, PromptLibrary(), LlmSettings())
-        await recommender.recommend(REQUEST)
+        await recommender.recommend(RecommendationRequest(user_id="u1", k=3))
         release = threading.Event()
 
         def held(path: str, answer: Json) -> Json:

@@ -1,0 +1,169 @@
+"""``whyrank eval``: compare rankers on held-out interactions."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from api.cli.output import console, error_console, status
+from api.settings import Settings, load_settings
+from eval import experiment, tables
+from eval.answers import AnswerStore
+from eval.arms import parse
+from eval.cases import Regime
+from eval.experiment import DEFAULT_ARMS, OPENED, Config
+from eval.protocol import Part, Protocol
+from eval.reads import Reads
+from eval.reads import Report as Tell
+from eval.report import Report, judge
+from prompts import PromptLibrary
+from reranker import EngineSettings, find_or_start
+from retrieval import Dataset, InputError, sources
+
+PUBLISHED = Path("eval/published")
+README = Path("README.md")
+
+
+def evaluate(
+    protocol: Annotated[Protocol, typer.Option(help="How interactions are held out.")] = Protocol.per_user_temporal,
+    regime: Annotated[Regime, typer.Option(help="Where the candidates come from.")] = Regime.realistic,
+    on: Annotated[
+        Part, typer.Option(help="Which part is judged; test is for the end, and needs --purpose.")
+    ] = Part.validation,
+    purpose: Annotated[str, typer.Option(help="Why test is opened; it is logged.")] = "",
+    arms: Annotated[str, typer.Option(help="Rankers to compare, separated by spaces.")] = " ".join(DEFAULT_ARMS),
+    candidates: Annotated[int, typer.Option(help="How many candidates the LLM reads.")] = 20,
+    k: Annotated[str, typer.Option("-k", help="Lengths of the list that are judged.")] = "1,5,10,20",
+    users: Annotated[int | None, typer.Option(help="A seeded sample of so many users; all by default.")] = None,
+    sample: Annotated[int, typer.Option(help="The same for arms whose reads are expensive.")] = 200,
+    fit_users: Annotated[
+        int | None, typer.Option(help="Users that fusion weights are fitted on; all by default.")
+    ] = None,
+    order_users: Annotated[int, typer.Option(help="Users whose candidates are read in a second order.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of samples, folds and resampling.")] = 0,
+    out: Annotated[Path, typer.Option(help="Where runs and model answers are kept.")] = Path("runs"),
+    cache: Annotated[bool, typer.Option(help="Use and keep model answers.")] = True,
+    publish: Annotated[bool, typer.Option(help="Write the report into the README's table of quality.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Compare rankers on held-out interactions.
+
+    A run that was interrupted goes on where it stopped; what a model answered once is not asked again.
+    """
+    settings = load_settings()
+    config = _config(
+        protocol=protocol,
+        regime=regime,
+        part=on,
+        arms=tuple(arms.split()),
+        candidates=candidates,
+        ks=_numbers(k),
+        users=users,
+        sample=sample,
+        fit_users=fit_users,
+        order_users=order_users,
+        seed=seed,
+    )
+    needs_llm = any((arm := parse(name)).asks or arm.fitted for name in config.arms)
+    dataset, findings = sources.read(settings.data)
+    for finding in findings:
+        error_console().print(f"note: {finding}", style="yellow", markup=False)
+    out.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        engine = None
+        if needs_llm:
+            report = stack.enter_context(status("looking for the LLM"))
+            engine = stack.enter_context(find_or_start(settings.llm, report=report))
+        report_ = asyncio.run(_run(config, dataset, settings, engine, out, purpose, cache=cache))
+    if publish:
+        _publish(report_)
+    typer.echo(report_.model_dump_json(indent=2) if json else tables.text(report_))
+
+
+async def _run(
+    config: Config,
+    dataset: Dataset,
+    settings: Settings,
+    engine: EngineSettings | None,
+    out: Path,
+    purpose: str,
+    *,
+    cache: bool,
+) -> Report:
+    library = PromptLibrary(settings.prompts_dir)
+    with ExitStack() as stack:
+        tell = stack.enter_context(progress())
+        if engine is None:
+            run = await experiment.run(config, dataset, library, None, out, purpose=purpose, report=tell)
+        else:
+            store = AnswerStore(out / "answers.sqlite") if cache else None
+            if store is not None:
+                stack.callback(store.close)
+            async with Reads(engine, store, history_limit=settings.llm.history_limit) as reads:
+                run = await experiment.run(config, dataset, library, reads, out, purpose=purpose, report=tell)
+    judged = judge(run, opened=experiment.openings(out / OPENED, run.manifest.data_hash))
+    (run.folder / "report.json").write_text(judged.model_dump_json(indent=2))
+    return judged
+
+
+@contextmanager
+def progress() -> Iterator[Tell]:
+    """A bar for each step, with the time that is left; without a terminal, a line for each."""
+    shown = error_console()
+    if not shown.is_terminal:
+        said: set[str] = set()
+
+        def tell(step: str, _done: int, total: int) -> None:
+            if step not in said:
+                said.add(step)
+                shown.print(f"{step}: {total:,} ...", markup=False)
+
+        yield tell
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=shown) as bars:
+        steps: dict[str, int] = {}
+
+        def draw(step: str, done: int, total: int) -> None:
+            if step not in steps:
+                steps[step] = bars.add_task(step, total=total)
+            bars.update(steps[step], completed=done)  # type: ignore[arg-type]  # TaskID is an int
+
+        yield draw
+
+
+def _config(**values: object) -> Config:
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = "--" + ".".join(str(part) for part in first["loc"]).replace("_", "-")
+        raise InputError(f"{first['msg']} (got {first['input']!r})", field=field, code="invalid_field") from error
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError as error:
+        raise InputError(f"is '{text}', not numbers between commas", field="-k", code="invalid_field") from error
+    if not numbers or not 1 <= numbers[0] <= numbers[-1] <= 1000:
+        raise InputError("must be from 1 to 1000", field="-k", code="out_of_range")
+    return numbers
+
+
+def _publish(report: Report) -> None:
+    """Keeps the report beside the code, and writes all that are kept into the README."""
+    if not README.is_file() or not PUBLISHED.parent.is_dir():
+        raise InputError("works in a checkout of whyrank only", field="--publish", code="wrong_folder")
+    PUBLISHED.mkdir(exist_ok=True)
+    config = report.manifest.config
+    file = PUBLISHED / f"{config.protocol}-{config.regime}-{config.part}.json"
+    file.write_text(report.model_dump_json(indent=2) + "\n")
+    kept = [Report.model_validate_json(one.read_text()) for one in sorted(PUBLISHED.glob("*.json"))]
+    tables.publish(README, kept)
+    console().print(f"wrote {file} and {README}", markup=False)

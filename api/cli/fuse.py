@@ -1,0 +1,88 @@
+"""``whyrank fuse``: fit how much the LLM counts."""
+
+import asyncio
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api.cli.eval import progress
+from api.cli.output import console, status
+from api.settings import Settings, load_settings
+from eval.answers import AnswerStore
+from eval.fuse import fuse as fit
+from eval.reads import Reads
+from prompts import PromptLibrary
+from reranker import EngineSettings, find_or_start
+from reranker.fusion import FusionFit, save_fit
+from retrieval import Dataset, InputError, load, sources
+
+
+def fuse(
+    prompt: Annotated[str, typer.Option(help="The rank template that will serve.")] = "rank",
+    users: Annotated[int | None, typer.Option(min=30, help="A seeded sample of so many users; all by default.")] = None,
+    candidates: Annotated[int, typer.Option(min=2, max=200, help="How many candidates the LLM reads.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of the sample and of the folds.")] = 0,
+    out: Annotated[Path, typer.Option(help="Where model answers are kept.")] = Path("runs"),
+) -> None:
+    """Fit how much the LLM counts beside retrieval, on the latest interactions of the fitted data.
+
+    Where the LLM does not help on users that the fit has not seen, its weight is 0 and the service does not ask it.
+    """
+    settings = load_settings()
+    manifest = load(settings.artifact).manifest
+    dataset, _ = sources.read(settings.data)
+    if dataset.hash != manifest.data_hash:
+        raise InputError(
+            f"{settings.artifact} was fitted on other data than the settings name",
+            field="data",
+            remedy="Run 'whyrank fit' first, with the same data",
+            code="wrong_data",
+        )
+    template = PromptLibrary(settings.prompts_dir).get(prompt)
+    if template.meta.task != "rank":
+        raise InputError(f"{template.reference} ranks nothing", field="--prompt", code="wrong_task")
+    out.mkdir(parents=True, exist_ok=True)
+    with status("looking for the LLM") as report, find_or_start(settings.llm, report=report) as engine:
+        fitted = asyncio.run(_fit(settings, engine, dataset, prompt, out, users, candidates, seed))
+    file = save_fit(settings.artifact, fitted)
+    say = console().print
+    say(
+        f"{fitted.template} on {fitted.model}, {fitted.users} users: NDCG@10 {fitted.ndcg_fused:.4f} with the LLM, "
+        f"{fitted.ndcg_twin:.4f} without; gain {fitted.gain:+.4f}, 80 % interval {fitted.gain_low:+.4f} to "
+        f"{fitted.gain_high:+.4f}",
+        markup=False,
+    )
+    verdict = "The LLM counts" if fitted.llm_helps else "The LLM does not help, and will not be asked"
+    say(f"{verdict}; weights: {file}", markup=False)
+    for feature, weight in fitted.in_use.items():
+        say(f"  {feature:<22} {weight:+.3f}", markup=False)
+
+
+async def _fit(
+    settings: Settings,
+    engine: EngineSettings,
+    dataset: Dataset,
+    prompt: str,
+    out: Path,
+    users: int | None,
+    candidates: int,
+    seed: int,
+) -> FusionFit:
+    with ExitStack() as stack:
+        store = AnswerStore(out / "answers.sqlite")
+        stack.callback(store.close)
+        tell = stack.enter_context(progress())
+        async with Reads(engine, store, history_limit=settings.llm.history_limit) as reads:
+            return await fit(
+                dataset,
+                PromptLibrary(settings.prompts_dir).get(prompt),
+                reads,
+                out / "artifacts",
+                parameters=load(settings.artifact).manifest.parameters,
+                candidates=candidates,
+                users=users,
+                seed=seed,
+                report=tell,
+            )

@@ -1,0 +1,104 @@
+"""The rankers that an experiment compares, by name.
+
+| name | what it ranks by |
+|---|---|
+| ``popular``, ``itemknn``, ``bpr`` | a classical model over the whole catalog |
+| ``als`` | retrieval as it is |
+| ``llm:rank@1`` | the LLM's read of retrieval's first candidates, alone |
+| ``fused:rank@1`` | fitted weights over retrieval and the LLM |
+| ``fused-nollm`` | the same fit without the LLM |
+
+After a colon stands a rank template as everywhere else. Options follow behind commas: ``model=NAME`` reads from another
+model of the server (an adapter), ``by=gain`` ranks an ``llm`` arm by what the history adds to the likelihood,
+``weights=fixed`` takes the weights of a service where nothing was fitted.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from eval.baselines import BASELINES
+from reranker.fusion import FusionFit, features, fixed, order, score, signals
+from reranker.scoring import Read
+from reranker.settings import LlmSettings
+from retrieval import InputError, Retrieved, Retriever
+
+_KINDS = ("als", "llm", "fused", "fused-nollm", *BASELINES)
+_OPTIONS = {"model": None, "by": ("score", "gain"), "weights": ("fitted", "fixed")}
+_NAME = re.compile(r"^(?P<kind>[a-z-]+)(?::(?P<reference>[^,]+))?(?P<options>(?:,[a-z]+=[^,]+)*)$")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One ranker of an experiment.
+
+    Args:
+        name: as it was asked for.
+        kind: what it ranks by.
+        reference: its rank template; None for arms without the LLM.
+        model: a served model's name; None takes the engine's.
+        by: what an ``llm`` arm ranks by.
+        weights: what a ``fused`` arm weighs by.
+    """
+
+    name: str
+    kind: str
+    reference: str | None = None
+    model: str | None = None
+    by: Literal["score", "gain"] = "score"
+    weights: Literal["fitted", "fixed"] = "fitted"
+
+    @property
+    def asks(self) -> bool:
+        """Whether it reads from an LLM."""
+        return self.reference is not None
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it needs fitted weights."""
+        return self.kind == "fused-nollm" or (self.kind == "fused" and self.weights == "fitted")
+
+
+def parse(text: str) -> Arm:
+    """An arm from its name.
+
+    Raises:
+        InputError: there is no such arm.
+    """
+    match = _NAME.match(text.strip())
+    kind, reference = (match["kind"], match["reference"]) if match else ("", None)
+    if kind not in _KINDS or match is None:
+        raise InputError(f"there is no arm '{text[:60]}'", field="arms", remedy=f"There are: {', '.join(_KINDS)}")
+    wants = kind in {"llm", "fused"}
+    if wants != (reference is not None):
+        remedy = f"Write {kind}:rank@1" if wants else f"Write {kind}"
+        raise InputError(
+            f"'{text[:60]}' {'names no template' if wants else 'takes no template'}", field="arms", remedy=remedy
+        )
+    options = dict(one.split("=", 1) for one in match["options"].split(",") if one)
+    for name, value in options.items():
+        allowed = _OPTIONS.get(name, ())
+        if allowed is not None and value not in allowed:
+            known = ", ".join(f"{name}={'|'.join(values) if values else 'NAME'}" for name, values in _OPTIONS.items())
+            raise InputError(f"'{name}={value}' is no option of an arm", field="arms", remedy=f"There are: {known}")
+    return Arm(text.strip(), kind, reference, **options)  # type: ignore[arg-type]  # checked above
+
+
+def rank(arm: Arm, retriever: Retriever, retrieved: Retrieved, read: Read | None, fit: FusionFit | None) -> list[str]:
+    """Item ids of the candidates, best first, by an arm that reranks.
+
+    Args:
+        read: of the LLM, for arms that ask it.
+        fit: weights, for arms that need them.
+    """
+    if arm.kind == "llm" and read is not None:
+        by_gain = arm.by == "gain" and read.corrected is not None
+        values = read.corrected if by_gain and read.corrected is not None else read.scores
+    elif arm.kind in {"fused", "fused-nollm"}:
+        weights = fixed(LlmSettings().weight) if fit is None else fit.twin if arm.kind == "fused-nollm" else fit.in_use
+        values = score(features(signals(retriever, retrieved, read)), weights)
+    else:
+        values = -np.arange(len(retrieved.candidates), dtype=np.float64)
+    return [retrieved.candidates[position].item.item_id for position in order(values)]

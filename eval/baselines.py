@@ -1,0 +1,63 @@
+"""Classical rankers that every other is compared with, fitted on the same matrix."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from implicit.bpr import BayesianPersonalizedRanking
+from implicit.nearest_neighbours import BM25Recommender
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from retrieval import Encoded
+from retrieval.popularity import popularity
+
+Users = NDArray[np.int64]
+Rankings = NDArray[np.int64]
+"""Item positions, best first, shape (users, depth); -1 where a user has no more unseen items."""
+_CHUNK = 256
+"""Users whose scores of the whole catalog are held in memory at once."""
+
+
+def popular(known: Encoded, users: Users, depth: int, *, seed: int = 0) -> Rankings:  # noqa: ARG001
+    """What many liked lately."""
+    scores = popularity(known.log, len(known.item_ids))
+    return _best(lambda some: np.tile(scores, (len(some), 1)), known, users, depth)
+
+
+def itemknn(known: Encoded, users: Users, depth: int, *, seed: int = 0) -> Rankings:  # noqa: ARG001
+    """Item-based nearest neighbours under BM25 weights."""
+    model = _fitted(BM25Recommender(K=100), known)
+    return _best(lambda some: (known.user_items[some] @ model.similarity).toarray(), known, users, depth)
+
+
+def bpr(known: Encoded, users: Users, depth: int, *, seed: int = 0) -> Rankings:
+    """Bayesian personalised ranking (Rendle et al. 2009). One thread: with more, no two fits are alike."""
+    model = _fitted(BayesianPersonalizedRanking(factors=32, iterations=100, random_state=seed, num_threads=1), known)
+    return _best(lambda some: model.user_factors[some] @ model.item_factors.T, known, users, depth)
+
+
+BASELINES: Mapping[str, Callable[..., Rankings]] = {"popular": popular, "itemknn": itemknn, "bpr": bpr}
+
+
+def _fitted(model: Any, known: Encoded) -> Any:
+    with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # implicit's neighbourhood models warn about a conversion of their own
+        model.fit(known.user_items, show_progress=False)
+    return model
+
+
+def _best(scores: Callable[[Users], NDArray[np.floating]], known: Encoded, users: Users, depth: int) -> Rankings:
+    """Unseen items only; equal scores in catalog order."""
+    seen = known.log.seen(len(known.item_ids))
+    depth = min(depth, len(known.item_ids))
+    rankings = np.full((len(users), depth), -1, dtype=np.int64)
+    for start in range(0, len(users), _CHUNK):
+        some = users[start : start + _CHUNK]
+        for place, row in enumerate(np.asarray(scores(some), dtype=np.float64)):
+            row[seen[some[place]].indices] = -np.inf
+            ranked = np.argsort(-row, kind="stable")[:depth]
+            ranked = ranked[np.isfinite(row[ranked])]
+            rankings[start + place, : len(ranked)] = ranked
+    return rankings

@@ -1,0 +1,232 @@
+"""What becomes of the reasons that the LLM writes, and whether an item rests on the history that they name."""
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from eval.compare import Mean, interval
+from prompts import PromptLibrary, Sanitizer, candidate_inputs, history_inputs, newest
+from reranker import Engine, Reader
+from reranker.agreement import Agreement, agreement, read_labelled
+from reranker.reasons import Basis, Reason, ReasonStatistics, ReasonWriter, Wanted, write_each
+from reranker.wire import Usage
+from retrieval import Candidate, HistoryEntry, RetrievalRequest, Retrieved, Retriever
+
+LABELLED = Path(__file__).parents[2] / "tests" / "reranker" / "data" / "labelled_reasons.jsonl"
+_EVIDENCE = 2
+_HISTORY = 30
+_READ_PER_USER = 2
+"""Reasons of which the LLM's score is read without the cited history; each costs two prompts."""
+_TIMEOUT_S = 600.0
+
+
+class CheckAgreement(BaseModel):
+    """The check against sentences that were labelled by reading them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sentences: int
+    grounded: int
+    precision: float
+    """Share of what passes that holds."""
+    recall: float
+    """Share of what holds that passes."""
+
+
+class ReasonsBench(BaseModel):
+    """Figures of the reasons of a seeded sample of users."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    prompt: str
+    seed: int
+    users: int
+    reasons: int
+    grounded_before: float
+    """Share of the LLM's first sentences that pass the check."""
+    from_llm: float
+    """Share of the reasons that show a sentence by the LLM; the others are built from the evidence."""
+    refusals: dict[str, float]
+    """Refused sentences per reason, by kind of fault."""
+    check: CheckAgreement | None
+    """None where the labelled sentences are not at hand."""
+    distinct: float | None
+    """Of the reasons of items that several users got: the share of different sentences; None where no item repeats."""
+    als_drop: Mean
+    """How much more of the ALS score goes with the cited history items than with as many random liked ones, as a share
+    of the whole score; above 0, reasons cite what matters.
+    """
+    llm_drop: Mean | None
+    """The same of the LLM's score, in natural logarithms; None where no user has liked enough."""
+    prompt_tokens_per_reason: float
+    cached_share: float
+    """Of the prompt tokens."""
+    written_tokens_per_reason: float
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One user's reason for one item."""
+
+    user: str
+    retrieved: Retrieved
+    wanted: Wanted
+    reason: Reason
+
+
+async def bench_reasons(
+    engine: Engine,
+    retriever: Retriever,
+    library: PromptLibrary,
+    *,
+    users: int = 20,
+    k: int = 4,
+    seed: int = 0,
+    locale: str = "en",
+    report: Callable[[str], None] = lambda _: None,
+) -> ReasonsBench:
+    """Writes reasons for the first ``k`` ALS candidates of some users, and measures.
+
+    Raises:
+        LLMError: the LLM does not answer.
+    """
+    rng = random.Random(seed)  # noqa: S311  # a sample, no secret
+    sample = rng.sample(list(retriever.user_ids()), min(users, len(retriever.user_ids())))
+    info = await engine.info()
+    sanitizer = Sanitizer(info.special_tokens)
+    template = library.find("reason", locale)
+    writer = ReasonWriter(engine, retriever.catalog, retriever.manifest.noun)
+    cases, usage = list[_Case](), Usage()
+    for number, user in enumerate(sample, start=1):
+        report(f"writing reasons, user {number} of {len(sample)}")
+        retrieved = retriever.retrieve(RetrievalRequest(user_id=user, count=k))
+        items = [candidate.item for candidate in retrieved.candidates]
+        evidence = retriever.evidence(retrieved, items, _EVIDENCE)
+        wanted = [Wanted(item, evidence[item.item_id], Basis.als) for item in items if evidence[item.item_id]]
+        writing = write_each(writer, template, wanted, sanitizer, timeout_s=_TIMEOUT_S)
+        async with aclosing(writing) as finished:
+            async for written in finished:
+                if written.failure is not None:
+                    raise written.failure
+                cases.append(_Case(user, retrieved, written.wanted, written.reason))
+                usage += written.usage
+    cases.sort(key=lambda case: (sample.index(case.user), case.wanted.item.item_id))  # they came as they were finished
+    report("removing cited history")
+    als = [(case.user, _als_drop(retriever, case, rng)) for case in cases]
+    read = [case for user in sample for case in [one for one in cases if one.user == user][:_READ_PER_USER]]
+    llm = await _llm_drops(engine, retriever, library, read, sanitizer, rng, locale, report)
+    counts = ReasonStatistics.of(case.reason for case in cases)
+    return ReasonsBench(
+        model=info.name,
+        prompt=template.reference,
+        seed=seed,
+        users=len(sample),
+        reasons=len(cases),
+        grounded_before=counts.at_first / counts.asked if counts.asked else 0.0,
+        from_llm=counts.from_llm / len(cases) if cases else 0.0,
+        refusals={fault: round(count / len(cases), 3) for fault, count in counts.refusals.items()},
+        check=_agreement(retriever),
+        distinct=_distinct((case.wanted.item.item_id, case.reason.text) for case in cases),
+        als_drop=_per_user([(user, drop) for user, drop in als if drop is not None], seed),
+        llm_drop=_per_user(llm, seed) if llm else None,
+        prompt_tokens_per_reason=usage.prompt_tokens / max(len(cases), 1),
+        cached_share=usage.cached_tokens / max(usage.prompt_tokens, 1),
+        written_tokens_per_reason=usage.completion_tokens / max(len(cases), 1),
+    )
+
+
+def _agreement(retriever: Retriever) -> CheckAgreement | None:
+    if not LABELLED.is_file():
+        return None
+    found: Agreement = agreement(read_labelled(LABELLED), list(retriever.catalog), retriever.manifest.noun)
+    return CheckAgreement(
+        sentences=found.sentences, grounded=found.grounded, precision=found.precision, recall=found.recall
+    )
+
+
+def _distinct(texts: Iterable[tuple[str, str]]) -> float | None:
+    """Share of different sentences among those of items that occur more than once."""
+    by_item = defaultdict(list)
+    for item_id, text in texts:
+        by_item[item_id].append(text)
+    several = [some for some in by_item.values() if len(some) > 1]
+    return sum(len(set(some)) for some in several) / sum(map(len, several)) if several else None
+
+
+def _others(case: _Case, among: set[str], count: int, rng: random.Random) -> set[str] | None:
+    """As many random liked history items that are not cited; None where there are not as many."""
+    pool = sorted(set(case.retrieved.liked) & among - set(case.reason.evidence))
+    return set(rng.sample(pool, count)) if len(pool) >= count else None
+
+
+def _als_drop(retriever: Retriever, case: _Case, rng: random.Random) -> float | None:
+    cited = set(case.reason.evidence)
+    others = _others(case, set(case.retrieved.liked), len(cited), rng)
+    whole = _als_score(retriever, case, set())
+    if others is None or whole <= 0:
+        return None
+    return (_als_score(retriever, case, others) - _als_score(retriever, case, cited)) / whole
+
+
+def _als_score(retriever: Retriever, case: _Case, without: set[str]) -> float:
+    """The item's ALS score for the history without some items."""
+    left = [entry.interaction for entry in case.retrieved.history if entry.interaction.item_id not in without]
+    wanted = [case.wanted.item.item_id]
+    found = retriever.retrieve(RetrievalRequest(history=left, candidate_ids=wanted))
+    return found.candidates[0].score
+
+
+async def _llm_drops(
+    engine: Engine,
+    retriever: Retriever,
+    library: PromptLibrary,
+    cases: Sequence[_Case],
+    sanitizer: Sanitizer,
+    rng: random.Random,
+    locale: str,
+    report: Callable[[str], None],
+) -> list[tuple[str, float]]:
+    """For some cases, the item's score without random liked items less its score without the cited ones."""
+    reader, template = Reader(engine, _HISTORY + _EVIDENCE), library.find("rank", locale)
+    inputs = {"noun": sanitizer.text(retriever.manifest.noun), "query": "", "profile": {}, "locale": locale}
+
+    async def score(case: _Case, entries: Sequence[HistoryEntry], without: set[str]) -> float:
+        left = [entry for entry in entries if not (entry.item and entry.item.item_id in without)]
+        candidates = candidate_inputs([next(_candidate(case))], sanitizer)
+        read = await reader.read(template, inputs, history_inputs(left, sanitizer, locale=locale), candidates)
+        return float(read.scores[0])
+
+    drops = []
+    for number, case in enumerate(cases, start=1):
+        report(f"reading without cited history, {number} of {len(cases)}")
+        cited = set(case.reason.evidence)
+        # What a prompt shows, and the cited items where they are older than that.
+        entries = case.retrieved.history
+        recent = len(entries) - len(newest(entries, _HISTORY))
+        shown = [one for at, one in enumerate(entries) if at >= recent or (one.item and one.item.item_id in cited)]
+        others = _others(case, {entry.item.item_id for entry in shown if entry.item}, len(cited), rng)
+        if others is not None:
+            two = await asyncio.gather(score(case, shown, others), score(case, shown, cited))
+            drops.append((case.user, two[0] - two[1]))
+    return drops
+
+
+def _candidate(case: _Case) -> Iterator[Candidate]:
+    return (one for one in case.retrieved.candidates if one.item.item_id == case.wanted.item.item_id)
+
+
+def _per_user(values: Sequence[tuple[str, float]], seed: int) -> Mean:
+    """A value per user first, their mean last."""
+    by_user = defaultdict(list)
+    for user, value in values:
+        by_user[user].append(value)
+    return interval(np.array([mean(some) for some in by_user.values()]), seed=seed)

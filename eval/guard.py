@@ -1,0 +1,65 @@
+"""Leak guards: nothing that is judged has seen what it is judged on.
+
+They compare item ids and data hashes, never titles: 443 films of MovieLens share a title with another.
+"""
+
+from collections.abc import Iterable
+
+from eval.errors import LeakError
+from eval.protocol import Fold
+from retrieval import Columns, Retrieved
+
+
+class Guard:
+    """Watches over one fold.
+
+    Args:
+        fold: the one that is watched; only its training part is kept.
+    """
+
+    def __init__(self, fold: Fold) -> None:
+        rows = fold.train.interactions.select(Columns.user, Columns.item).drop_nulls()
+        self._data_hash = fold.train.hash
+        self._part = fold.part
+        self._known: dict[str, set[str]] = {}
+        for user, item in rows.iter_rows():
+            self._known.setdefault(user, set()).add(item)
+        self._proposed: dict[str, frozenset[str]] = {}
+
+    def fitted(self, what: str, data_hash: str) -> None:
+        """Refuses what was fitted on anything but the fold's training part.
+
+        Raises:
+            LeakError: it was.
+        """
+        if data_hash != self._data_hash:
+            raise LeakError(
+                f"{what} was fitted on other data ({data_hash[:12]}) than the training part ({self._data_hash[:12]}) "
+                f"of the fold '{self._part}', and may have seen what is held out",
+                remedy="Fit it on the training part of this fold",
+            )
+
+    def propose(self, user: str, item_ids: Iterable[str]) -> None:
+        """Records which items retrieval, or the regime, has proposed for a user; once for each user."""
+        self._proposed[user] = frozenset(item_ids)
+
+    def check(self, user: str, retrieved: Retrieved) -> None:
+        """Refuses a prompt that would show anything but training history and proposed candidates.
+
+        Raises:
+            LeakError: an item is neither.
+        """
+        shown = {entry.item.item_id for entry in retrieved.history if entry.item}
+        foreign = sorted(shown - self._known.get(user, set()))
+        if foreign:
+            raise LeakError(
+                f"a prompt's history would show the item '{foreign[0]}', which is not in the user's training history",
+                remedy="Build histories from the training part only",
+            )
+        candidates = [candidate.item.item_id for candidate in retrieved.candidates]
+        foreign = sorted(set(candidates) - self._proposed.get(user, frozenset()))
+        if foreign:
+            raise LeakError(
+                f"a prompt would show the candidate '{foreign[0]}', which retrieval did not propose",
+                remedy="Rank what retrieval found; the regime 'injected' adds the held-out items openly",
+            )

@@ -1,0 +1,135 @@
+"""What is held out of whom, and what counts as found.
+
+::
+
+    all interactions          ├────────── train ──────────┼── validation ──┼── test ──┤
+    fold "validation"         fitted on train,             judged on validation
+    fold "test"               fitted on train + validation,                 judged on test
+
+Test and validation are separate times: everything that is chosen (weights, prompts, parameters) is chosen on the fold
+``validation`` of what the fold ``test`` is fitted on, so that it has seen nothing of what it is judged on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import polars as pl
+
+from retrieval import Columns, Dataset, InputError, Meaning, Split, meaning, splits
+from retrieval.events import RATING
+
+FRACTION = 0.2
+LIKED_STARS = 4.0
+"""Stars (of 5) from which a held-out rating is relevant under :attr:`Relevance.liked`."""
+
+
+class Protocol(StrEnum):
+    """How interactions are held out."""
+
+    per_user_temporal = "per-user-temporal"
+    """Each user's latest 20 %: several positives a user, the most power."""
+    leave_one_out = "leave-one-out"
+    """Each user's last one, as many papers have it."""
+    global_time = "global-time"
+    """Everything after one day, as it would be in service; users who are new by then are left out."""
+
+    @property
+    def description(self) -> str:
+        """For reports."""
+        return {
+            Protocol.per_user_temporal: f"each user's latest {FRACTION:.0%} of interactions held out",
+            Protocol.leave_one_out: "each user's last interaction held out",
+            Protocol.global_time: f"the latest {FRACTION:.0%} of all interactions held out",
+        }[self]
+
+
+class Relevance(StrEnum):
+    """Which held-out interactions count as found."""
+
+    any = "any"
+    """Every one, liked or not."""
+    liked = "liked"
+    """Ratings of 4 stars or more; other events that were meant positively."""
+
+    @property
+    def description(self) -> str:
+        """For reports."""
+        return (
+            "any interaction" if self is Relevance.any else f"rated {LIKED_STARS:g} stars or more, or meant positively"
+        )
+
+
+class Part(StrEnum):
+    """Which fold is judged."""
+
+    validation = "validation"
+    test = "test"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What may be fitted on, and, apart from it, what is to be found.
+
+    Args:
+        part: which one.
+        train: everything that an arm may see.
+        held_out: interaction table of what came after; read by the judge alone.
+    """
+
+    part: Part
+    train: Dataset
+    held_out: pl.DataFrame
+
+    def truth(self, relevance: Relevance) -> dict[str, frozenset[str]]:
+        """The relevant items of every user who has any, and of whom something is known.
+
+        An item that the user has in ``train`` already is not counted: retrieval proposes nothing that was seen.
+        """
+        pairs = self.held_out.filter(pl.col(Columns.item).is_not_null()).join(
+            self.train.interactions.filter(pl.col(Columns.item).is_not_null()),
+            on=(Columns.user, Columns.item),
+            how="anti",
+        )
+        known = set(self.train.interactions[Columns.user].unique())
+        found: dict[str, set[str]] = {}
+        columns = (Columns.user, Columns.item, Columns.event, Columns.weight)
+        for user, item, event, weight in pairs.select(columns).iter_rows():
+            if user in known and (relevance is Relevance.any or is_liked(event, weight)):
+                found.setdefault(user, set()).add(item)
+        return {user: frozenset(found[user]) for user in sorted(found)}
+
+
+def is_liked(event: str, weight: float) -> bool:
+    """Whether a held-out interaction is relevant under :attr:`Relevance.liked`."""
+    return weight >= LIKED_STARS if event == RATING else meaning(event, weight) is Meaning.positive
+
+
+def fold(dataset: Dataset, protocol: Protocol, part: Part) -> Fold:
+    """Splits a data set; the validation fold is the test fold's training part, split in the same way.
+
+    Raises:
+        InputError: the data cannot be split so (no timestamps, too few interactions).
+    """
+    test = _split(dataset, protocol)
+    split = test if part is Part.test else _split(test.train, protocol)
+    if split.held_out.is_empty():
+        raise InputError(
+            f"holds out nothing of {dataset.interactions.height} interactions", field="protocol", code="too_little_data"
+        )
+    return Fold(part, split.train, split.held_out)
+
+
+def _split(dataset: Dataset, protocol: Protocol) -> Split:
+    if protocol is Protocol.per_user_temporal:
+        return splits.per_user_temporal(dataset, FRACTION)
+    if protocol is Protocol.leave_one_out:
+        return splits.leave_last(dataset, 1)
+    times = dataset.interactions[Columns.timestamp]
+    at = times.quantile(1 - FRACTION, interpolation="lower")
+    return splits.global_time(dataset, int(at or 0))
+
+
+def counts(truth: Mapping[str, frozenset[str]]) -> tuple[int, int]:
+    """Number of users, and of relevant items over all of them."""
+    return len(truth), sum(map(len, truth.values()))

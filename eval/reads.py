@@ -1,0 +1,140 @@
+"""Asking models about cases: guarded, stored, several at a time."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from eval.answers import AnswerStore, Asked, StoredReader
+from eval.cases import Cases
+from prompts import PromptTemplate, Sanitizer, TemplateError
+from reranker import Engine, EngineSettings, LLMError
+from reranker.engine import ModelInfo
+from reranker.shown import shown
+
+CONCURRENCY = 16
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One user's read, or the code of the error that stood in its place."""
+
+    user: str
+    asked: Asked | None
+    missing: str | None = None
+
+
+class Reads:
+    """Asks one server, any of its models. Use as an async context manager.
+
+    Args:
+        settings: of the server.
+        store: of earlier answers; None asks everything.
+        history_limit: the most history entries that a prompt shows.
+        concurrency: how many requests at once.
+    """
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        store: AnswerStore | None,
+        *,
+        history_limit: int = 30,
+        concurrency: int = CONCURRENCY,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._history_limit = history_limit
+        self.concurrency = concurrency
+        self._engines: dict[str | None, tuple[Engine, StoredReader]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for engine, _ in self._engines.values():
+            await engine.close()
+
+    async def info(self, model: str | None) -> ModelInfo:
+        """What the server says of a model.
+
+        Raises:
+            LLMError: the server cannot be reached, or does not serve the model.
+        """
+        return await self._engine(model)[0].info()
+
+    async def each(
+        self,
+        cases: Cases,
+        users: Sequence[str],
+        template: PromptTemplate,
+        *,
+        model: str | None = None,
+        shuffle: int | None = None,
+    ) -> AsyncIterator[Outcome]:
+        """Reads every user's candidates; answers come as they are finished.
+
+        Args:
+            shuffle: the seed of another order for the candidates, the scores of which come back in retrieval's order;
+                None shows them in retrieval's order.
+
+        Raises:
+            LeakError: a prompt would show what it must not.
+        """
+        waiting = asyncio.Semaphore(self.concurrency)
+
+        async def one(user: str) -> Outcome:
+            async with waiting:
+                return await self._one(cases, user, template, model, shuffle)
+
+        tasks = [asyncio.create_task(one(user)) for user in users]
+        try:
+            for finished in asyncio.as_completed(tasks):
+                yield await finished
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _one(
+        self, cases: Cases, user: str, template: PromptTemplate, model: str | None, shuffle: int | None
+    ) -> Outcome:
+        retrieved = cases.read_by_llm(user)
+        order = np.arange(len(retrieved.candidates))
+        if shuffle is not None:
+            order = np.random.default_rng(shuffle).permutation(order)
+            retrieved = replace(retrieved, candidates=[retrieved.candidates[place] for place in order])
+        cases.guard.check(user, retrieved)
+        engine, reader = self._engine(model)
+        try:
+            special = (await engine.info()).special_tokens
+            given = shown(retrieved, Sanitizer(special), noun=cases.retriever.manifest.noun)
+            asked = await reader.read(
+                template,
+                given.inputs,
+                given.history,
+                given.candidates,
+                with_prior=template.meta.scoring == "likelihood",
+            )
+        except (LLMError, TemplateError) as error:
+            return Outcome(user, None, error.code)
+        back = np.argsort(order)
+        read = asked.read
+        straight = replace(read, scores=read.scores[back], prior=None if read.prior is None else read.prior[back])
+        return Outcome(user, replace(asked, read=straight))
+
+    def _engine(self, model: str | None) -> tuple[Engine, StoredReader]:
+        if model not in self._engines:
+            settings = self._settings if model is None else self._settings.model_copy(update={"model": model})
+            engine = Engine(settings)
+            self._engines[model] = engine, StoredReader(engine, self._store, history_limit=self._history_limit)
+        return self._engines[model]
+
+
+Report = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and how much there is."""

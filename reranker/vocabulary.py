@@ -1,0 +1,135 @@
+"""What a catalog says, word by word, and whether a word of a sentence says the same."""
+
+import re
+from collections.abc import Iterable
+
+from reranker import wording
+from retrieval import Item
+
+WORD = re.compile(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff\ue000-\uf8ff]+(?:['’][^\W_\u3400-\u9fff\ue000-\uf8ff]+)*")
+"""A word of letters or digits, or one Chinese character."""
+
+
+class Vocabulary:
+    """What a catalog could be said to say: its titles of several words, its attribute values, and its noun.
+
+    Args:
+        items: the catalog.
+        noun: what one calls them, in the plural: films.
+    """
+
+    MOST_VALUES = 2000
+    """An attribute with more distinct values is free text (a description), whose words prove nothing."""
+
+    def __init__(self, items: Iterable[Item], noun: str = "items") -> None:
+        self._titles: dict[str, list[tuple[str, ...]]] = {}
+        values: dict[str, set[str]] = {}
+        for item in items:
+            words = tuple(words_of(item.title))
+            if len(words) > 1:
+                self._titles.setdefault(words[0], []).append(words)
+            for name, value in item.attributes.items():
+                many = value if isinstance(value, tuple) else (value,)
+                values.setdefault(name, set()).update(one.casefold() for one in many if isinstance(one, str))
+        self._values = {
+            plain
+            for some in values.values()
+            if len(some) <= self.MOST_VALUES
+            for one in some
+            if len(one) > 2 and (plain := f" {' '.join(words_of(one))} ").strip()
+        }
+        self.nouns = _nouns(noun)
+
+    def foreign_title(self, text: str, known: str) -> str | None:
+        """A title of several words that the text names although ``known`` does not hold it."""
+        words, known = words_of(text), " ".join(words_of(known))
+        for start, word in enumerate(words):
+            for title in self._titles.get(word, ()):
+                if tuple(words[start : start + len(title)]) != title or " ".join(title) in known:
+                    continue
+                # "it is" or "for all" are titles as well; said in lower case inside a sentence they are ordinary words.
+                if _capitalised(text, title) or (len(title) > 4 and not set(title) <= wording.ENGLISH):
+                    return " ".join(title)
+        return None
+
+    def foreign_value(self, text: str, known: set[str]) -> str | None:
+        """An attribute value of the catalog ("comedy") that the text says although ``known`` words do not hold it."""
+        said = f" {' '.join(words_of(text))} "
+        for value in self._values:
+            if value in said and not set(value.split()) <= known and not set(value.split()) <= wording.ENGLISH:
+                return value.strip()
+        return None
+
+
+def supported(word: str, facts: frozenset[str]) -> bool:
+    """Whether a word claims nothing, or says a fact: in its own words, in another form, or by a synonym."""
+    word = word.replace("’", "'")
+    plain = word.removesuffix("'s").removesuffix("'")
+    if {word, plain} & (wording.ENGLISH | facts):
+        return True
+    if any(one in facts for one in wording.SYNONYMS.get(plain, ())):
+        return True
+    root = _root(plain)
+    return any(_root(fact) == root or _one_family(fact, plain) for fact in facts)
+
+
+def _root(word: str) -> str:
+    """A word without its usual English endings, down to three letters."""
+    for ending in (
+        "ically",
+        "ations",
+        "ation",
+        "iness",
+        "ies",
+        "ical",
+        "ing",
+        "ers",
+        "ous",
+        "ed",
+        "er",
+        "ic",
+        "es",
+        "al",
+        "ly",
+        "s",
+        "e",
+        "y",
+    ):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            word = word[: -len(ending)]
+            break
+    return word[:-1] if len(word) > 3 and word[-1] in "ey" else word
+
+
+def _one_family(one: str, other: str) -> bool:
+    """Words such as romance and romantic, mystery and mysterious: all but the endings are the same."""
+    shared = 0
+    for a, b in zip(one, other, strict=False):
+        if a != b:
+            break
+        shared += 1
+    return shared >= 5 and shared >= min(len(one), len(other)) - 2 and abs(len(one) - len(other)) <= 4
+
+
+def _nouns(noun: str) -> frozenset[str]:
+    words = set(words_of(noun))
+    singular = {word[:-3] + "y" if word.endswith("ies") else word.removesuffix("s") for word in words}
+    named = words | singular
+    for group in wording.NOUNS:
+        if group[0] in named:
+            named |= set(group)
+    forms = {form for one in named for form in (one, f"{one}s", f"{one}ing", f"{one}ed", f"{one[:-1]}ies")}
+    return frozenset(forms | wording.GENERAL_NOUNS)
+
+
+def _capitalised(text: str, title: tuple[str, ...]) -> bool:
+    """Whether the text holds the title with capitals in it beyond the first letter of a sentence."""
+    pattern = r"\W+".join(re.escape(word) for word in title)
+    return any(
+        sum(word[0].isupper() for word in WORD.findall(match[0])) > 1
+        for match in re.finditer(pattern, text, re.IGNORECASE)
+    )
+
+
+def words_of(text: str) -> list[str]:
+    return [word.casefold() for word in WORD.findall(text)]

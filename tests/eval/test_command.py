@@ -1,0 +1,79 @@
+"""``whyrank eval`` as a user meets it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.standin import StandIn
+
+WHYRANK = Path(sys.executable).with_name("whyrank")
+
+
+def whyrank(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "WHYRANK_LLM__PORT": "9", "COLUMNS": "200", **environment}
+    return subprocess.run(
+        [str(WHYRANK), *arguments], cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=200
+    )
+
+
+@pytest.fixture
+def own_data(tmp_path: Path) -> Path:
+    """A shop's files: 40 users who buy things of their own parity, by day."""
+    rows = ["user_id,item_id,event,timestamp"]
+    for user in range(40):
+        rows += [f"{user},{(user % 2) + 2 * ((user + step) % 12)},purchase,{1000 + step}" for step in range(8)]
+    (tmp_path / "did.csv").write_text("\n".join(rows))
+    items = [
+        "item_id,title,kind",
+        *(f"{item},Thing number {item},{'even' if item % 2 == 0 else 'odd'}" for item in range(24)),
+    ]
+    (tmp_path / "items.csv").write_text("\n".join(items))
+    (tmp_path / "whyrank.toml").write_text('[data]\ninteractions = "did.csv"\nitems = "items.csv"\nnoun = "things"\n')
+    return tmp_path
+
+
+def test_one_s_own_data(own_data: Path) -> None:
+    done = whyrank("eval", "--arms", "popular itemknn bpr als", "--candidates", "10", folder=own_data)
+    assert done.returncode == 0, done.stderr
+    assert "did, validation part" in done.stdout
+    assert "bpr - als" in done.stdout
+    as_json = whyrank("eval", "--arms", "popular als", "--candidates", "10", "--json", folder=own_data)
+    report = json.loads(as_json.stdout)
+    assert report["manifest"]["dataset"] == "did"
+    assert [one["relevance"] for one in report["judged"]] == ["liked", "any"]
+
+
+def test_an_llm_arm_and_the_fit_of_its_weights(own_data: Path, standin: StandIn) -> None:
+    arms = ("eval", "--arms", "als llm:rank@1 fused-nollm fused:rank@1", "--candidates", "10", "--order-users", "3")
+    done = whyrank(*arms, folder=own_data, WHYRANK_LLM__URL=standin.url)
+    assert done.returncode == 0, done.stderr
+    assert "fused:rank@1 - fused-nollm" in done.stdout
+    assert "fit of fused:rank@1" in done.stdout
+    fused = whyrank("fuse", "--candidates", "10", folder=own_data, WHYRANK_LLM__URL=standin.url)
+    assert fused.returncode == 1
+    assert "whyrank fit" in fused.stderr
+    fitted = whyrank("fit", folder=own_data)
+    assert fitted.returncode == 0, fitted.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("--on", "test"), 2, "purpose: is missing"),
+        (("--arms", "alss"), 2, "there is no arm 'alss'"),
+        (("--arms", "als", "-k", "ten"), 2, "-k: is 'ten', not numbers"),
+        (("--arms", "als", "--candidates", "1"), 2, "--candidates"),
+        (("--arms", "als", "--users", "3"), 2, "--users"),
+        (("--arms", "als", "--protocol", "global"), 2, "per-user-temporal"),
+        (("--arms", "als", "--regime", "injected", "--publish", "--candidates", "10"), 2, "checkout of whyrank"),
+    ],
+)
+def test_wrong_input_names_itself(own_data: Path, arguments: tuple[str, ...], code: int, says: str) -> None:
+    done = whyrank("eval", *arguments, folder=own_data)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
