@@ -235,6 +235,23 @@ async def test_late_reasons_leave_the_ranking(recommender: Recommender, standin:
     assert all(item.reason and item.reason.source == "evidence" for item in answer.items)
 
 
+async def test_reasons_that_are_there_in_time_stay(recommender: Recommender, standin: StandIn) -> None:
+    written = 0
+
+    def second_is_late(path: str, answer: Json) -> Json:
+        nonlocal written
+        if path == "/v1/completions" and "text" in answer["choices"][0]:
+            written += 1
+            if written == 2:
+                time.sleep(2)
+        return answer
+
+    standin.fault = second_is_late
+    answer = await recommender.recommend(RecommendationRequest(user_id="u0", k=3, deadline_ms=1000))
+    assert [(one.stage, one.code) for one in answer.degraded] == [("reason", "llm_timeout")]
+    assert sorted(item.reason.source for item in answer.items if item.reason) == ["evidence", "llm", "llm"]
+
+
 async def test_one_item_without_a_sentence_leaves_the_others(recommender: Recommender, standin: StandIn) -> None:
     written = 0
 
