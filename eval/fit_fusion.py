@@ -9,7 +9,7 @@ alike, however many positives they have. The penalty ``strength * |w - w0|²`` p
 (``w0``: a fitted multiple of the retrieval score, nothing else), so that features that earn nothing change nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ from eval.metrics import PerUser, ndcg
 from reranker.fusion import PLAIN_FEATURES, Feature, order
 
 Floats = NDArray[np.float64]
-STRENGTHS = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0)
+STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 FOLDS = 5
 LEVEL = 0.1
 """The LLM counts if its gain over the twin is above zero at this level, one-sided: the lower end of an 80 % interval.
@@ -102,10 +102,10 @@ def fit(examples: Sequence[Example], columns: Sequence[Feature], *, seed: int = 
     rest, left_out = zip(*((stacked(fold != part), stacked(fold == part)) for part in range(FOLDS)), strict=True)
     found = {strength: [_minimised(one, columns, strength) for one in rest] for strength in STRENGTHS}
     losses = {
-        strength: sum(other.users * other.loss_and_slope(one)[0] for one, other in zip(each, left_out, strict=True))
+        strength: np.concatenate([other.losses(one) for one, other in zip(each, left_out, strict=True)])
         for strength, each in found.items()
     }
-    strength = min(losses, key=lambda one: losses[one])
+    strength = _strongest(losses)
     out_of_fold = np.array(
         [_ndcg(example, found[strength][part]) for example, part in zip(examples, fold, strict=True)]
     )
@@ -129,19 +129,45 @@ class _Stack:
         self._starts = np.concatenate([[0], np.cumsum(rest)[:-1]]).astype(np.int64)
         self._share = np.repeat(1.0 / (counts * max(self.users, 1)), counts)
 
+    def losses(self, weights: Floats) -> Floats:
+        """Mean over each user's positives, each against all that were not chosen, shape (users,)."""
+        scores, _, _, totals = self._scores(weights)
+        means = np.zeros(self.users)
+        np.add.at(means, self._user, self._share * (totals - scores))
+        return self.users * means
+
     def loss_and_slope(self, weights: Floats) -> tuple[float, Floats]:
-        """Mean over users of the mean over their positives, each against all that were not chosen."""
-        if not self.users:
-            return 0.0, np.zeros(len(Feature))
-        scores, others = self._chosen @ weights, self._others @ weights
-        highest = np.maximum.reduceat(others, self._starts)
-        rest = highest + np.log(np.add.reduceat(np.exp(others - highest[self._rest_user]), self._starts))
-        totals = np.logaddexp(scores, rest[self._user])
+        """Mean of the losses over users, and its gradient of shape (features,)."""
+        scores, others, rest, totals = self._scores(weights)
         own = np.exp(scores - totals)  # each positive's probability against the others
         missed = np.bincount(self._user, weights=self._share * (1.0 - own), minlength=self.users)
         slope: Floats = (self._share * (own - 1.0)) @ self._chosen
         slope += (missed[self._rest_user] * np.exp(others - rest[self._rest_user])) @ self._others
         return float(self._share @ (totals - scores)), slope
+
+    def _scores(self, weights: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        """Of the chosen and of the others; and the logarithm of the sum of exponentials of each user's others, without
+        and with each of the chosen.
+        """
+        scores, others = self._chosen @ weights, self._others @ weights
+        if not self.users:
+            return scores, others, np.zeros(0), np.zeros(0)
+        highest = np.maximum.reduceat(others, self._starts)
+        rest = highest + np.log(np.add.reduceat(np.exp(others - highest[self._rest_user]), self._starts))
+        return scores, others, rest, np.logaddexp(scores, rest[self._user])
+
+
+def _strongest(losses: Mapping[float, Floats]) -> float:
+    """The strongest penalty that is not clearly worse than the best on left-out users: by no more than one standard
+    error of the paired differences (the one-standard-error rule of Breiman et al. 1984). In doubt, retrieval's order.
+    """
+    best = min(losses, key=lambda one: float(losses[one].mean()))
+
+    def holds(strength: float) -> bool:
+        worse = losses[strength] - losses[best]
+        return bool(worse.mean() <= worse.std() / np.sqrt(max(len(worse), 1)))
+
+    return max(strength for strength in losses if holds(strength))
 
 
 def _minimised(stack: _Stack, columns: Sequence[Feature], strength: float) -> Floats:

@@ -1,0 +1,144 @@
+"""What measuring costs, and whether its statistics keep what they promise.
+
+- The runner beside the same requests sent raw to the same server: rounds in turn, after one that is not counted, so
+  that the server's prefix cache is as warm for both.
+- Comparisons of a ranker with itself, drawn from per-user values of real rankers: how many are called a difference.
+- A planted effect, with as many users as are said to be needed for it: how often it is found.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from eval.bench.raw import recording, send_raw
+from eval.cases import Cases, Regime, make_cases
+from eval.compare import LEVEL, paired, randomisation_p, users_needed
+from eval.experiment import Config, run
+from eval.metrics import PerUser
+from eval.protocol import Part, Protocol, Relevance, fold
+from eval.reads import CONCURRENCY, Reads
+from eval.report import per_user
+from prompts import PromptLibrary, PromptTemplate
+from reranker import EngineSettings
+from retrieval import AlsParameters, sources
+
+ROUNDS = 3
+COMPARISONS = 200
+EFFECT = 0.02
+_RESAMPLES = 999
+
+
+class EvalBench(BaseModel):
+    """What ``whyrank bench eval`` prints.
+
+    Args:
+        runner_per_s: users read per second by the runner, without stored answers; None without a server.
+        raw_per_s: the same requests sent raw.
+        ratio: the first over the second.
+        rejected: share of A/A comparisons that were called a difference at the 5 % level.
+        effect: planted difference of NDCG@10.
+        users_needed: users that are said to show it with 80 % power.
+        found: share of comparisons with so many users that found it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    users: int
+    concurrency: int
+    requests: int
+    runner_per_s: float | None
+    raw_per_s: float | None
+    ratio: float | None
+    comparisons: int
+    rejected: float
+    effect: float
+    users_needed: int
+    found: float
+
+
+async def bench_eval(
+    engine: EngineSettings | None, *, users: int = 64, report: Callable[[str], None] = lambda _: None
+) -> EvalBench:
+    """Measures on MovieLens; ``engine`` None leaves out the server."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        report("drawing comparisons")
+        rejected, needed, found = await _statistics(folder)
+        runner: list[float] = []
+        raw: list[float] = []
+        bodies: list[bytes] = []
+        if engine is not None:
+            cases, template = _cases(folder, users), PromptLibrary().get("rank")
+            report("recording the runner's requests")
+            with recording(engine.url) as recorder:
+                await _read(engine.model_copy(update={"url": recorder.url}), cases, template)
+            # The first is the probe for our logits processor, which a runner sends once and not for each user.
+            bodies = recorder.completions[1:]
+            for turn in range(ROUNDS):
+                report(f"round {turn + 1} of {ROUNDS}")
+                runner.append(await _read(engine, cases, template))
+                raw.append(await send_raw(engine.url, bodies, CONCURRENCY))
+    return EvalBench(
+        users=users,
+        concurrency=CONCURRENCY,
+        requests=len(bodies),
+        runner_per_s=users / median(runner) if runner else None,
+        raw_per_s=users / median(raw) if raw else None,
+        ratio=median(raw) / median(runner) if runner else None,
+        comparisons=COMPARISONS,
+        rejected=rejected,
+        effect=EFFECT,
+        users_needed=needed,
+        found=found,
+    )
+
+
+def _cases(folder: Path, users: int) -> Cases:
+    part = fold(sources.movielens(), Protocol.per_user_temporal, Part.validation)
+    return make_cases(
+        part,
+        folder,
+        parameters=AlsParameters(),
+        regime=Regime.realistic,
+        candidates=20,
+        depth=20,
+        users=users,
+        seed=0,
+    )
+
+
+async def _read(engine: EngineSettings, cases: Cases, template: PromptTemplate) -> float:
+    """Seconds for reading every user with a new client that remembers nothing."""
+    async with Reads(engine, None) as reads:
+        await reads.info(None)
+        began = time.perf_counter()
+        async for outcome in reads.each(cases, list(cases.of), template):
+            if outcome.asked is None:
+                raise RuntimeError(f"a read failed: {outcome.missing}")
+        return time.perf_counter() - began
+
+
+async def _statistics(folder: Path) -> tuple[float, int, float]:
+    config = Config(arms=("itemknn", "als"))
+    done = await run(config, sources.movielens(), PromptLibrary(), None, folder)
+    values = per_user(done, Relevance.liked)
+    differences = paired(values["als"], values["itemknn"])
+    rng = np.random.default_rng(0)
+
+    def rejects(drawn: PerUser, turn: int) -> bool:
+        return randomisation_p(drawn, seed=turn, resamples=_RESAMPLES) < LEVEL
+
+    count = len(differences)
+    # Which of the two rankers is called A is drawn anew for each user: then they are of the same worth.
+    same = [
+        rejects(rng.choice(differences, count) * rng.choice([-1.0, 1.0], count), turn) for turn in range(COMPARISONS)
+    ]
+    centred = differences - differences.mean()
+    needed = users_needed(EFFECT, float(centred.std(ddof=1))) or count
+    found = [rejects(rng.choice(centred, needed) + EFFECT, turn) for turn in range(COMPARISONS)]
+    return float(np.mean(same)), needed, float(np.mean(found))
