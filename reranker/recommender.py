@@ -257,6 +257,7 @@ class Recommender:
             llm_weight=self._weight if read else 0.0,
             prompts=PromptsUsed(rank=PromptUsed.of(run.rank_template) if read else None, reason=None),
             model=read.model if read else None,
+            label_mass=read.label_mass if read else None,
             items=[
                 RecommendedItem.of(
                     retrieved.candidates[position],
