@@ -64,6 +64,8 @@ class Metrics:
     def answered(self, answer: Answer) -> None:
         """Counts one recommendation."""
         self.answers.labels(answer.ranker).inc()
+        if answer.label_mass is not None:
+            self.label_mass.observe(answer.label_mass)
         for one in answer.degraded:
             self.degraded.labels(one.stage, one.code).inc()
         for item in answer.items:

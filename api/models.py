@@ -1,13 +1,16 @@
 """Bodies of requests. What an answer holds is :class:`reranker.Answer`."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from reranker import PromptChoice, RecommendationRequest
+from reranker.request import MOST_CANDIDATES, MOST_DEADLINE_MS, MOST_ITEMS
 from retrieval import Interaction
 
+_RANGE: dict[str, JsonValue] = {"minimum": 1}
+"""Told here, and checked by the pipeline, which the command line asks, too."""
 _YEAR_9999 = 253_402_300_799
 Id = Annotated[str, Field(min_length=1, max_length=200)]
 Limit = Annotated[int, Query(ge=1, le=100, description="how many to answer")]
@@ -95,10 +98,14 @@ class RecommendationBody(BaseModel):
         examples=[{"genres": "Drama", "year": {"gte": 1990}}],
     )
     k: int | None = Field(
-        default=None, description="how many items to answer; 10, or all of a smaller catalog, by default"
+        default=None,
+        description="how many items to answer; 10, or all of a smaller catalog, by default",
+        json_schema_extra=_RANGE | {"maximum": MOST_ITEMS},
     )
     candidate_count: int | None = Field(
-        default=None, description="how many candidates the LLM reranks; 20 or k by default"
+        default=None,
+        description="how many candidates the LLM reranks; 20 or k by default",
+        json_schema_extra=_RANGE | {"maximum": MOST_CANDIDATES},
     )
     locale: str = Field(
         default="en", pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$", description="language of the reasons"
@@ -109,8 +116,14 @@ class RecommendationBody(BaseModel):
         "administrators",
     )
     reasons: bool = True
+    evidence: Literal["als", "llm"] = Field(
+        default="als", description="what reasons rest on: the retrieval score, or (more reads) the LLM's"
+    )
+    taste: bool = Field(default=False, description="say what the history tells of the user")
     deadline_ms: int | None = Field(
-        default=None, description="stages that would be later are replaced by their fallback"
+        default=None,
+        description="stages that would be later are replaced by their fallback",
+        json_schema_extra=_RANGE | {"maximum": MOST_DEADLINE_MS},
     )
     stream: bool = Field(
         default=False,
@@ -138,5 +151,7 @@ class RecommendationBody(BaseModel):
             candidate_count=self.candidate_count,
             prompts=PromptChoice(rank=self.prompts.rank, reason=self.prompts.reason),
             reasons=self.reasons,
+            evidence=self.evidence,
+            taste=self.taste,
             deadline_ms=deadline_ms if self.deadline_ms is None else self.deadline_ms,
         )

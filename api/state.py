@@ -1,7 +1,8 @@
 """What the running service holds: settings, the recommender in use, metrics.
 
-A new artifact is loaded beside the old one and takes its place between requests: a request keeps the recommender that
-it began with. One that cannot be loaded changes nothing but what readiness, log and metrics say.
+A new artifact, or new fusion weights beside it, is loaded while the old one serves, and takes its place between
+requests: a request keeps the recommender that it began with. One that cannot be loaded changes nothing but what
+readiness, log and metrics say.
 """
 
 import asyncio
@@ -13,7 +14,9 @@ from api.metrics import Metrics
 from api.observability import places
 from api.settings import Settings
 from prompts import PromptLibrary
-from reranker import DocumentRanker, Engine, Recommender
+from prompts.store import stamp
+from reranker import DocumentRanker, Engine, Memory, Recommender
+from reranker.fusion import FILE
 from retrieval import Retriever, WhyrankError, current_build, load
 
 _RETRY_S = 30.0
@@ -35,10 +38,12 @@ class Service:
         self.library = PromptLibrary(settings.prompts_dir)
         self.documents = DocumentRanker(engine, self.library) if engine else None
         self.metrics = Metrics()
+        self._memory = Memory()
         self.draining = False
         """Set when the service has been told to end."""
         self.artifact_problem: str | None = None
         """Why a newer artifact is not in use; None where the newest is."""
+        self._weights = stamp(self.settings.artifact / FILE)
         self.build = current_build(settings.artifact)
         """The newest build that was looked at."""
         self._tried = time.monotonic()
@@ -55,11 +60,11 @@ class Service:
 
     async def refresh(self) -> None:
         """Takes up a new artifact if there is one."""
-        newest = current_build(self.settings.artifact)
+        newest, weights = current_build(self.settings.artifact), stamp(self.settings.artifact / FILE)
         again = self.artifact_problem is not None and time.monotonic() - self._tried > _RETRY_S
-        if newest == self.build and not again:
+        if (newest, weights) == (self.build, self._weights) and not again:
             return
-        self.build, self._tried = newest, time.monotonic()
+        self.build, self._weights, self._tried = newest, weights, time.monotonic()
         try:
             self.recommender = await asyncio.to_thread(self._load)
         except Exception as error:  # whatever is wrong with the new one, the old one answers
@@ -79,7 +84,9 @@ class Service:
         return [*found, *(f"an older prompt is in use: {problem}" for problem in prompts)]
 
     def _load(self) -> Recommender:
-        return Recommender(Retriever(load(self.settings.artifact)), self.engine, self.library, self.settings.llm)
+        return Recommender(
+            Retriever(load(self.settings.artifact)), self.engine, self.library, self.settings.llm, self._memory
+        )
 
     def _note_artifact(self) -> None:
         self.metrics.artifact_created.set(self.recommender.retriever.manifest.created.timestamp())
