@@ -3,6 +3,7 @@
 from eval.arms import Arm
 from eval.bench.prompts import PromptsBench, bench_prompts
 from eval.bench.reasons import ReasonsBench, bench_reasons
+from eval.bench.rerank import RerankBench, bench_rerank
 from eval.bench.retrieval import Ratio, RetrievalBench, bench_retrieval
 from eval.cases import Regime
 from eval.errors import LeakError
@@ -25,10 +26,12 @@ __all__ = [
     "Regime",
     "Relevance",
     "Report",
+    "RerankBench",
     "RetrievalBench",
     "Run",
     "bench_prompts",
     "bench_reasons",
+    "bench_rerank",
     "bench_retrieval",
     "fold",
     "fuse",

@@ -64,6 +64,11 @@ class LlmSettings(Limits):
     cache_dir: Path = Field(default_factory=lambda: Path.home() / ".cache" / "whyrank")
     """Where the embedded model's checkpoint, the servers' logs and what needs to be read once are kept."""
 
+    @property
+    def memory(self) -> Path:
+        """The file of what needs to be read from a model once."""
+        return self.cache_dir / "reads.sqlite"
+
     def limits(self) -> dict[str, object]:
         """The limits alone, for another object that has them."""
         return {name: getattr(self, name) for name in Limits.model_fields}

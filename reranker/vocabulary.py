@@ -1,5 +1,6 @@
 """What a catalog says, word by word, and whether a word of a sentence says the same."""
 
+import os
 import re
 from collections.abc import Iterable
 
@@ -8,6 +9,14 @@ from retrieval import Item
 
 WORD = re.compile(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff\ue000-\uf8ff]+(?:['’][^\W_\u3400-\u9fff\ue000-\uf8ff]+)*")
 """A word of letters or digits, or one Chinese character."""
+
+
+_ENDINGS = frozenset(
+    [
+        *("", "s", "es", "ed", "ing", "er", "ers", "e", "y", "ies", "ic", "ical", "tic", "tical", "tically"),
+        *("ous", "ious", "ion", "ations", "ation", "al", "ally", "ren"),
+    ]
+)
 
 
 class Vocabulary:
@@ -31,13 +40,16 @@ class Vocabulary:
             for name, value in item.attributes.items():
                 many = value if isinstance(value, tuple) else (value,)
                 values.setdefault(name, set()).update(one.casefold() for one in many if isinstance(one, str))
-        self._values = {
-            plain
-            for some in values.values()
-            if len(some) <= self.MOST_VALUES
-            for one in some
-            if len(one) > 2 and (plain := f" {' '.join(words_of(one))} ").strip()
-        }
+        # In an order of their own: a complaint is part of the next prompt, and must not change with a set's.
+        self._values = sorted(
+            {
+                plain
+                for some in values.values()
+                if len(some) <= self.MOST_VALUES
+                for one in some
+                if len(one) > 2 and (plain := f" {' '.join(words_of(one))} ").strip()
+            }
+        )
         self.nouns = _nouns(noun)
 
     def foreign_title(self, text: str, known: str) -> str | None:
@@ -74,27 +86,8 @@ def supported(word: str, facts: frozenset[str]) -> bool:
 
 
 def _root(word: str) -> str:
-    """A word without its usual English endings, down to three letters."""
-    for ending in (
-        "ically",
-        "ations",
-        "ation",
-        "iness",
-        "ies",
-        "ical",
-        "ing",
-        "ers",
-        "ous",
-        "ed",
-        "er",
-        "ic",
-        "es",
-        "al",
-        "ly",
-        "s",
-        "e",
-        "y",
-    ):
+    """A word without its inflection, down to three letters: hike of hiking and hikers."""
+    for ending in ("ies", "ing", "ers", "ed", "er", "es", "ly", "s"):
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             word = word[: -len(ending)]
             break
@@ -102,13 +95,12 @@ def _root(word: str) -> str:
 
 
 def _one_family(one: str, other: str) -> bool:
-    """Words such as romance and romantic, mystery and mysterious: all but the endings are the same."""
-    shared = 0
-    for a, b in zip(one, other, strict=False):
-        if a != b:
-            break
-        shared += 1
-    return shared >= 5 and shared >= min(len(one), len(other)) - 2 and abs(len(one) - len(other)) <= 4
+    """Words such as mystery and mysterious: all but the endings are the same."""
+    shared = len(os.path.commonprefix([one, other]))  # noqa: RUF071  # of words, not of paths
+    endings = {one[shared:], other[shared:]}
+    if endings & {"ce", "ces"}:  # romance and romantic, but not Roman
+        return shared >= 5 and endings & {"tic", "tically"} != set()
+    return shared >= 5 and endings <= _ENDINGS
 
 
 def _nouns(noun: str) -> frozenset[str]:

@@ -20,7 +20,7 @@ PUBLIC = {
     "RecommendationRequest Recommender Repairs StabilityReport Usage embedded engine_settings find "
     "find_or_start local measure_stability order_sensitivity",
     "eval": "Arm Config LeakError Part PromptsBench Protocol Ratio Reads ReasonsBench Regime Relevance Report "
-    "RetrievalBench Run bench_prompts bench_reasons bench_retrieval fold fuse judge run",
+    "RerankBench RetrievalBench Run bench_prompts bench_reasons bench_rerank bench_retrieval fold fuse judge run",
     "api": "Settings create_app load_settings",
 }
 

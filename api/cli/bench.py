@@ -13,9 +13,11 @@ from eval import (
     PromptsBench,
     Ratio,
     ReasonsBench,
+    RerankBench,
     RetrievalBench,
     bench_prompts,
     bench_reasons,
+    bench_rerank,
     bench_retrieval,
 )
 from eval.compare import Mean
@@ -56,6 +58,23 @@ def retrieval(
         typer.echo(result.model_dump_json(indent=2))
     else:
         _show_retrieval(result)
+
+
+@app.command()
+def rerank(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quick: Annotated[bool, typer.Option(help="One round and a crowd of 2: whether it works, not how fast.")] = False,
+) -> None:
+    """Ways of reading beside each other, and the pipeline beside the same prompts sent raw."""
+    settings = load_settings()
+    retriever = Retriever(load(settings.artifact))
+    with status("looking for the LLM") as report, find_or_start(settings.llm, report=report) as engine_settings:
+        sizes = {"rounds": 1, "at_once": 2} if quick else {}
+        result = asyncio.run(bench_rerank(retriever, engine_settings, report=report, **sizes))
+    if as_json:
+        typer.echo(result.model_dump_json(indent=2))
+    else:
+        _show_rerank(result)
 
 
 @app.command()
@@ -112,6 +131,25 @@ def _show_retrieval(result: RetrievalBench) -> None:
     whole = f"{result.end_to_end_s:9.2f} s    {result.end_to_end_mib:.0f} MiB at the peak"
     _say(f"  {'from a file to an artifact':<28} {whole}")
     _say(f"  {'start from the artifact':<28} {result.start_s:9.2f} s")
+
+
+def _show_rerank(result: RerankBench) -> None:
+    _say(
+        f"{result.model}, {result.candidates} candidates after {result.history} history entries; ratios to the first "
+        "line, above 1 is slower"
+    )
+    _say(f"  {'':<28} alone             {result.at_once} at once         tokens read  written")
+    for way in result.ways:
+        alone = f"{way.alone_ratio:5.2f} x {way.alone_s:7.3f} s"
+        crowd = f"{way.at_once_ratio:5.2f} x {way.at_once_per_s:7.2f}/s"
+        _say(f"  {way.way:<28} {alone}   {crowd}   {way.prompt_tokens:9.0f} {way.written_tokens:8.0f}")
+    _say(
+        f"  the pipeline has {result.pipeline_ratio:.2f} of the requests per second of the same prompts sent raw "
+        f"({result.pipeline_per_s:.2f}/s, {result.raw_per_s:.2f}/s)"
+    )
+    _say(f"  a returning user's prompt is {result.returning_user_cached:.0%} cached")
+    passes = ", ".join(f"{name} {count}" for name, count in result.calibration_passes.items())
+    _say(f"  passes of one label read by its correction: {passes}")
 
 
 def _show_reasons(result: ReasonsBench) -> None:

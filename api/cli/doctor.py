@@ -15,12 +15,15 @@ import typer
 
 from api.cli.output import console, status
 from api.settings import Settings, load_settings
-from reranker import Engine, EngineSettings, embedded, find_or_start, local
+from prompts import PromptLibrary, Sanitizer, user_sample
+from reranker import Engine, EngineSettings, Memory, Reader, embedded, find_or_start, local
 from reranker.settings import EMBEDDED
-from retrieval import WhyrankError, load, sources
+from retrieval import Retriever, WhyrankError, load, sources
 
 _REINSTALL = "run 'make install'"
 _NEEDED_GB = 3
+_SAMPLES = 5
+"""Users whose candidates are read in two orders."""
 
 
 class Unwell(Exception):
@@ -42,7 +45,7 @@ def doctor(
         ("disk", _disk),
     ]
     if live:
-        checks.append(("live read", _live))
+        checks += [("live read", _live), ("labels", _labels)]
     unwell = 0
     for name, check in checks:
         try:
@@ -122,6 +125,30 @@ def _disk(settings: Settings) -> str:
 def _live(settings: Settings) -> str:
     with status("looking for the LLM") as report, find_or_start(settings.llm, report=report) as engine_settings:
         return asyncio.run(_read(engine_settings))
+
+
+def _labels(settings: Settings) -> str:
+    """Whether labels may be read from this model, on the artifact's own users. That they may not is no fault."""
+    retriever = Retriever(load(settings.artifact))
+    with status("reading labels in two orders") as report, find_or_start(settings.llm, report=report) as found:
+        return asyncio.run(_stability(settings, found, retriever))
+
+
+async def _stability(settings: Settings, engine_settings: EngineSettings, retriever: Retriever) -> str:
+    users = list(retriever.user_ids())
+    template = PromptLibrary(settings.prompts_dir).find("rank-labels", "en")
+    memory = Memory(settings.llm.memory)
+    async with Engine(engine_settings) as engine:
+        clean = Sanitizer((await engine.info()).special_tokens)
+        some = users[:: max(len(users) // _SAMPLES, 1)][:_SAMPLES]
+        samples = [user_sample(retriever, user, sanitizer=clean) for user in some]
+        reader = Reader(engine, settings.llm.history_limit, memory=memory)
+        found = await reader.prepare(template, samples)
+    memory.close()
+    mass = "" if found.label_mass is None else f"label mass {found.label_mass:.2f}, "
+    order = "" if found.order_stability is None else f"order stability {found.order_stability:.2f}, "
+    verdict = "labels can be read" if found.accepted else f"labels are not read, likelihoods are: {found.reason}"
+    return f"{found.template}: {mass}{order}{verdict}"
 
 
 async def _read(engine_settings: EngineSettings) -> str:

@@ -5,8 +5,17 @@ import asyncio
 import numpy as np
 import pytest
 
-from prompts import Message, Prompt, PromptLibrary, Sampling, Sanitizer, history_inputs, item_input
-from reranker import Engine, LLMBadAnswer, Reader
+from prompts import (
+    Message,
+    Prompt,
+    PromptLibrary,
+    Sampling,
+    Sanitizer,
+    history_inputs,
+    item_input,
+    user_sample,
+)
+from reranker import Engine, LLMBadAnswer, Reader, measure_stability
 from retrieval import HistoryEntry, Interaction, Item, RetrievalRequest, Retriever
 
 TITLES = ("The Silence of the Lambs", "Big", "Amélie", "2001: A Space Odyssey", "七人の侍", "Alien")
@@ -106,3 +115,60 @@ async def test_a_title_with_special_tokens_is_read_as_text(live: Engine) -> None
     plain = Prompt((Message("user", "Alien"),))
     many, few = await live.tokens_of_prompt(message), await live.tokens_of_prompt(plain)
     assert sum(token in control for token in many) == sum(token in control for token in few)
+
+
+async def test_label_reads_of_a_model_that_reads_positions_are_refused(live: Engine, movielens: Retriever) -> None:
+    """The embedded model puts its probability on labels, and always on the same one."""
+    clean = Sanitizer((await live.info()).special_tokens)
+    template = PromptLibrary().get("rank-labels")
+    samples = [user_sample(movielens, user, sanitizer=clean, count=10) for user in ("7", "42", "300")]
+    report = await measure_stability(live, template, samples, np.random.default_rng(0))
+    assert not report.accepted
+    assert report.order_stability is not None
+    assert report.order_stability < 0.3
+
+
+@pytest.mark.parametrize("count", [1, 20, 200])
+async def test_every_number_of_candidates_gets_finite_scores(live: Engine, movielens: Retriever, count: int) -> None:
+    sample = user_sample(movielens, "42", sanitizer=Sanitizer((await live.info()).special_tokens))
+    retrieved = movielens.retrieve(RetrievalRequest(user_id="42", count=count))
+    candidates = [item_input(candidate.item, Sanitizer()) for candidate in retrieved.candidates]
+    history = sample.inputs["history"]
+    assert isinstance(history, list)
+    read = await Reader(live).read(PromptLibrary().get("rank"), {"noun": "films"}, history, candidates)
+    assert read.scores.shape == (count,)
+    assert np.isfinite(read.scores).all()
+    again = await Reader(live).read(PromptLibrary().get("rank"), {"noun": "films"}, history, candidates[::-1])
+    assert np.array_equal(again.scores, read.scores[::-1]), "exactly, within a process"
+
+
+async def test_labels_sum_to_no_more_than_one_and_are_one_pass(live: Engine) -> None:
+    prompt = Prompt((Message("user", "Name a letter, A or B."), Message("assistant", "Answer:")))
+    tokens = await live.tokens_of_prompt(prompt)
+    ids = [(await live.tokens_after("Answer:", f" {letter}") or (0,))[0] for letter in "ABCDEFGH"]
+    logprobs, usage = await live.next_logprobs([tokens, tokens], ids)
+    assert usage.completion_tokens == 2
+    for values in logprobs:
+        assert 0 < np.exp(values).sum() <= 1.001
+
+
+async def test_a_cancelled_request_is_given_up_by_the_server(live: Engine) -> None:
+    async def running() -> float:
+        text = (await live._transport._client.get("/metrics")).text
+        lines = [line for line in text.splitlines() if line.startswith("vllm:num_requests_running{")]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+    await live.info()
+    long = Prompt((Message("user", "Count to ten thousand, in words."),))
+    writing = asyncio.create_task(live.write(long, Sampling(max_tokens=4000, temperature=0.9)))
+    for _ in range(100):
+        await asyncio.sleep(0.1)
+        if await running():
+            break
+    assert await running() >= 1
+    writing.cancel()
+    for _ in range(100):
+        await asyncio.sleep(0.1)
+        if not await running():
+            break
+    assert await running() == 0

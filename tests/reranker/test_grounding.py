@@ -168,6 +168,36 @@ def test_a_language_without_a_list_of_words_is_checked_for_names_numbers_and_scr
     assert problem("Because you liked Alien, this is sci-fi as well.", locale="ru") is not None
 
 
+@pytest.mark.parametrize(
+    ("genre", "said", "refused"),
+    [
+        ("Romance", "romantic", False),
+        ("Romance", "Roman", True),
+        ("Mystery", "mysterious", False),
+        ("Animation", "animated", False),
+        ("Animation", "animal", True),
+        ("Comedy", "comedic", False),
+        ("Fantasy", "fantastical", False),
+        ("Adventure", "adventurous", False),
+        ("Musical", "music", False),
+        ("Sci-Fi", "science fiction", False),
+        ("War", "warm", True),
+        ("Western", "eastern", True),
+    ],
+)
+def test_a_fact_may_be_said_in_another_form(genre: str, said: str, refused: bool) -> None:
+    found = problem(f"Because you liked Alien, this is a {said} film.", Item("9", "Ran", {"genres": (genre,)}), ALIEN)
+    assert (found is not None) == refused
+
+
+def test_of_several_faults_the_same_is_told_each_time() -> None:
+    words = [f"genre{letter}" for letter in "qwertyuiopasdfgh"]
+    vocabulary = Vocabulary([Item(str(n), "A", {"genres": (word,)}) for n, word in enumerate(words)])
+    refused = check(f"You liked Alien, and this is {' and '.join(words)}.", seen(TERMINATOR), [seen(ALIEN)], vocabulary)
+    assert refused is not None
+    assert f"'{min(words)}'" in refused.message
+
+
 def test_first_sentence_ends_where_it_ends() -> None:
     text = "Because you liked Dr. No, it fits: it is a thriller. It won three prizes."
     assert (

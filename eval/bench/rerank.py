@@ -1,0 +1,292 @@
+"""What a read costs, way by way, on one server in one run; and what the pipeline adds to it.
+
+Alone, every way is measured in turn within a round, so that what slows the machine slows all of them; figures are
+medians over rounds, ratios are medians of the rounds' own ratios. A crowd is measured once for each way, the pipeline
+and the raw prompts in turn. Every request asks for another user, so that no prompt was seen before and the server's
+prefix cache holds no more than what one read shares by itself.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import httpx2
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from prompts import PromptLibrary, PromptTemplate, Sample, Sanitizer, user_sample
+from reranker import Calibration, Engine, EngineSettings, LlmSettings, Memory, RecommendationRequest, Recommender, Usage
+from reranker.scoring.likelihood import LikelihoodScorer
+from reranker.scoring.listwise import ListwiseScorer
+from reranker.scoring.permutation import PermutationScorer
+from reranker.scoring.pointwise import PointwiseScorer
+from reranker.scoring.prompts import Scorer
+from retrieval import Retriever
+
+CANDIDATES, HISTORY, AT_ONCE = 20, 20, 16
+DEFAULT = "likelihood, forced"
+
+Report = Callable[[str], None]
+
+
+class WayCost(BaseModel):
+    """One way of reading.
+
+    Args:
+        alone_s: seconds of one request alone, the median.
+        at_once_per_s: requests per second with a crowd at once.
+        alone_ratio: ``alone_s`` over that of the default read.
+        at_once_ratio: requests per second of the default read over this way's: above 1 this way is slower.
+        prompt_tokens: that the server counted for one request, the mean.
+        written_tokens: read or written, the mean.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    way: str
+    alone_ratio: float
+    alone_s: float
+    at_once_ratio: float
+    at_once_per_s: float
+    prompt_tokens: float
+    written_tokens: float
+
+
+class RerankBench(BaseModel):
+    """The whole bench.
+
+    Args:
+        pipeline_ratio: requests per second of the recommender without reasons, over those of the same prompts sent
+            raw.
+        returning_user_cached: share of a prompt's tokens that the server knows when a user comes again with one more
+            entry, the median.
+        calibration_passes: forward passes of one label read with each correction; a prior costs its passes once.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    candidates: int
+    history: int
+    at_once: int
+    rounds: int
+    ways: list[WayCost]
+    pipeline_ratio: float
+    pipeline_per_s: float
+    raw_per_s: float
+    returning_user_cached: float
+    calibration_passes: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Way:
+    name: str
+    template: PromptTemplate
+    scorer: Scorer
+
+
+class _PromptOnly(Engine):
+    """Reads likelihoods as any vLLM can, without our logits processor."""
+
+    async def continuation_logprobs(
+        self, prefix: Sequence[int], continuations: Sequence[Sequence[int]]
+    ) -> tuple[list[list[float]], Usage]:
+        return await self.prompt_logprobs(prefix, continuations)
+
+
+async def bench_rerank(
+    retriever: Retriever, settings: EngineSettings, *, rounds: int = 3, at_once: int = AT_ONCE, report: Report = print
+) -> RerankBench:
+    """Measures one server.
+
+    Args:
+        retriever: whose users ask; users with at least :data:`HISTORY` entries.
+        settings: the server; the engine's memory is not used, so that every request reaches it.
+        rounds: how often everything is measured.
+        at_once: how many requests make a crowd.
+
+    Raises:
+        LLMError: the server failed.
+    """
+    forgetful = settings.model_copy(update={"cache_size": 0, "timeout_s": 600.0})
+    async with Engine(forgetful) as engine, _PromptOnly(forgetful) as plain:
+        info = await engine.info()
+        library, clean = PromptLibrary(), Sanitizer(info.special_tokens)
+        ways = [
+            _Way(DEFAULT if info.forced else "likelihood", library.get("rank"), _likelihood(engine)),
+            _Way("likelihood, prompt_logprobs", library.get("rank"), _likelihood(plain)),
+            _Way("label read", library.get("rank-labels"), ListwiseScorer(engine, HISTORY, Memory(), Calibration())),
+            _Way("pointwise", library.get("rank-pointwise"), PointwiseScorer(engine, HISTORY)),
+            _Way(
+                "written permutation",
+                library.get("rank-permutation"),
+                PermutationScorer(engine, HISTORY, Calibration()),
+            ),
+        ]
+        users = _Users(retriever, clean)
+        alone: dict[str, list[float]] = {way.name: [] for way in ways}
+        crowd: dict[str, list[float]] = {way.name: [] for way in ways}
+        usage: dict[str, list[Usage]] = {way.name: [] for way in ways}
+        await _read(ways[0], users.next())
+        for number in range(rounds):
+            for way in ways:
+                report(f"round {number + 1} of {rounds}: {way.name}, alone")
+                began = time.perf_counter()
+                usage[way.name].append(await _read(way, users.next()))
+                alone[way.name].append(time.perf_counter() - began)
+        for way in ways:
+            report(f"{way.name}, {at_once} at once")
+            crowd[way.name].append(await _rate([_call(way, users.next()) for _ in range(at_once)]))
+        report("a returning user")
+        cached = [await _returning(ways[0], users.next()) for _ in range(rounds)]
+        passes = {}
+        for name, calibration in (
+            ("none", Calibration()),
+            ("prior, the first time", Calibration(prior=True)),
+            ("four orders", Calibration(orders=4)),
+        ):
+            passes[name] = await _passes(engine, library, users.next(), calibration)
+        pipeline, raw = await _pipeline(retriever, engine, library, rounds, at_once, report)
+    base_alone, base_crowd = alone[ways[0].name], crowd[ways[0].name]
+    return RerankBench(
+        model=info.name,
+        candidates=CANDIDATES,
+        history=HISTORY,
+        at_once=at_once,
+        rounds=rounds,
+        ways=[
+            WayCost(
+                way=way.name,
+                alone_ratio=_ratio(alone[way.name], base_alone),
+                alone_s=round(median(alone[way.name]), 3),
+                at_once_ratio=_ratio(base_crowd, crowd[way.name]),
+                at_once_per_s=round(median(crowd[way.name]), 3),
+                prompt_tokens=round(float(np.mean([one.prompt_tokens for one in usage[way.name]])), 1),
+                written_tokens=round(float(np.mean([one.completion_tokens for one in usage[way.name]])), 1),
+            )
+            for way in ways
+        ],
+        pipeline_ratio=_ratio(pipeline, raw),
+        pipeline_per_s=round(median(pipeline), 3),
+        raw_per_s=round(median(raw), 3),
+        returning_user_cached=round(median(cached), 3),
+        calibration_passes=passes,
+    )
+
+
+class _Users:
+    """Users with a long history, a new one at each call as long as there are new ones."""
+
+    def __init__(self, retriever: Retriever, clean: Sanitizer) -> None:
+        self._retriever, self._clean = retriever, clean
+        self._ids = list(retriever.user_ids())
+        self._next = 0
+
+    def next(self) -> Sample:
+        """The next user's inputs: the newest :data:`HISTORY` entries, :data:`CANDIDATES` candidates."""
+        for _ in self._ids:
+            user = self._ids[self._next % len(self._ids)]
+            self._next += 1
+            sample = user_sample(self._retriever, user, sanitizer=self._clean, count=CANDIDATES)
+            if len(_history(sample)) >= HISTORY:
+                return sample
+        return sample
+
+
+def _likelihood(engine: Engine) -> LikelihoodScorer:
+    return LikelihoodScorer(engine, HISTORY, Memory())
+
+
+def _history(sample: Sample) -> list[object]:
+    history = sample.inputs["history"]
+    return list(history) if isinstance(history, list) else []
+
+
+async def _read(way: _Way, sample: Sample, *, less: int = 0) -> Usage:
+    """One read of a sample; ``less`` leaves out that many of the newest entries."""
+    given = {name: value for name, value in sample.inputs.items() if name not in ("history", "candidate", "candidates")}
+    history = _history(sample)[-HISTORY:]
+    shown = history[: len(history) - less]
+    return (await way.scorer.read(way.template, given, shown, sample.candidates)).usage  # type: ignore[arg-type]
+
+
+def _call(way: _Way, sample: Sample) -> Callable[[], Awaitable[object]]:
+    return lambda: _read(way, sample)
+
+
+async def _rate(calls: Sequence[Callable[[], Awaitable[object]]]) -> float:
+    """Requests per second of calls that are made at once."""
+    began = time.perf_counter()
+    await asyncio.gather(*(call() for call in calls))
+    return len(calls) / (time.perf_counter() - began)
+
+
+async def _returning(way: _Way, sample: Sample) -> float:
+    await _read(way, sample, less=1)
+    usage = await _read(way, sample)
+    return usage.cached_tokens / max(usage.prompt_tokens, 1)
+
+
+async def _passes(engine: Engine, library: PromptLibrary, sample: Sample, calibration: Calibration) -> int:
+    """Every pass writes one token."""
+    way = _Way("", library.get("rank-labels"), ListwiseScorer(engine, HISTORY, Memory(), calibration))
+    return (await _read(way, sample)).completion_tokens
+
+
+async def _pipeline(
+    retriever: Retriever, engine: Engine, library: PromptLibrary, rounds: int, at_once: int, report: Report
+) -> tuple[list[float], list[float]]:
+    """Requests per second of the recommender, and of the same completions sent raw, in turn: one crowd warms the
+    server, so that both find the same prefixes in its cache.
+    """
+    recommender = Recommender(retriever, engine, library, LlmSettings(history_limit=HISTORY))
+    bodies: list[Mapping[str, Any]] = []
+    ask = engine._transport.ask
+
+    async def noting(method: str, path: str, body: Mapping[str, Any] | None = None, *, work: bool = False) -> Any:
+        if work and body is not None:
+            bodies.append(body)
+        return await ask(method, path, body, work=work)
+
+    requests = [
+        RecommendationRequest(user_id=user, reasons=False, deadline_ms=600_000)
+        for user in list(retriever.user_ids())[-at_once:]
+    ]
+    whole = [_recommendation(recommender, request) for request in requests]
+    engine._transport.ask = noting  # type: ignore[method-assign]
+    await _rate(whole)
+    engine._transport.ask = ask  # type: ignore[method-assign]
+    pipeline: list[float] = []
+    raw: list[float] = []
+    async with httpx2.AsyncClient(base_url=engine.settings.url, timeout=600.0, trust_env=False) as client:
+        bare = [_raw(client, body) for body in bodies]
+        for number in range(rounds):
+            report(f"round {number + 1} of {rounds}: the pipeline beside the same prompts sent raw")
+            both = [(pipeline, whole), (raw, bare)]
+            for into, calls in both if number % 2 else both[::-1]:
+                into.append(await _rate(calls))
+    return pipeline, raw
+
+
+def _recommendation(recommender: Recommender, request: RecommendationRequest) -> Callable[[], Awaitable[object]]:
+    async def call() -> object:
+        answer = await recommender.recommend(request)
+        if answer.degraded:
+            raise RuntimeError(f"the pipeline did not answer whole: {answer.degraded[0].message}")
+        return answer
+
+    return call
+
+
+def _raw(client: httpx2.AsyncClient, body: Mapping[str, Any]) -> Callable[[], Awaitable[object]]:
+    async def call() -> object:
+        return (await client.post("/v1/completions", json=body)).raise_for_status().json()
+
+    return call
+
+
+def _ratio(one: Sequence[float], other: Sequence[float]) -> float:
+    return round(median(mine / its for mine, its in zip(one, other, strict=True)), 2)
