@@ -75,7 +75,7 @@ def test_a_route_answers_as_described(
     @hypothesis.settings(
         max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
     )
-    def every(case: schemathesis.Case) -> None:
+    def every(case: schemathesis.Case) -> None:  # type: ignore[type-arg]
         case.call_and_validate()
 
     try:
