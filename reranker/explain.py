@@ -78,7 +78,7 @@ class Explainer:
         wanted.
         """
         if not ask:
-            if wanted and run.degraded:
+            if wanted and run.degraded and all(one.stage != "reason" for one in run.degraded):
                 run.degraded.append(run.degraded[0].model_copy(update={"stage": "reason"}))
             locale = run.reason_template.meta.locale
             for one in wanted:

@@ -38,7 +38,9 @@ class Feature(StrEnum):
     llm = "llm"
     """Log-probability of the continuation after the history."""
     llm_gain = "llm_gain"
-    """What the history adds to it: the same, less its log-probability without the history."""
+    """What the history adds to it: the same, less its log-probability without the history. A way of reading that has
+    no such prior adds all that it says.
+    """
     llm_gain_by_history = "llm_gain_by_history"
     """The gain times how long the history is, from -1 (none) to about 0 (30 entries)."""
 
@@ -87,7 +89,7 @@ def features(signals: Signals) -> Floats:
     count = len(signals.retrieval)
     nothing = np.zeros(count)
     llm = nothing if signals.llm is None else standardise(signals.llm)
-    gain = nothing
+    gain = llm
     if signals.llm is not None and signals.llm_prior is not None:
         gain = standardise(signals.llm - signals.llm_prior)
     columns = {
@@ -109,8 +111,15 @@ def score(table: Floats, weights: Weights) -> Floats:
 
 
 def fixed(llm_weight: float) -> dict[Feature, float]:
-    """Weights where none were fitted: retrieval's score, and a modest part of the LLM's."""
-    return {Feature.retrieval_score: 1.0, Feature.llm: llm_weight}
+    """Weights where none were fitted: retrieval's score, and a modest part of what the LLM says of the history."""
+    return {Feature.retrieval_score: 1.0, Feature.llm_gain: llm_weight}
+
+
+def llm_weight(weights: Weights) -> float:
+    """How much the LLM counts beside retrieval: the sizes of its weights over those of all others."""
+    of_llm = sum(abs(weights.get(feature, 0.0)) for feature in LLM_FEATURES)
+    others = sum(abs(weights.get(feature, 0.0)) for feature in PLAIN_FEATURES)
+    return of_llm / others if others else of_llm
 
 
 class FusionFit(BaseModel):
@@ -215,12 +224,6 @@ def standardise(values: Sequence[float] | NDArray[np.floating]) -> Floats:
         return np.zeros_like(array)
     standardised: Floats = centred / spread
     return standardised
-
-
-def fuse(retrieval: Sequence[float] | Floats, llm: Sequence[float] | Floats, weight: float) -> Floats:
-    """Standardised retrieval score plus ``weight`` times the standardised LLM feature, shape (candidates,)."""
-    fused: Floats = standardise(retrieval) + weight * standardise(llm)
-    return fused
 
 
 def order(scores: Floats) -> list[int]:

@@ -16,10 +16,7 @@ from numpy.typing import NDArray
 from prompts import (
     PromptLibrary,
     Sanitizer,
-    candidate_inputs,
-    history_inputs,
     newest,
-    profile_input,
 )
 from reranker.answer import (
     Answer,
@@ -41,16 +38,16 @@ from reranker.counterfactual import Asked
 from reranker.engine import Engine
 from reranker.explain import Explainer
 from reranker.failures import STAGE_FAILURES
-from reranker.fusion import fuse, order
+from reranker.fusion import FusionFit, Weights, features, fixed, llm_weight, order, score, signals
 from reranker.memory import Memory
 from reranker.reasons import ReasonSource, ReasonWriter
 from reranker.request import DEFAULT_K, RecommendationRequest
 from reranker.run import Run
 from reranker.scoring import Read, Reader
 from reranker.settings import LlmSettings
+from reranker.shown import Shown, shown
 from reranker.taste import Tastes, taste_sentence
 from retrieval import (
-    Candidate,
     RetrievalRequest,
     Retrieved,
     Retriever,
@@ -70,6 +67,8 @@ class Recommender:
         library: the prompt templates.
         settings: the LLM's weight and the length of the history it sees.
         memory: where what the reads measure of the model is kept; without, as long as the process runs.
+        fit: fitted fusion weights; None, and where they fit the request's data, prompt or model not, weighs the LLM as
+            the settings say.
     """
 
     def __init__(
@@ -79,6 +78,7 @@ class Recommender:
         library: PromptLibrary,
         settings: LlmSettings,
         memory: Memory | None = None,
+        fit: FusionFit | None = None,
     ) -> None:
         self.retriever = retriever
         self.engine = engine
@@ -86,6 +86,7 @@ class Recommender:
         for name in ("rank", "reason"):
             library.get(name)  # a library that cannot be used is told now
         self._weight = settings.weight
+        self.fit = fit
         self._history_limit = settings.history_limit
         self.reader = Reader(engine, settings.history_limit, memory=memory, library=library) if engine else None
         writer = ReasonWriter(engine, retriever.catalog, retriever.manifest.noun)
@@ -145,31 +146,60 @@ class Recommender:
     ) -> AsyncGenerator[Event, None]:
         read = await self._rank(request, retrieved, run)
         run.mark()
-        scores = self._scores(retrieved.candidates, read)
-        # Without the LLM the order is retrieval's own: rounding while standardising must not swap two of its
+        weights = self._weights(retrieved, run, read)
+        scores = score(features(signals(self.retriever, retrieved, read)), weights or fixed(0.0))
+        # Without weights the order is retrieval's own: rounding while standardising must not swap two of its
         # neighbours.
-        chosen = (order(scores) if read else list(range(len(scores))))[: DEFAULT_K if request.k is None else request.k]
+        ranked = order(scores) if weights else list(range(len(scores)))
+        chosen = ranked[: DEFAULT_K if request.k is None else request.k]
         taste = await self._taste(request, retrieved, run)
-        yield self._ranking(retrieved, run, read, scores, chosen, taste)
+        yield self._ranking(retrieved, run, read, weights, scores, chosen, taste)
         asked = self._asked(request, retrieved, run, read) if request.evidence == "llm" and read else None
         wanted = await self._explainer.evidence(retrieved, chosen, run, asked) if request.reasons else []
         run.mark()
         prompted = False
-        async with aclosing(self._explainer.reasons(wanted, run, ask=read is not None)) as reasons:
+        ask = self.engine is not None and self._weight > 0 and not run.degraded
+        if ask and read is None and any(one.evidence for one in wanted):
+            await self._meet(run)
+        async with aclosing(self._explainer.reasons(wanted, run, ask=ask and not run.degraded)) as reasons:
             async for item, reason in reasons:
                 prompted = prompted or reason.source is ReasonSource.llm or bool(reason.refused)
                 yield ReasonEvent(item_id=item.item_id, reason=ReasonBody.of(reason))
         run.mark()
         yield self._done(retrieved, run, read, prompted=prompted)
 
-    def _scores(self, candidates: Sequence[Candidate], read: Read | None) -> NDArray[np.float64]:
-        """What orders the answer, shape (candidates,)."""
-        retrieval = np.array([candidate.score for candidate in candidates])
-        return fuse(retrieval, read.scores if read else np.zeros_like(retrieval), self._weight)
+    def _weights(self, retrieved: Retrieved, run: Run, read: Read | None) -> Weights | None:
+        """What orders the answer; None for retrieval's own order."""
+        # Weights are fitted on candidates of ALS; what a query or popularity found stands on another scale.
+        fit = self.fit if all(one.source is Source.als for one in retrieved.candidates) else None
+        data_hash = self.retriever.manifest.data_hash
+        if read is None:
+            if run.degraded or fit is None or fit.misfit(data_hash=data_hash):
+                return None
+            return fit.twin if self.engine is not None else None
+        if fit is None:
+            return fixed(self._weight)
+        # A read that took another way than its template wanted is another prompt's.
+        as_wanted = read.scoring == run.rank_template.meta.scoring
+        misfit = fit.misfit(
+            data_hash=data_hash, model=read.model, template_hash=run.rank_template.hash if as_wanted else ""
+        )
+        if misfit is None:
+            return fit.in_use
+        message = f"the fitted weights were not applied, since {misfit}; the LLM counts a fixed {self._weight:g}"
+        run.warnings.append(Notice(code="fusion_misfit", message=message))
+        return fixed(self._weight)
+
+    @property
+    def _asks_to_rank(self) -> bool:
+        """Whether the LLM's read would count: not where it was found to be of no help on this data."""
+        helpless = self.fit is not None and not self.fit.llm_helps
+        misfit = self.fit is not None and self.fit.misfit(data_hash=self.retriever.manifest.data_hash)
+        return self._weight > 0 and (not helpless or bool(misfit))
 
     async def _rank(self, request: RecommendationRequest, retrieved: Retrieved, run: Run) -> Read | None:
         """The LLM's read, or None where it is not asked or does not answer."""
-        if self.engine is None or self.reader is None or self._weight == 0:
+        if self.engine is None or self.reader is None or not self._asks_to_rank:
             return None
         wish = request.query if "query" in run.rank_template.meta.inputs else None
         if not retrieved.candidates or not (retrieved.history or wish):
@@ -177,11 +207,9 @@ class Recommender:
         try:
             async with asyncio.timeout(run.left() * (_RANK_SHARE if request.reasons else 1.0)):
                 run.sanitizer = _sanitizer((await self.engine.info()).special_tokens)
+                seen = self._shown(request, retrieved, run.sanitizer)
                 read = await self.reader.read(
-                    run.rank_template,
-                    self._inputs(request, run.sanitizer),
-                    history_inputs(retrieved.history, run.sanitizer, locale=request.locale),
-                    candidate_inputs(retrieved.candidates, run.sanitizer),
+                    run.rank_template, seen.inputs, seen.history, seen.candidates, with_prior=True
                 )
         except STAGE_FAILURES as error:
             run.degrade("rank", error)
@@ -201,20 +229,31 @@ class Recommender:
             )
         return read
 
-    def _inputs(self, request: RecommendationRequest, sanitizer: Sanitizer) -> dict[str, object]:
-        """What a rank template may show besides history and candidates."""
-        return {
-            "noun": sanitizer.text(self.retriever.manifest.noun),
-            "query": sanitizer.text(request.query or ""),
-            "profile": profile_input(request.profile, sanitizer),
-            "locale": sanitizer.text(request.locale),
-        }
+    async def _meet(self, run: Run) -> None:
+        """Asks the server for the special tokens that its sentences must not be shown, where no read has."""
+        assert self.engine is not None  # noqa: S101  # asked by a caller that has one
+        try:
+            async with asyncio.timeout(run.left()):
+                run.sanitizer = _sanitizer((await self.engine.info()).special_tokens)
+        except STAGE_FAILURES as error:
+            run.degrade("reason", error)
+
+    def _shown(self, request: RecommendationRequest, retrieved: Retrieved, sanitizer: Sanitizer) -> Shown:
+        """What a rank template may show."""
+        return shown(
+            retrieved,
+            sanitizer,
+            noun=self.retriever.manifest.noun,
+            query=request.query or "",
+            profile=request.profile,
+            locale=request.locale,
+        )
 
     def _asked(self, request: RecommendationRequest, retrieved: Retrieved, run: Run, read: Read) -> Asked:
         """How the ranking was read."""
         return Asked(
             template=run.rank_template,
-            inputs=self._inputs(request, run.sanitizer),
+            inputs=self._shown(request, retrieved, run.sanitizer).inputs,
             history=retrieved.history[len(retrieved.history) - read.history_shown :],
             candidates=retrieved.candidates,
             scores=read.scores,
@@ -243,6 +282,7 @@ class Recommender:
         retrieved: Retrieved,
         run: Run,
         read: Read | None,
+        weights: Weights | None,
         scores: NDArray[np.float64],
         chosen: Sequence[int],
         taste: TasteBody | None,
@@ -250,11 +290,11 @@ class Recommender:
         normalised = read.normalised if read else None
         return RankingEvent(
             request_id=run.request_id,
-            ranker=Ranker.fused if read else _without_llm(retrieved),
+            ranker=Ranker.fused if weights else _without_llm(retrieved),
             degraded=list(run.degraded),
             fallback=retrieved.fallback and Notice(code=retrieved.fallback.code, message=retrieved.fallback.message),
             warnings=_warnings(retrieved, run),
-            llm_weight=self._weight if read else 0.0,
+            llm_weight=round(llm_weight(weights), 4) if read and weights else 0.0,
             prompts=PromptsUsed(rank=PromptUsed.of(run.rank_template) if read else None, reason=None),
             model=read.model if read else None,
             label_mass=read.label_mass if read else None,

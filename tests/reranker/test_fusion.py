@@ -1,22 +1,94 @@
+from datetime import UTC, datetime
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reranker.fusion import fuse, order, standardise
+from reranker.fusion import (
+    LLM_FEATURES,
+    PLAIN_FEATURES,
+    Feature,
+    FusionFit,
+    Signals,
+    features,
+    fixed,
+    llm_weight,
+    load_fit,
+    order,
+    save_fit,
+    score,
+    standardise,
+)
+from retrieval import ArtifactError
 
 scores = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=200)
 
 
+def signals(retrieval: list[float], llm: list[float] | None = None, prior: list[float] | None = None) -> Signals:
+    count = len(retrieval)
+    return Signals(
+        retrieval=np.array(retrieval),
+        popularity=np.zeros(count),
+        recency=np.zeros(count),
+        llm=None if llm is None else np.array(llm),
+        llm_prior=None if prior is None else np.array(prior),
+        history=30,
+    )
+
+
+def a_fit(**changes: object) -> FusionFit:
+    """Weights for a model 'm' and a prompt with hash 'h' on data with hash 'd'."""
+    plain = {
+        "model": "m",
+        "template": "rank@1",
+        "template_hash": "h",
+        "data_hash": "d",
+        "candidates": 20,
+        "weights": {Feature.retrieval_score: 1.0, Feature.llm: 2.0},
+        "twin": {Feature.retrieval_score: 1.0},
+        "llm_helps": True,
+        "users": 100,
+        "ndcg_fused": 0.2,
+        "ndcg_twin": 0.1,
+        "gain": 0.1,
+        "gain_low": 0.05,
+        "gain_high": 0.15,
+        "created": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+    return FusionFit.model_validate({**plain, **changes})
+
+
 def test_arithmetic() -> None:
-    # retrieval [3, 1] is [1, -1] standardised, the LLM's [-10, -2] is [-1, 1]
-    assert fuse([3, 1], [-10, -2], 0.5) == pytest.approx([1 - 0.5, -1 + 0.5])
+    # retrieval [3, 1] is [1, -1] standardised, what the history adds ([-10, -2] less [-3, -3]) is [-1, 1]
+    table = features(signals([3, 1], [-10, -2], [-3, -3]))
+    assert score(table, fixed(0.5)) == pytest.approx([1 - 0.5, -1 + 0.5])
+    assert score(table, {Feature.retrieval_rank: 1.0}) == pytest.approx([1, -1])
+
+
+def test_a_read_without_a_prior_adds_all_that_it_says() -> None:
+    table = features(signals([3, 1], [-10, -2]))
+    assert table[:, list(Feature).index(Feature.llm_gain)] == pytest.approx([-1, 1])
+
+
+def test_what_is_not_known_is_no_evidence() -> None:
+    table = features(signals([3, 1, 0.5]))
+    for feature in LLM_FEATURES:
+        assert not table[:, list(Feature).index(feature)].any()
+    assert features(signals([])).shape == (0, len(Feature))
 
 
 def test_equal_values_are_no_evidence() -> None:
     assert standardise([0.1] * 7).tolist() == [0.0] * 7
     assert standardise([]).tolist() == []
-    assert order(fuse([0.1] * 7, [5.0] * 7, 1.0)) == list(range(7))
+    assert order(score(features(signals([0.1] * 7, [5.0] * 7)), fixed(1.0))) == list(range(7))
+
+
+def test_how_much_the_llm_counts() -> None:
+    assert llm_weight(fixed(0.5)) == 0.5
+    assert llm_weight({Feature.retrieval_score: -1.0, Feature.popularity: 1.0, Feature.llm: -1.0}) == 0.5
+    assert llm_weight(dict.fromkeys(PLAIN_FEATURES, 1.0)) == 0.0
 
 
 @given(scores)
@@ -30,4 +102,25 @@ def test_every_order_is_a_permutation_best_first(values: list[float]) -> None:
 def test_weight_zero_keeps_the_order_of_retrieval(values: list[float]) -> None:
     best_first = sorted(values, reverse=True)
     noise = np.random.default_rng(0).normal(size=len(values))
-    assert order(fuse(best_first, noise, 0.0)) == list(range(len(values)))
+    table = features(signals(best_first, noise.tolist()))
+    assert order(score(table, fixed(0.0))) == list(range(len(values)))
+
+
+def test_weights_apply_to_what_they_were_fitted_for() -> None:
+    fit = a_fit()
+    assert fit.misfit(data_hash="d", model="m", template_hash="h") is None
+    assert fit.misfit(data_hash="other") == "they were fitted for other data"
+    assert "for the model 'm', not 'n'" in str(fit.misfit(data_hash="d", model="n", template_hash="h"))
+    assert "prompt rank@1" in str(fit.misfit(data_hash="d", model="m", template_hash="x"))
+    helpless = a_fit(llm_helps=False)
+    assert helpless.misfit(data_hash="d", model="n", template_hash="x") is None, "no model is asked"
+    assert helpless.in_use == helpless.twin
+
+
+def test_weights_are_kept_beside_the_artifact(tmp_path: Path) -> None:
+    assert load_fit(tmp_path) is None
+    save_fit(tmp_path, a_fit())
+    assert load_fit(tmp_path) == a_fit()
+    (tmp_path / "fusion.json").write_text("{")
+    with pytest.raises(ArtifactError, match="whyrank fuse"):
+        load_fit(tmp_path)

@@ -1,0 +1,102 @@
+"""Fitted weights in the pipeline: applied where they fit, told where they do not, and no read where none helps."""
+
+import pytest
+
+from prompts import PromptLibrary
+from reranker import Answer, Engine, LlmSettings, RecommendationRequest, Recommender
+from reranker.fusion import Feature, FusionFit
+from retrieval import Retriever
+from tests.reranker.test_fusion import a_fit
+from tests.standin import StandIn
+
+KNOWN = RecommendationRequest(user_id="u0", k=5, candidate_count=8)
+RANK = PromptLibrary().get("rank")
+
+
+def fitting(retriever: Retriever, **changes: object) -> FusionFit:
+    """Weights that fit this data, the production prompt and the stand-in."""
+    fits = {"model": "stand-in", "template_hash": RANK.hash, "data_hash": retriever.manifest.data_hash}
+    return a_fit(**{**fits, **changes})
+
+
+async def answer(retriever: Retriever, engine: Engine, fit: FusionFit | None, **request: object) -> Answer:
+    recommender = Recommender(retriever, engine, PromptLibrary(), LlmSettings(), fit=fit)
+    return await recommender.recommend(RecommendationRequest(**{**KNOWN.__dict__, **request}))
+
+
+def reads(standin: StandIn) -> int:
+    """Requests that read candidates; the probe has two continuations."""
+    sent = [body for path, body in standin.requests if path == "/v1/completions" and "vllm_xargs" in body]
+    return sum(body["n"] > 2 for body in sent)
+
+
+async def test_weights_that_fit_order_the_answer(retriever: Retriever, engine: Engine, standin: StandIn) -> None:
+    standin.logprob = lambda _prefix, title: -float(sum(map(ord, title)) % 97)
+    only_llm = fitting(retriever, weights={Feature.retrieval_score: 0.5, Feature.llm: 50.0})
+    found = await answer(retriever, engine, only_llm)
+    assert found.warnings == []
+    assert found.llm_weight == 100.0
+    scores = [item.llm_score or 0.0 for item in found.items]
+    assert scores == sorted(scores, reverse=True)
+
+
+async def test_an_llm_that_does_not_help_is_not_asked_to_rank(
+    retriever: Retriever, engine: Engine, standin: StandIn
+) -> None:
+    turned = fitting(retriever, llm_helps=False, twin={Feature.retrieval_rank: -1.0})
+    found = await answer(retriever, engine, turned)
+    assert (found.llm_weight, found.ranker, found.degraded, found.warnings) == (0.0, "fused", [], [])
+    assert found.model is None
+    assert [item.llm_score for item in found.items] == [None] * 5
+    assert [item.retrieval_rank for item in found.items] == [8, 7, 6, 5, 4], "the twin's weights order the answer"
+    assert reads(standin) == 0
+    assert {item.reason.source for item in found.items if item.reason and item.reason.evidence} == {"llm"}
+    plain = await answer(retriever, engine, turned, reasons=False)
+    assert plain.usage.llm_requests == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"model": "another"}, "for the model 'another'"),
+        ({"template_hash": "0"}, "for the prompt rank@1 as it was then"),
+        ({"data_hash": "0"}, "for other data"),
+        ({"data_hash": "0", "llm_helps": False}, "for other data"),
+    ],
+)
+async def test_weights_that_do_not_fit_are_not_applied_and_told(
+    retriever: Retriever, engine: Engine, standin: StandIn, changes: dict[str, object], says: str
+) -> None:
+    found = await answer(retriever, engine, fitting(retriever, **changes))
+    fixed = await answer(retriever, engine, None)
+    assert [one.code for one in found.warnings] == ["fusion_misfit"]
+    assert says in found.warnings[0].message
+    assert found.llm_weight == fixed.llm_weight == 0.5
+    assert [item.item_id for item in found.items] == [item.item_id for item in fixed.items]
+    assert reads(standin) > 0
+
+
+async def test_what_a_query_found_is_weighed_by_the_fixed_weights(retriever: Retriever, engine: Engine) -> None:
+    found = await answer(retriever, engine, fitting(retriever), query="Even Story")
+    assert found.items[0].retrieval_source == "text"
+    assert found.warnings == []
+    assert found.llm_weight == 0.5
+
+
+async def test_a_failed_read_leaves_retrievals_order_not_the_twins(
+    retriever: Retriever, engine: Engine, standin: StandIn
+) -> None:
+    await engine.info()
+    standin.fault = lambda path, body: 500 if path == "/v1/completions" else body
+    found = await answer(retriever, engine, fitting(retriever, twin={Feature.retrieval_rank: -1.0}))
+    assert found.degraded[0].stage == "rank"
+    assert [item.retrieval_rank for item in found.items] == [1, 2, 3, 4, 5]
+
+
+async def test_a_server_that_is_down_is_told_where_only_reasons_need_it(
+    retriever: Retriever, engine: Engine, standin: StandIn
+) -> None:
+    standin.fault = lambda _path, _body: 500
+    found = await answer(retriever, engine, fitting(retriever, llm_helps=False))
+    assert [one.stage for one in found.degraded] == ["reason"]
+    assert {item.reason.source for item in found.items if item.reason} == {"evidence"}
