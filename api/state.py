@@ -16,7 +16,7 @@ from api.settings import Settings
 from prompts import PromptLibrary
 from prompts.store import stamp
 from reranker import DocumentRanker, Engine, Memory, Recommender
-from reranker.fusion import FILE
+from reranker.fusion import FILE, FusionFit, load_fit
 from retrieval import Retriever, WhyrankError, current_build, load
 
 _RETRY_S = 30.0
@@ -84,9 +84,12 @@ class Service:
         return [*found, *(f"an older prompt is in use: {problem}" for problem in prompts)]
 
     def _load(self) -> Recommender:
-        return Recommender(
-            Retriever(load(self.settings.artifact)), self.engine, self.library, self.settings.llm, self._memory
-        )
+        artifact = self.settings.artifact
+        return self.recommender_of(Retriever(load(artifact)), self.library, load_fit(artifact))
+
+    def recommender_of(self, retriever: Retriever, library: PromptLibrary, fit: FusionFit | None) -> Recommender:
+        """A recommender over the service's own LLM."""
+        return Recommender(retriever, self.engine, library, self.settings.llm, self._memory, fit)
 
     def _note_artifact(self) -> None:
         self.metrics.artifact_created.set(self.recommender.retriever.manifest.created.timestamp())

@@ -18,7 +18,7 @@ from api.state import Service
 from api.trial import TrialLibrary, passed, side_by_side, template_of
 from prompts import EXAMPLE, PromptEditor, PromptTemplate, Sample, TemplateError, rendered, user_sample
 from prompts.library import DEFAULT_ALIAS, DRAFT
-from reranker import Answer, PromptChoice, RecommendationRequest, Recommender
+from reranker import Answer, PromptChoice, RecommendationRequest
 from retrieval import InputError, NotFoundError, Retriever
 
 router = APIRouter(prefix="/v1/prompts", tags=["prompts"], responses=responses())
@@ -167,7 +167,7 @@ async def try_prompt(body: TryBody, production: RecommenderDep, service: Service
     template = _template(body, service, request)
     await passed(template, production.retriever, body.user_ids)
     library = TrialLibrary(service.settings.prompts_dir, template)
-    trial = await asyncio.to_thread(Recommender, production.retriever, service.engine, library, service.settings.llm)
+    trial = await asyncio.to_thread(service.recommender_of, production.retriever, library, production.fit)
     users = []
     for user_id in body.user_ids:  # one after the other: a trial must not crowd out the service's own requests
         wanted = RecommendationRequest(user_id=user_id, k=body.k, query=body.query, deadline_ms=body.deadline_ms)

@@ -1,5 +1,6 @@
 """A new artifact or promoted prompt is taken up between requests."""
 
+import json
 import shutil
 import threading
 from collections.abc import Iterator
@@ -11,9 +12,11 @@ from starlette.testclient import TestClient
 from api import Settings, create_app
 from prompts import PromptEditor, PromptLibrary
 from reranker import EngineSettings, LlmSettings
+from reranker.fusion import FILE, Feature, save_fit
 from retrieval import AlsParameters, current_build, fit
 from tests.api.process import wait_for
 from tests.checkerboard import checkerboard
+from tests.reranker.test_fusion import a_fit
 from tests.standin import StandIn
 
 URL = "/v1/recommendations"
@@ -99,3 +102,22 @@ def test_a_promoted_prompt_serves_the_next_request(reloading: TestClient, tmp_pa
     assert version() == "1"
     editor.promote("rank", 2)
     assert version() == "2"
+
+
+def test_new_fusion_weights_serve_the_next_request_and_damaged_ones_do_not(reloading: TestClient, mine: Path) -> None:
+    def weight() -> float:
+        answer = reloading.post(URL, json={"user_id": "u0", "k": 1, "reasons": False}).json()
+        return float(answer["llm_weight"])
+
+    assert weight() == 1.0
+    fits = {
+        "model": "stand-in",
+        "template_hash": PromptLibrary().get("rank").hash,
+        "data_hash": json.loads((mine / str(current_build(mine)) / "manifest.json").read_text())["data_hash"],
+        "weights": {Feature.retrieval_score: 0.5, Feature.llm: 50.0},
+    }
+    save_fit(mine, a_fit(**fits))
+    wait_for(lambda: weight() == 100.0)
+    (mine / FILE).write_text("{")
+    wait_for(lambda: bool(reloading.get("/health/ready").json()["problems"]))
+    assert weight() == 100.0

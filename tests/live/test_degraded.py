@@ -86,7 +86,7 @@ def test_a_line_that_is_full(proxy: FaultProxy, movielens_dir: Path) -> None:
     settings = Settings(artifact=movielens_dir, llm=LlmSettings(weight=1.0))
     engine = EngineSettings(url=proxy.url, max_in_flight=1, max_waiting=0, breaker_cool_down_s=0.2)
     with TestClient(create_app(settings, engine)) as client:
-        assert ask(client, reasons=False, deadline_ms=60_000)["ranker"] == "fused"
+        assert ask(client, deadline_ms=60_000)["ranker"] == "fused"
         proxy.fault = FAULTS["hang"]
         with ThreadPoolExecutor(4) as pool:
             answers = list(pool.map(lambda _: ask(client), range(4)))
