@@ -53,13 +53,19 @@ class Soak(BaseModel):
 
 
 class ApiBench(BaseModel):
-    """Figures of one worker; reasons are not asked for except where it says so."""
+    """Figures of one worker; reasons are not asked for except where it says so.
+
+    ``..._degraded`` is the share of the answers in which a stage was replaced by its fallback; ``goodput`` counts what
+    was answered within the deadline.
+    """
 
     candidates: int
     added_p50_ms: float
     added_p99_ms: float
+    alone_degraded: float
     requests_per_s: float
     with_reasons_per_s: float
+    with_reasons_degraded: float
     overload: int
     peak_per_s: float
     goodput_per_s: float
@@ -67,6 +73,7 @@ class ApiBench(BaseModel):
     overload_p99_ms: float
     deadline_ms: int
     overload_failed: int
+    overload_degraded: float
     memory_before_mib: float
     memory_after_mib: float
     real_per_s: float | None
@@ -115,6 +122,7 @@ def bench_api(
             with_reasons = load("the same with reasons", explained, _MANY)
             before = service.memory_mib()
             crowd = load(f"{OVERLOAD} times as many", bodies, _CROWD, OVERLOAD * many.per_s())
+            goodput = crowd.per_s(within_s=_DEADLINE_MS / 1000)
             after = service.memory_mib()
             soak = _soak(service, llm, bodies, explained, soak_minutes, report) if soak_minutes else None
         pipeline, raw = _beside_raw(Path(scratch), artifact, real, bodies, report) if real else (None, None)
@@ -122,15 +130,18 @@ def bench_api(
         candidates=CANDIDATES,
         added_p50_ms=round(alone.percentile_ms(50), 2),
         added_p99_ms=round(alone.percentile_ms(99), 2),
+        alone_degraded=alone.degraded_share(),
         requests_per_s=round(many.per_s(), 1),
         with_reasons_per_s=round(with_reasons.per_s(), 1),
+        with_reasons_degraded=with_reasons.degraded_share(),
         overload=OVERLOAD,
         peak_per_s=round(many.per_s(), 1),
-        goodput_per_s=round(crowd.per_s(), 1),
-        goodput_share=round(crowd.per_s() / max(many.per_s(), 1e-9), 3),
+        goodput_per_s=round(goodput, 1),
+        goodput_share=round(goodput / max(many.per_s(), 1e-9), 3),
         overload_p99_ms=round(crowd.percentile_ms(99), 1),
         deadline_ms=_DEADLINE_MS,
         overload_failed=crowd.failed,
+        overload_degraded=crowd.degraded_share(),
         memory_before_mib=round(before, 1),
         memory_after_mib=round(after, 1),
         real_per_s=pipeline,

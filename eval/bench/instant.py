@@ -71,6 +71,9 @@ def _answer(path: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _choices(body: dict[str, Any]) -> list[dict[str, Any]]:
+    if "prompt_logprobs" in body:
+        prompts = body["prompt"] if isinstance(body["prompt"][0], list) else [body["prompt"]]
+        return [{"index": index, "prompt_logprobs": _places(tokens)} for index, tokens in enumerate(prompts)]
     forced = body.get("vllm_xargs", {})
     if "whyrank_lengths" not in forced:
         written = {"text": " it is a drama.", "token_ids": [1], "logprobs": {"token_logprobs": [-1.0]}}
@@ -79,6 +82,14 @@ def _choices(body: dict[str, Any]) -> list[dict[str, Any]]:
     choices = []
     for index, length in enumerate(forced["whyrank_lengths"]):
         own = [next(tokens) for _ in range(length)]
-        logprobs = [-1.0 - token % 7 for token in own]
+        logprobs = [_logprob(token) for token in own]
         choices.append({"index": index, "token_ids": own, "logprobs": {"token_logprobs": logprobs}})
     return choices
+
+
+def _places(tokens: list[int]) -> list[dict[str, Any] | None]:
+    return [None, *({str(token): {"logprob": _logprob(token)}} for token in tokens[1:])]
+
+
+def _logprob(token: int) -> float:
+    return -1.0 - token % 7

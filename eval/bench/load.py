@@ -21,9 +21,13 @@ class Outcome:
     refused: int = 0
     failed: int = 0
 
-    def per_s(self) -> float:
-        """Answered requests per second."""
-        return len(self.seconds) / self.took_s if self.took_s else 0.0
+    def per_s(self, *, within_s: float = float("inf")) -> float:
+        """Requests per second that were answered, within so much time each."""
+        return sum(took <= within_s for took in self.seconds) / self.took_s if self.took_s else 0.0
+
+    def degraded_share(self) -> float:
+        """Share of the answers that were degraded."""
+        return round(self.degraded / len(self.seconds), 3) if self.seconds else 0.0
 
     def percentile_ms(self, percent: float) -> float:
         """Milliseconds that so many percent of the answered requests took at most; 0 if there is none."""
