@@ -1,16 +1,19 @@
 """Assembles the HTTP service."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 
 from fastapi import FastAPI
 
 from api import problems
-from api.routes import health, recommendations
+from api.middleware import RequestMiddleware
+from api.routes import health, items, metrics, prompts, recommendations, rerank, users
 from api.settings import Settings
-from prompts import PromptLibrary
-from reranker import Engine, EngineSettings, Recommender
-from retrieval import Retriever, load
+from api.state import Service
+from reranker import Engine, EngineSettings
 
 
 def create_app(settings: Settings, engine_settings: EngineSettings | None) -> FastAPI:
@@ -19,24 +22,25 @@ def create_app(settings: Settings, engine_settings: EngineSettings | None) -> Fa
     Raises:
         ArtifactError: there is no artifact that can be loaded.
     """
-    retriever = Retriever(load(settings.artifact))
     engine = None if engine_settings is None else Engine(engine_settings)
+    service = Service(settings, engine)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        watching = asyncio.create_task(service.watch())
         yield
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
         if engine:
             await engine.close()
 
     app = FastAPI(
-        title="whyrank",
-        summary="Recommends items and says why.",
-        version=retriever.manifest.versions["whyrank"],
-        lifespan=lifespan,
+        title="whyrank", summary="Recommends items and says why.", version=version("whyrank"), lifespan=lifespan
     )
-    app.state.settings = settings
-    app.state.recommender = Recommender(retriever, engine, PromptLibrary(settings.prompts_dir), settings.llm)
+    app.state.service = service
+    app.add_middleware(RequestMiddleware, metrics=service.metrics, most=settings.max_in_flight)
     problems.install(app)
-    app.include_router(recommendations.router)
-    app.include_router(health.router)
+    for routes in (recommendations, rerank, items, users, prompts, health, metrics):
+        app.include_router(routes.router)
     return app

@@ -5,18 +5,38 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.settings import Settings
-from reranker import Recommender
+from api.state import Service
+from reranker import DocumentRanker, LLMUnavailable, Recommender
+from retrieval import Retriever
 
 
-def _recommender(request: Request) -> Recommender:
-    recommender: Recommender = request.app.state.recommender
-    return recommender
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
 
 
-def _settings(request: Request) -> Settings:
-    settings: Settings = request.app.state.settings
-    return settings
+ServiceDep = Annotated[Service, Depends(_service)]
+
+
+def _recommender(service: ServiceDep) -> Recommender:
+    return service.recommender  # the one that this request keeps, whatever is taken up meanwhile
+
+
+def _retriever(service: ServiceDep) -> Retriever:
+    return service.recommender.retriever
+
+
+def _settings(service: ServiceDep) -> Settings:
+    return service.settings
+
+
+def _document_ranker(service: ServiceDep) -> DocumentRanker:
+    if service.documents is None:
+        raise LLMUnavailable("the service runs without an LLM", remedy="Start it with one")
+    return service.documents
 
 
 RecommenderDep = Annotated[Recommender, Depends(_recommender)]
+DocumentRankerDep = Annotated[DocumentRanker, Depends(_document_ranker)]
+RetrieverDep = Annotated[Retriever, Depends(_retriever)]
 SettingsDep = Annotated[Settings, Depends(_settings)]

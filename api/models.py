@@ -1,20 +1,26 @@
 """Bodies of requests. What an answer holds is :class:`reranker.Answer`."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from reranker import RecommendationRequest
+from reranker import PromptChoice, RecommendationRequest
+from reranker.request import MOST_CANDIDATES, MOST_DEADLINE_MS, MOST_ITEMS
 from retrieval import Interaction
 
+_RANGE: dict[str, JsonValue] = {"minimum": 1}
+"""Told here, and checked by the pipeline, which the command line asks, too."""
 _YEAR_9999 = 253_402_300_799
 Id = Annotated[str, Field(min_length=1, max_length=200)]
+Limit = Annotated[int, Query(ge=1, le=100, description="how many to answer")]
+Offset = Annotated[int, Query(ge=0, le=1_000_000, description="how many to leave out before; see `next_offset`")]
 
 
 class InteractionBody(BaseModel):
     """Something the user did: with an item, or in words (a search, a review)."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     item_id: Id | None = None
     text: str | None = Field(default=None, min_length=1, max_length=2000, description="in place of item_id")
@@ -41,7 +47,7 @@ FilterScalar = str | bool | int | float
 class FilterConditions(BaseModel):
     """Conditions on one attribute; all must hold."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     in_: list[FilterScalar] | None = Field(default=None, alias="in", max_length=1000)
     gte: FilterScalar | None = None
@@ -51,11 +57,21 @@ class FilterConditions(BaseModel):
     contains: FilterScalar | None = None
 
 
+class PromptsBody(BaseModel):
+    """Templates by name: ``rank`` (its production version), ``rank@3`` or ``rank@canary``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    rank: str | None = Field(default=None, min_length=1, max_length=200, examples=["rank"])
+    reason: str | None = Field(default=None, min_length=1, max_length=200, examples=["reason"])
+
+
 class RecommendationBody(BaseModel):
     """Whom to recommend for, out of what, and how much. At least one of user_id, history, query, candidate_ids."""
 
     model_config = ConfigDict(
         extra="forbid",
+        strict=True,
         json_schema_extra={
             "examples": [
                 {"user_id": "42", "k": 5},
@@ -82,17 +98,37 @@ class RecommendationBody(BaseModel):
         examples=[{"genres": "Drama", "year": {"gte": 1990}}],
     )
     k: int | None = Field(
-        default=None, description="how many items to answer; 10, or all of a smaller catalog, by default"
+        default=None,
+        description="how many items to answer; 10, or all of a smaller catalog, by default",
+        json_schema_extra=_RANGE | {"maximum": MOST_ITEMS},
     )
     candidate_count: int | None = Field(
-        default=None, description="how many candidates the LLM reranks; 20 or k by default"
+        default=None,
+        description="how many candidates the LLM reranks; 20 or k by default",
+        json_schema_extra=_RANGE | {"maximum": MOST_CANDIDATES},
     )
     locale: str = Field(
         default="en", pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$", description="language of the reasons"
     )
+    prompts: PromptsBody = Field(
+        default_factory=PromptsBody,
+        description="the locale chooses where nothing is named; drafts and versions that no alias names are for "
+        "administrators",
+    )
     reasons: bool = True
+    evidence: Literal["als", "llm"] = Field(
+        default="als", description="what reasons rest on: the retrieval score, or (more reads) the LLM's"
+    )
+    taste: bool = Field(default=False, description="say what the history tells of the user")
     deadline_ms: int | None = Field(
-        default=None, description="stages that would be later are replaced by their fallback"
+        default=None,
+        description="stages that would be later are replaced by their fallback",
+        json_schema_extra=_RANGE | {"maximum": MOST_DEADLINE_MS},
+    )
+    stream: bool = Field(
+        default=False,
+        description="answer as server-sent events: `ranking`, a `reason` for each item as it is finished, `done`; "
+        "`error` and the end if the service fails on the way",
     )
 
     def to_request(self, *, deadline_ms: int) -> RecommendationRequest:
@@ -113,6 +149,9 @@ class RecommendationBody(BaseModel):
             exclude_ids=self.exclude_ids,
             k=self.k,
             candidate_count=self.candidate_count,
+            prompts=PromptChoice(rank=self.prompts.rank, reason=self.prompts.reason),
             reasons=self.reasons,
+            evidence=self.evidence,
+            taste=self.taste,
             deadline_ms=deadline_ms if self.deadline_ms is None else self.deadline_ms,
         )

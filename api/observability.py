@@ -1,27 +1,60 @@
 """The program's own log: one JSON object a line, without anything that a user said or did."""
 
+import logging
 import sys
 import traceback
 
 import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+_SHARED = (
+    structlog.contextvars.merge_contextvars,
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso"),
+)
+_MOST_PLACES = 12
 
 
 def configure_logging() -> None:
     """Logs to standard error, since standard output is for answers."""
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.JSONRenderer(ensure_ascii=False),
-        ],
+        processors=[*_SHARED, structlog.processors.JSONRenderer(ensure_ascii=False)],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+
+
+def redirect_libraries() -> None:
+    """Gives what libraries log (uvicorn, asyncio) the same form; an error of theirs loses its message, which may hold
+    what a user sent, and keeps its place.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*_SHARED, structlog.stdlib.add_logger_name],
+            processors=[
+                _first_line_and_places,
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(ensure_ascii=False),
+            ],
+        )
+    )
+    logging.root.handlers = [handler]
+    logging.root.setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.INFO)
 
 
 def places(error: BaseException) -> list[str]:
     """Where an error came from, innermost last: files and lines, without messages and values, which may hold user
     data.
     """
-    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)][
-        -12:
-    ]
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames][-_MOST_PLACES:]
+
+
+def _first_line_and_places(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    event["event"] = str(event["event"]).partition("\n")[0]
+    raised = event.pop("exc_info", None)
+    error = raised[1] if isinstance(raised, tuple) else raised
+    if isinstance(error, BaseException):
+        event.update(error=type(error).__name__, places=places(error))
+    return event

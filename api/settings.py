@@ -1,17 +1,26 @@
 """Every setting, typed once: from flags, the environment, ``whyrank.toml`` and defaults, in this order."""
 
-import difflib
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
+from api.settings_text import explain, nearest
 from reranker import LlmSettings
 from retrieval import DataSettings, InputError
 
 FILE = Path("whyrank.toml")
 PREFIX = "WHYRANK_"
+_NOT_SETTINGS = {"install", "keeper_grace_s"}
+"""Variables of ours that other programs read: the installer, and the keeper of a local vLLM."""
 
 
 class Settings(BaseSettings):
@@ -33,6 +42,16 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=1, le=65535)
     deadline_ms: int = Field(default=30_000, ge=1, le=600_000)
     """For requests that set none."""
+    max_in_flight: int = Field(default=64, ge=1, le=100_000)
+    """Requests that are answered at a time; one more is refused at once (429)."""
+    drain_s: float = Field(default=60.0, ge=0, le=3600)
+    """The longest wait for requests in flight when the service is told to end."""
+    drain_notice_s: float = Field(default=0.0, ge=0, le=600)
+    """How long readiness says that the service is about to end before it stops listening."""
+    reload_s: float = Field(default=1.0, ge=0.05, le=3600)
+    """How often the service looks for a new artifact."""
+    admin: Literal["loopback", "off"] = "loopback"
+    """Who may try drafts, save and promote prompts: programs on this machine, or nobody."""
 
     @classmethod
     def settings_customise_sources(
@@ -53,22 +72,34 @@ def load_settings(**flags: Any) -> Settings:
     Raises:
         InputError: a key is unknown (the message names the nearest right one), or a value cannot be used.
     """
+    _refuse_unknown_variables()
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        raise _first_problem(error) from error
+        raise explain(Settings, error) from error
+    except SettingsError as error:  # says the field and the source, and not the value
+        raise InputError(
+            f"the environment cannot be read: {error}",
+            field=PREFIX + "*",
+            remedy="A whole section in one variable is JSON; one setting of it is WHYRANK_SECTION__NAME",
+            code="bad_settings",
+        ) from error
     except ValueError as error:  # the file is not TOML
         raise InputError(f"cannot be read ({error})", field=str(FILE), code="bad_settings") from error
 
 
-def _first_problem(error: ValidationError) -> InputError:
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"]]
-    name = ".".join(path)
-    if first["type"] != "extra_forbidden":
-        return InputError(f"{first['msg']} (got {str(first['input'])[:80]!r})", field=name, code="bad_settings")
-    trees = {"llm": LlmSettings.model_fields, "data": DataSettings.model_fields}
-    known = trees.get(path[0], Settings.model_fields) if len(path) > 1 else Settings.model_fields
-    near = difflib.get_close_matches(path[-1], known, n=1)
-    remedy = f"Did you mean '{'.'.join([*path[:-1], near[0]])}'?" if near else f"There are: {', '.join(known)}"
-    return InputError("there is no such setting", field=name, remedy=remedy, code="bad_settings")
+def _refuse_unknown_variables() -> None:
+    """A variable that begins as ours do and is none of them is a slip of the pen, which must not go unseen."""
+    for variable in sorted(os.environ):
+        head = variable[len(PREFIX) :].lower().split("__")[0]
+        if not variable.upper().startswith(PREFIX) or head in _NOT_SETTINGS or head in Settings.model_fields:
+            continue
+        near = nearest(head, list(Settings.model_fields))
+        raise InputError(
+            "there is no such setting",
+            field=variable,
+            remedy=f"Did you mean '{PREFIX}{near.upper()}'?"
+            if near
+            else f"There are: {', '.join(Settings.model_fields)}",
+            code="bad_settings",
+        )

@@ -1,6 +1,7 @@
 """Is it better, and how fast? Measurements, each printed by a command."""
 
 from eval.arms import Arm
+from eval.bench.api import ApiBench, bench_api
 from eval.bench.prompts import PromptsBench, bench_prompts
 from eval.bench.reasons import ReasonsBench, bench_reasons
 from eval.bench.rerank import RerankBench, bench_rerank
@@ -14,6 +15,7 @@ from eval.reads import Reads
 from eval.report import Report, judge
 
 __all__ = [
+    "ApiBench",
     "Arm",
     "Config",
     "LeakError",
@@ -29,6 +31,7 @@ __all__ = [
     "RerankBench",
     "RetrievalBench",
     "Run",
+    "bench_api",
     "bench_prompts",
     "bench_reasons",
     "bench_rerank",

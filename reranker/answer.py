@@ -175,6 +175,9 @@ class RankingEvent(_Body):
     llm_weight: float
     prompts: PromptsUsed
     model: str | None
+    label_mass: float | None = Field(
+        default=None, description="probability that the model put on the candidates' labels; null without labels"
+    )
     items: list[RecommendedItem]
     taste: TasteBody | None = Field(description="null where it was not asked for, or nothing stands out")
 
@@ -212,6 +215,9 @@ class Answer(_Body):
     llm_weight: float
     prompts: PromptsUsed
     model: str | None
+    label_mass: float | None = Field(
+        default=None, description="probability that the model put on the candidates' labels; null without labels"
+    )
     items: list[RecommendedItem]
     taste: TasteBody | None = Field(description="null where it was not asked for, or nothing stands out")
     usage: UsageBody
@@ -229,6 +235,7 @@ class Answer(_Body):
             llm_weight=ranking.llm_weight,
             prompts=done.prompts,
             model=ranking.model,
+            label_mass=ranking.label_mass,
             items=[one.model_copy(update={"reason": reasons.get(one.item_id)}) for one in ranking.items],
             taste=ranking.taste,
             usage=done.usage,

@@ -297,6 +297,7 @@ class Recommender:
             llm_weight=round(llm_weight(weights), 4) if read and weights else 0.0,
             prompts=PromptsUsed(rank=PromptUsed.of(run.rank_template) if read else None, reason=None),
             model=read.model if read else None,
+            label_mass=read.label_mass if read else None,
             items=[
                 RecommendedItem.of(
                     retrieved.candidates[position],

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -10,11 +11,13 @@ import typer
 from api.cli.output import console, error_console, status
 from api.settings import load_settings
 from eval import (
+    ApiBench,
     PromptsBench,
     Ratio,
     ReasonsBench,
     RerankBench,
     RetrievalBench,
+    bench_api,
     bench_prompts,
     bench_reasons,
     bench_rerank,
@@ -31,6 +34,27 @@ app = typer.Typer(help="Measure what each layer costs.", no_args_is_help=True)
 @app.callback()
 def bench() -> None:
     """Measure what each layer costs."""
+
+
+@app.command()
+def api(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    seconds: Annotated[float, typer.Option(min=1, max=120, help="How long each load lasts.")] = 8.0,
+    soak_minutes: Annotated[float, typer.Option(min=0, max=120, help="Mixed load and faults for so long.")] = 0.0,
+    real: Annotated[bool, typer.Option(help="Also beside the same prompts sent raw to a real LLM.")] = True,
+) -> None:
+    """What the HTTP service adds to its LLM, how much it takes, and what it does when there is too much."""
+    settings = load_settings()
+    with status("measuring the service") as report:
+        retriever = Retriever(load(settings.artifact))
+        with find_or_start(settings.llm, report=report) if real else nullcontext() as engine:
+            result = bench_api(
+                retriever, settings.artifact, real=engine, seconds=seconds, soak_minutes=soak_minutes, report=report
+            )
+    if as_json:
+        typer.echo(result.model_dump_json(indent=2))
+    else:
+        _show_api(result)
 
 
 @app.command()
@@ -98,6 +122,29 @@ def reasons(
         typer.echo(result.model_dump_json(indent=2))
     else:
         _show_reasons(result)
+
+
+def _show_api(result: ApiBench) -> None:
+    _say(f"one worker, {result.candidates} candidates, an LLM that answers at once")
+    _say(
+        f"  added by the service      {result.added_p50_ms:8.2f} ms at the median, {result.added_p99_ms:.2f} ms at p99"
+    )
+    _say(
+        f"  requests                  {result.requests_per_s:8.1f} /s, {result.with_reasons_per_s:.1f} /s with reasons"
+    )
+    _say(
+        f"  {result.overload} times as many           {result.goodput_per_s:8.1f} /s answered, "
+        f"{result.goodput_share:.0%} of the peak; p99 {result.overload_p99_ms:.0f} ms of {result.deadline_ms}"
+    )
+    _say(f"  memory                    {result.memory_before_mib:8.1f} MiB before, {result.memory_after_mib:.1f} after")
+    if result.real_per_s is not None:
+        _say(f"  with the real LLM         {result.real_per_s:8.2f} /s, the same prompts raw {result.raw_per_s:.2f} /s")
+    if result.soak is not None:
+        soak = result.soak
+        _say(
+            f"  soak of {soak.minutes:g} minutes: {soak.answered:,} answered ({soak.degraded:,} degraded), "
+            f"{soak.failed} failed, {soak.memory_mib:.0f} MiB, {soak.memory_slope_mib_per_hour:+.1f} MiB per hour"
+        )
 
 
 def _counter(cache_dir: Path) -> Callable[[str], int] | None:

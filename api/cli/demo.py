@@ -6,7 +6,6 @@ from api.cli.fit import fit_to
 from api.cli.output import console, show
 from api.cli.recommend import ask
 from api.settings import load_settings
-from prompts import PromptLibrary
 from reranker import RecommendationRequest
 from retrieval import AlsParameters, Retriever, current_build, load, sources
 
@@ -29,7 +28,7 @@ def demo() -> None:
     )
     users = USERS if manifest.dataset == "movielens" else retriever.user_ids()[:3]
     requests = [RecommendationRequest(user_id=user, k=5, deadline_ms=settings.deadline_ms) for user in users]
-    answers = ask(retriever, settings.llm, requests, settings=settings.llm, library=PromptLibrary(settings.prompts_dir))
+    answers = ask(retriever, settings, requests)
     for user, answer in zip(users, answers, strict=True):
         out.print()
         show(answer, heading=f"For user {user}, five out of {max(20, 5)} candidates")

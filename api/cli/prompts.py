@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.text import Text
 
 from api.cli.output import console, error_console, printable
+from api.prompt_summary import PromptSummary
 from api.settings import Settings, load_settings
 from prompts import EXAMPLE as EXAMPLE_SAMPLE
 from prompts import (
@@ -49,14 +50,14 @@ Alias = Annotated[str, typer.Option(help="Which of the movable names.")]
 def list_templates(as_json: Json = False) -> None:
     """List the templates, their versions and what their aliases stand for."""
     library = _library()
-    rows = [_row(library, name) for name in library.names()]
+    rows = [PromptSummary.of(library, name) for name in library.names()]
     if as_json:
-        typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        typer.echo(json.dumps([row.model_dump() for row in rows], ensure_ascii=False, indent=2))
         return
     for row in rows:
-        aliases = ", ".join(f"{alias} {version}" for alias, version in row["aliases"].items()) or "not saved yet"
-        kind = ", ".join([row["kind"], row["origin"], *(["draft"] if row["draft"] else [])])
-        _say(f"{row['name']:<20} {aliases:<14} {kind:<26} {row['problem'] or row['description']}")
+        aliases = ", ".join(f"{alias} {version}" for alias, version in row.aliases.items()) or "not saved yet"
+        kind = ", ".join([row.kind, row.origin, *(["draft"] if row.draft else [])])
+        _say(f"{row.name:<20} {aliases:<14} {kind:<26} {row.problem or row.description}")
 
 
 @app.command()
@@ -227,28 +228,6 @@ def _all(library: PromptLibrary) -> Iterator[str]:
         yield from (f"{name}@{version}" for version in library.versions(name))
         if library.draft(name):
             yield f"{name}@{DRAFT}"
-
-
-def _row(library: PromptLibrary, name: str) -> dict[str, Any]:
-    aliases, draft = library.aliases(name), library.draft(name)
-    row: dict[str, Any] = {
-        "name": name,
-        "versions": library.versions(name),
-        "aliases": aliases,
-        "draft": draft is not None,
-        "origin": "own" if library.home(name) == library.own else "shipped",
-    }
-    try:
-        template = library.get(name if DEFAULT_ALIAS in aliases else f"{name}@{DRAFT}")
-    except TemplateError as error:
-        return row | {"kind": "broken", "locale": None, "family": None, "description": "", "problem": str(error)}
-    return row | {
-        "kind": template.meta.scoring or template.meta.task,
-        "locale": template.meta.locale,
-        "family": template.family,
-        "description": template.meta.description,
-        "problem": None,
-    }
 
 
 def _template(library: PromptLibrary, what: str) -> PromptTemplate:

@@ -2,23 +2,24 @@
 
 import asyncio
 import json as json_module
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
 
 from api.cli.output import error_console, show, status
-from api.settings import load_settings
+from api.settings import Settings, load_settings
 from prompts import PromptLibrary
 from reranker import (
     Answer,
     Engine,
     EngineSettings,
-    LlmSettings,
     RecommendationRequest,
     Recommender,
     find,
     find_or_start,
 )
+from reranker.fusion import load_fit
 from retrieval import Filter, InputError, Retriever, load
 
 
@@ -49,8 +50,7 @@ def recommend(
         reasons=reasons,
         deadline_ms=settings.deadline_ms,
     )
-    library = PromptLibrary(settings.prompts_dir)
-    answers = ask(retriever, settings.llm if llm else None, [request], settings=settings.llm, library=library)
+    answers = ask(retriever, settings, [request], llm=llm)
     if json:
         typer.echo(answers[0].model_dump_json(indent=2))
     else:
@@ -65,27 +65,28 @@ def recommend(
 
 
 def ask(
-    retriever: Retriever,
-    llm: LlmSettings | None,
-    requests: list[RecommendationRequest],
-    *,
-    settings: LlmSettings,
-    library: PromptLibrary,
+    retriever: Retriever, settings: Settings, requests: list[RecommendationRequest], *, llm: bool = True
 ) -> list[Answer]:
-    """Answers requests with the LLM that the settings name, or one that is started for the call; ``llm`` None:
-    without.
-    """
+    """Answers requests with the LLM that the settings name, or one that is started for the call."""
     for request in requests:  # a wrong number is told now, not after waiting for an LLM
         request.checked_count(len(retriever.catalog))
-    if llm is None:
-        return asyncio.run(_answers(retriever, None, requests, settings, library))
-    if find(llm) is None:
+    library, weights = PromptLibrary(settings.prompts_dir), load_fit(settings.artifact)
+
+    async def answers(engine_settings: EngineSettings | None) -> list[Answer]:
+        engine = Engine(engine_settings) if engine_settings else None
+        async with engine or nullcontext():
+            recommender = Recommender(retriever, engine, library, settings.llm, fit=weights)
+            return [await recommender.recommend(request) for request in requests]
+
+    if not llm:
+        return asyncio.run(answers(None))
+    if find(settings.llm) is None:
         error_console().print(
             "No LLM is running; one is started for this call ('whyrank llm' keeps one running).", markup=False
         )
-    with status("looking for the LLM") as report, find_or_start(llm, report=report) as engine_settings:
+    with status("looking for the LLM") as report, find_or_start(settings.llm, report=report) as engine_settings:
         report("recommending")
-        return asyncio.run(_answers(retriever, engine_settings, requests, settings, library))
+        return asyncio.run(answers(engine_settings))
 
 
 def _filter(text: str | None) -> Filter:
@@ -98,18 +99,3 @@ def _filter(text: str | None) -> Filter:
     if not isinstance(wanted, dict):
         raise InputError("is not a JSON object", field="--filter", code="invalid_field")
     return wanted
-
-
-async def _answers(
-    retriever: Retriever,
-    engine_settings: EngineSettings | None,
-    requests: list[RecommendationRequest],
-    settings: LlmSettings,
-    library: PromptLibrary,
-) -> list[Answer]:
-    if engine_settings is None:
-        recommender = Recommender(retriever, None, library, settings)
-        return [await recommender.recommend(request) for request in requests]
-    async with Engine(engine_settings) as engine:
-        recommender = Recommender(retriever, engine, library, settings)
-        return [await recommender.recommend(request) for request in requests]

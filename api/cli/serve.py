@@ -1,54 +1,59 @@
 """``whyrank serve``: the HTTP service, with its LLM."""
 
-import threading
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Annotated
 
-import structlog
 import typer
-import uvicorn
+from fastapi import FastAPI
 
 from api.app import create_app
 from api.cli.output import error_console
-from api.settings import load_settings
-from reranker import EngineSettings, LLMStartError, LocalServer, engine_settings, find
-
-log = structlog.get_logger()
+from api.server import run
+from api.settings import Settings, load_settings
+from api.settings_text import show
+from api.state import Service
+from api.supervisor import Supervisor
+from reranker import EngineSettings, LocalServer, engine_settings, find
 
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on.")] = None,
     llm: Annotated[bool, typer.Option(help="Rerank with the LLM; without, ALS order.")] = True,
+    show_settings: Annotated[bool, typer.Option("--show-settings", help="Print every setting, and end.")] = False,
 ) -> None:
     """Serve the HTTP API.
 
     It answers at once, in ALS order until the LLM is ready.
     """
     settings = load_settings(host=host, port=port)
-    with ExitStack() as stack:
-        engine: EngineSettings | None = None
-        if llm:
-            engine = find(settings.llm)
-        server: LocalServer | None = None
-        if llm and engine is None:
-            server = LocalServer(settings.llm)
-            engine = engine_settings(settings.llm, server.url)
-        app = create_app(settings, engine)
-        if server is not None:
-            stack.callback(server.stop)
-            threading.Thread(target=_start, args=(server,), daemon=True, name="llm-start").start()
-            error_console().print(
-                f"The LLM is starting (log: {server.log}); until then answers come in ALS order.", markup=False
-            )
-        uvicorn.run(app, host=settings.host, port=settings.port, access_log=False)
+    if show_settings:
+        typer.echo(show(settings), nl=False)
+        return
+    engine: EngineSettings | None = find(settings.llm) if llm else None
+    own: LocalServer | None = None
+    if llm and engine is None:
+        own = LocalServer(settings.llm)
+        engine = engine_settings(settings.llm, own.url)
+    app = create_app(settings, engine)
+    with _supervised(app, settings, own) if own else nullcontext():
+        run(app, settings)
 
 
-def _start(server: LocalServer) -> None:
-    """Starts the LLM beside the service, which answers meanwhile."""
+@contextmanager
+def _supervised(app: FastAPI, settings: Settings, server: LocalServer) -> Iterator[None]:
+    """Keeps a vLLM of the service's own running where ``server`` would be."""
+    service: Service = app.state.service
+    supervisor = Supervisor(
+        lambda report: LocalServer(settings.llm, port=server.port, report=report),
+        restarted=service.metrics.llm_restarts.inc,
+    )
+    supervisor.start()
+    error_console().print(
+        f"The LLM is starting (logs: {server.log.parent}); until then answers come in ALS order.", markup=False
+    )
     try:
-        server.start()
-        server.wait_ready()
-        log.info("llm_ready", url=server.url)
-    except LLMStartError as error:
-        log.error("llm_start", error=str(error))  # the message holds vLLM's own log, a traceback adds nothing
+        yield
+    finally:
+        supervisor.stop()

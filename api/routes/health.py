@@ -1,13 +1,19 @@
-"""Health: is the process alive, and can it answer?"""
+"""Health: is the process alive, and should it be sent requests?"""
 
+import asyncio
+from datetime import datetime
 from typing import Literal
 
-from fastapi import APIRouter
-from pydantic import BaseModel
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field
 
-from api.dependencies import RecommenderDep
+from api.dependencies import ServiceDep
+from reranker import Engine
 
 router = APIRouter(prefix="/health", tags=["health"])
+
+_LLM_TIMEOUT_S = 1.0
+"""Whoever asks for readiness does not wait long."""
 
 
 class Live(BaseModel):
@@ -17,26 +23,47 @@ class Live(BaseModel):
 
 
 class Ready(BaseModel):
-    """The service answers recommendations; without the LLM they come in retrieval's order."""
+    """Whether to send requests here, and what stands behind the answers."""
 
-    status: Literal["ready"] = "ready"
+    status: Literal["ready", "draining"]
     llm: Literal["up", "down", "off"]
     dataset: str
     users: int
     items: int
+    build: str | None = Field(description="the artifact's newest build")
+    created: datetime = Field(description="when the artifact in use was fitted")
+    problems: list[str] = Field(description="what somebody should look at although the service answers")
 
 
 @router.get("/live")
 async def live() -> Live:
-    """Whether the process answers at all."""
+    """Whether the process answers. It does while it drains; a restart would lose requests."""
     return Live()
 
 
-@router.get("/ready")
-async def ready(recommender: RecommenderDep) -> Ready:
-    """Whether recommendations are answered. The LLM's state is told, and is never a reason for a 503."""
-    manifest = recommender.retriever.manifest
-    llm: Literal["up", "down", "off"] = "off"
-    if recommender.engine:
-        llm = "up" if await recommender.engine.healthy() else "down"
-    return Ready(llm=llm, dataset=manifest.dataset, users=manifest.users, items=manifest.items)
+@router.get("/ready", responses={503: {"model": Ready, "description": "The service is about to end."}})
+async def ready(service: ServiceDep, response: Response) -> Ready:
+    """Whether to send requests here. The LLM's state is told, and is never a reason for a 503."""
+    manifest = service.recommender.retriever.manifest
+    if service.draining:
+        response.status_code = 503
+    return Ready(
+        status="draining" if service.draining else "ready",
+        llm=await _llm(service.engine),
+        dataset=manifest.dataset,
+        users=manifest.users,
+        items=manifest.items,
+        build=service.build,
+        created=manifest.created,
+        problems=service.problems(),
+    )
+
+
+async def _llm(engine: Engine | None) -> Literal["up", "down", "off"]:
+    if engine is None:
+        return "off"
+    try:
+        async with asyncio.timeout(_LLM_TIMEOUT_S):
+            return "up" if await engine.healthy() else "down"
+    except TimeoutError:
+        return "down"

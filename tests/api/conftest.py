@@ -6,6 +6,8 @@ from starlette.testclient import TestClient
 
 from api import Settings, create_app
 from reranker import EngineSettings, LlmSettings
+from tests.api.process import Service, serving
+from tests.proxy import FaultProxy
 from tests.standin import StandIn
 
 
@@ -16,3 +18,18 @@ def client(artifact_dir: Path, standin: StandIn) -> Iterator[TestClient]:
     app = create_app(settings, EngineSettings(url=standin.url))
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
+
+
+@pytest.fixture
+def between(standin: StandIn) -> Iterator[FaultProxy]:
+    """A proxy between the service and its LLM."""
+    with FaultProxy(standin.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def reached(artifact_dir: Path, between: FaultProxy, tmp_path: Path) -> Iterator[Service]:
+    """The service as a process of its own, which reaches the stand-in through the proxy."""
+    environment = {"WHYRANK_ARTIFACT": str(artifact_dir), "WHYRANK_LLM__URL": between.url}
+    with serving(tmp_path, **environment) as service:
+        yield service

@@ -1,28 +1,12 @@
 """The command line as people start it: a process of its own, its exit code and what it prints."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.api.process import whyrank
 from tests.standin import StandIn
-
-WHYRANK = Path(sys.executable).with_name("whyrank")
-
-
-def whyrank(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(WHYRANK), *arguments],
-        cwd=folder,
-        env={**os.environ, "WHYRANK_LLM__PORT": "9", "COLUMNS": "80", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
 
 
 def test_recommend_prints_the_answer_of_the_api(artifact_dir: Path, standin: StandIn, tmp_path: Path) -> None:

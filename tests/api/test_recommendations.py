@@ -22,6 +22,7 @@ def test_an_answer_has_everything_that_the_contract_names(client: TestClient) ->
             "llm_weight",
             "prompts",
             "model",
+            "label_mass",
             "items",
             "usage",
             "taste",

@@ -1,9 +1,12 @@
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from api import load_settings
+from api.settings_text import show
 from retrieval import InputError
+from tests.api.process import whyrank
 
 
 @pytest.fixture(autouse=True)
@@ -28,10 +31,13 @@ def test_flags_win_over_the_environment_over_the_file_over_defaults(
     ("content", "says"),
     [
         ('[llm]\nmodle = "x"\n', "Did you mean 'llm.model'"),
+        ('[data]\nintractions = "x.csv"\n', "Did you mean 'data.interactions'"),
         ("prot = 1\n", "Did you mean 'port'"),
         ("port = 0\n", "port"),
         ("port = \n", "whyrank.toml"),
         ('[llm]\nweight = "heavy"\n', "llm.weight"),
+        ('admin = "of"\n', "Did you mean 'off'"),
+        ("[data.columns]\nuser_id = 3\n", "data.columns.user_id"),
     ],
 )
 def test_a_wrong_file_names_the_key(folder: Path, content: str, says: str) -> None:
@@ -41,6 +47,49 @@ def test_a_wrong_file_names_the_key(folder: Path, content: str, says: str) -> No
     assert says in str(caught.value)
 
 
-def test_a_key_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("WHYRANK_PROT", "1", "Did you mean 'WHYRANK_PORT'"),
+        ("whyrank_prot", "1", "whyrank_prot"),
+        ("WHYRANK_LLM__WIEGHT", "1", "Did you mean 'llm.weight'"),
+        ("WHYRANK_LMM__WEIGHT", "1", "Did you mean 'WHYRANK_LLM'"),
+        ("WHYRANK_LLM", "{", "llm"),
+        ("WHYRANK_PORT", "many", "port"),
+    ],
+)
+def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, says: str) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InputError) as caught:
+        load_settings()
+    assert says in str(caught.value)
+
+
+def test_a_key_is_never_shown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHYRANK_LLM__API_KEY", "s3cret")
-    assert "s3cret" not in repr(load_settings())
+    monkeypatch.setenv("WHYRANK_LLM__URL", "http://me:s3cret@gpu-box:8000")
+    monkeypatch.setenv("WHYRANK_LLM__VLLM_ARGS", '["--api-key", "s3cret", "--hf-token=s3cret", "--seed", "7"]')
+    assert "s3cret" not in repr(load_settings().llm.api_key)
+    shown = show(load_settings())
+    assert "s3cret" not in shown
+    assert tomllib.loads(shown)["llm"]["vllm_args"][-2:] == ["--seed", "7"]
+    monkeypatch.delenv("WHYRANK_LLM__API_KEY")
+    (folder / "whyrank.toml").write_text("[llm]\napi_key = 53210\n")
+    with pytest.raises(InputError, match=r"llm\.api_key") as caught:
+        load_settings()
+    assert "53210" not in str(caught.value)
+
+
+def test_shown_settings_are_the_settings(folder: Path) -> None:
+    mine = '[llm]\nweight = 0.25\nvllm_args = ["--seed", "7"]\n[data.columns]\nuser_id = "客户"\n'
+    (folder / "whyrank.toml").write_text(mine, encoding="utf-8")
+    settings = load_settings(port=81)
+    (folder / "whyrank.toml").write_text(show(settings), encoding="utf-8")
+    assert load_settings() == settings
+
+
+def test_serve_shows_them(folder: Path) -> None:
+    done = whyrank("serve", "--port", "81", "--show-settings", folder=folder, WHYRANK_LLM__API_KEY="s3cret")
+    assert done.returncode == 0, done.stderr
+    assert tomllib.loads(done.stdout)["port"] == 81
+    assert "s3cret" not in done.stdout + done.stderr

@@ -1,6 +1,7 @@
 """One real vLLM with the embedded model for all tests of this folder."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -28,10 +29,15 @@ async def live(server: EngineSettings) -> AsyncIterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def movielens(tmp_path_factory: pytest.TempPathFactory) -> Retriever:
+def movielens_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("movielens")
     fit(directory, sources.movielens(), AlsParameters())
-    return Retriever(load(directory))
+    return directory
+
+
+@pytest.fixture(scope="session")
+def movielens(movielens_dir: Path) -> Retriever:
+    return Retriever(load(movielens_dir))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

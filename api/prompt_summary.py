@@ -1,0 +1,52 @@
+"""What there is to say of a template, for the command line and for HTTP."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from prompts import PromptLibrary, TemplateError
+from prompts.library import DEFAULT_ALIAS, DRAFT
+
+
+class PromptSummary(BaseModel):
+    """A template: its versions, and what its production version is for."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = Field(examples=["rank"])
+    versions: list[int]
+    aliases: dict[str, int] = Field(description="which version each movable name stands for")
+    draft: bool = Field(description="whether there is a draft")
+    origin: Literal["own", "shipped"]
+    kind: str = Field(description="how it is scored, `reason`, or `broken`")
+    locale: str | None
+    family: str | None
+    description: str
+    problem: str | None = Field(description="why it cannot be used")
+
+    @classmethod
+    def of(cls, library: PromptLibrary, name: str) -> Self:
+        """Raises:
+        TemplateError: there is no template of that name.
+        """
+        home = library.home(name)
+        aliases, draft = library.aliases(name), library.draft(name) is not None
+        known = {
+            "name": name,
+            "versions": library.versions(name),
+            "aliases": aliases,
+            "draft": draft,
+            "origin": "own" if home == library.own else "shipped",
+        }
+        try:
+            template = library.get(name if DEFAULT_ALIAS in aliases else f"{name}@{DRAFT}")
+        except TemplateError as error:
+            return cls(**known, kind="broken", locale=None, family=None, description="", problem=str(error))
+        return cls(
+            **known,
+            kind=template.meta.scoring or template.meta.task,
+            locale=template.meta.locale,
+            family=template.family,
+            description=template.meta.description,
+            problem=None,
+        )

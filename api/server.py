@@ -1,0 +1,64 @@
+"""uvicorn around the application: its log, and an orderly end."""
+
+import asyncio
+import signal
+import socket
+import sys
+from types import FrameType
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from api.observability import redirect_libraries
+from api.settings import Settings
+from api.state import Service
+
+log = structlog.get_logger()
+
+
+class Server(uvicorn.Server):
+    """Ends in three steps: readiness says so, the port is closed after a notice, requests in flight are answered.
+
+    uvicorn's second step ends idle connections and waits for those that are being answered, ``drain_s`` at most.
+    """
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's; remembers the loop that a signal is to wake."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begins the end. A second signal does not wait for the notice, a second Ctrl-C for nothing."""
+        again, self._service.draining = self._service.draining, True
+        notice_s = self._service.settings.drain_notice_s
+        if again or notice_s == 0 or self._loop is None:
+            super().handle_exit(sig, frame)
+            return
+        log.info("draining", notice_s=notice_s)
+        close = super().handle_exit
+        self._loop.call_soon_threadsafe(lambda: self._loop and self._loop.call_later(notice_s, close, sig, frame))
+
+
+def run(app: FastAPI, settings: Settings) -> None:
+    """Serves until the process is told to end."""
+    redirect_libraries()
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        access_log=False,  # ours has no paths in it, which may name a user
+        log_config=None,
+        proxy_headers=False,  # whoever connects is who asks: see api.security
+        server_header=False,
+        timeout_graceful_shutdown=max(round(settings.drain_s), 1),
+        timeout_keep_alive=75,  # longer than the 60 s after which proxies drop a connection, so that they do it first
+    )
+    # uvicorn raises the signal that ended it once more when all is done; by then SIGTERM is an end like any other.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    Server(config, app.state.service).run()

@@ -1,0 +1,104 @@
+"""Settings in words: what is wrong with them, and what they are, without secrets."""
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from retrieval import InputError
+
+_MASK = "**********"
+_SECRET_FLAG = re.compile(r"^--?[\w-]*(key|token|secret|password)[\w-]*$", re.IGNORECASE)
+_USER_OF_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_LONGEST_VALUE = 80
+
+
+def explain(tree: type[BaseModel], error: ValidationError) -> InputError:
+    """The first thing that is wrong, with the setting's name and, where there is one, the nearest right one."""
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    above = _section(tree, path[:-1])
+    remedy: str | None = None
+    if first["type"] == "extra_forbidden" and above is not None:
+        known = list(above.model_fields)
+        near = nearest(path[-1], known)
+        remedy = f"Did you mean '{'.'.join([*path[:-1], near])}'?" if near else f"There are: {', '.join(known)}"
+        return InputError("there is no such setting", field=".".join(path), remedy=remedy, code="bad_settings")
+    if first["type"] in ("literal_error", "enum"):
+        near = nearest(str(first["input"]), re.findall(r"'([^']*)'", first["ctx"]["expected"]))
+        remedy = near and f"Did you mean '{near}'?"
+    got = "" if _is_secret(tree, path) or not isinstance(first["input"], str | int | float) else _got(first["input"])
+    return InputError(f"{first['msg']}{got}", field=".".join(path), remedy=remedy, code="bad_settings")
+
+
+def nearest(name: str, known: Sequence[str]) -> str | None:
+    """The known name that is most like this one, if any is."""
+    return next(iter(difflib.get_close_matches(name, known, n=1)), None)
+
+
+def show(settings: BaseModel) -> str:
+    """Every setting as it is in effect, as TOML that can be saved as ``whyrank.toml``; secrets are masked."""
+    return "\n".join(_lines(settings, ())) + "\n"
+
+
+def _lines(tree: BaseModel, path: tuple[str, ...]) -> Iterator[str]:
+    if path:
+        yield f"\n[{'.'.join(path)}]"
+    for name, value in tree:
+        if isinstance(value, SecretStr):
+            yield f'# {name} = "{_MASK}"'
+        elif value is None:
+            yield f"# {name} is not set"
+        elif not isinstance(value, BaseModel):
+            yield f"{name} = {_toml(value)}"
+    for name, value in tree:
+        if isinstance(value, BaseModel):
+            yield from _lines(value, (*path, name))
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(one) for one in _without_secrets(list(map(str, value)))) + "]"
+    return json.dumps(_USER_OF_URL.sub(_MASK, str(value)), ensure_ascii=False)
+
+
+def _without_secrets(arguments: list[str]) -> Iterator[str]:
+    """A command line's arguments without the values of flags such as ``--api-key``."""
+    masked = False
+    for argument in arguments:
+        flag, equals, _ = argument.partition("=")
+        secret = bool(_SECRET_FLAG.match(flag))
+        yield f"{flag}={_MASK}" if secret and equals else _MASK if masked and not argument.startswith("-") else argument
+        masked = secret and not equals
+
+
+def _got(value: object) -> str:
+    return f" (got {_USER_OF_URL.sub(_MASK, str(value))[:_LONGEST_VALUE]!r})"
+
+
+def _section(tree: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | None:
+    """The model at a path; None where the path does not lead to one."""
+    found: type[BaseModel] | None = tree
+    for name in path:
+        field = found.model_fields.get(name) if found else None
+        kinds = _kinds(field.annotation) if field else ()
+        found = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+    return found
+
+
+def _is_secret(tree: type[BaseModel], path: Sequence[str]) -> bool:
+    above = _section(tree, path[:-1])
+    field = above.model_fields.get(path[-1]) if above else None
+    return field is None or SecretStr in _kinds(field.annotation)
+
+
+def _kinds(annotation: Any) -> tuple[Any, ...]:
+    """A type, or the types that a union is made of."""
+    return get_args(annotation) or (annotation,)

@@ -1,0 +1,95 @@
+"""What the running service holds: settings, the recommender in use, metrics.
+
+A new artifact, or new fusion weights beside it, is loaded while the old one serves, and takes its place between
+requests: a request keeps the recommender that it began with. One that cannot be loaded changes nothing but what
+readiness, log and metrics say.
+"""
+
+import asyncio
+import time
+
+import structlog
+
+from api.metrics import Metrics
+from api.observability import places
+from api.settings import Settings
+from prompts import PromptLibrary
+from prompts.store import stamp
+from reranker import DocumentRanker, Engine, Memory, Recommender
+from reranker.fusion import FILE, FusionFit, load_fit
+from retrieval import Retriever, WhyrankError, current_build, load
+
+_RETRY_S = 30.0
+"""Until an artifact that could not be loaded is tried again although nothing seems to have changed."""
+
+log = structlog.get_logger()
+
+
+class Service:
+    """The state behind the routes.
+
+    Raises:
+        ArtifactError: there is no artifact that can be loaded.
+    """
+
+    def __init__(self, settings: Settings, engine: Engine | None) -> None:
+        self.settings = settings
+        self.engine = engine
+        self.library = PromptLibrary(settings.prompts_dir)
+        self.documents = DocumentRanker(engine, self.library) if engine else None
+        self.metrics = Metrics()
+        self._memory = Memory()
+        self.draining = False
+        """Set when the service has been told to end."""
+        self.artifact_problem: str | None = None
+        """Why a newer artifact is not in use; None where the newest is."""
+        self._weights = stamp(self.settings.artifact / FILE)
+        self.build = current_build(settings.artifact)
+        """The newest build that was looked at."""
+        self._tried = time.monotonic()
+        self.recommender = self._load()
+        self._note_artifact()
+        if engine is not None:
+            self.metrics.watch(engine)
+
+    async def watch(self) -> None:
+        """Takes up new artifacts until it is cancelled."""
+        while True:
+            await asyncio.sleep(self.settings.reload_s)
+            await self.refresh()
+
+    async def refresh(self) -> None:
+        """Takes up a new artifact if there is one."""
+        newest, weights = current_build(self.settings.artifact), stamp(self.settings.artifact / FILE)
+        again = self.artifact_problem is not None and time.monotonic() - self._tried > _RETRY_S
+        if (newest, weights) == (self.build, self._weights) and not again:
+            return
+        self.build, self._weights, self._tried = newest, weights, time.monotonic()
+        try:
+            self.recommender = await asyncio.to_thread(self._load)
+        except Exception as error:  # whatever is wrong with the new one, the old one answers
+            self.artifact_problem = str(error) if isinstance(error, WhyrankError) else type(error).__name__
+            self.metrics.reloads.labels("failed").inc()
+            log.error("artifact_not_loaded", build=newest, problem=self.artifact_problem, places=places(error))
+            return
+        self.artifact_problem = None
+        self.metrics.reloads.labels("loaded").inc()
+        self._note_artifact()
+        log.info("artifact_loaded", build=newest)
+
+    def problems(self) -> list[str]:
+        """What somebody should look at although the service answers."""
+        found = [] if self.artifact_problem is None else [f"an older artifact is in use: {self.artifact_problem}"]
+        prompts = filter(None, (self.library.problem(name) for name in self.library.names()))
+        return [*found, *(f"an older prompt is in use: {problem}" for problem in prompts)]
+
+    def _load(self) -> Recommender:
+        artifact = self.settings.artifact
+        return self.recommender_of(Retriever(load(artifact)), self.library, load_fit(artifact))
+
+    def recommender_of(self, retriever: Retriever, library: PromptLibrary, fit: FusionFit | None) -> Recommender:
+        """A recommender over the service's own LLM."""
+        return Recommender(retriever, self.engine, library, self.settings.llm, self._memory, fit)
+
+    def _note_artifact(self) -> None:
+        self.metrics.artifact_created.set(self.recommender.retriever.manifest.created.timestamp())

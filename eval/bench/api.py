@@ -1,0 +1,284 @@
+"""What the HTTP service adds to its LLM, how much it takes, and what it does when there is too much.
+
+The service runs as a process of its own, as people start it. Its LLM is one that answers at once (see
+:mod:`eval.bench.instant`), so that everything measured is the service's own; a real one is measured beside the same
+prompts sent raw.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx2
+import numpy as np
+from pydantic import BaseModel
+
+from eval.bench.load import Outcome, run
+from eval.bench.raw import recording, send_raw
+from reranker import EngineSettings
+from reranker.local import free_port
+from retrieval import Retriever
+
+CANDIDATES = 20
+OVERLOAD = 5
+_HISTORY = 10
+_DEADLINE_MS = 2000
+_ALONE, _MANY, _CROWD = 1, 16, 256
+_REAL_REQUESTS = 48
+_START_S = 60.0
+_SAMPLE_S = 2.0
+_FAULTY_SHARE = 0.05
+
+Report = Callable[[str], None]
+
+
+class Soak(BaseModel):
+    """Mixed load, with some of the LLM's answers spoilt, for a long time."""
+
+    minutes: float
+    answered: int
+    degraded: int
+    refused: int
+    failed: int
+    memory_mib: float
+    memory_slope_mib_per_hour: float
+
+
+class ApiBench(BaseModel):
+    """Figures of one worker; reasons are not asked for except where it says so.
+
+    ``..._degraded`` is the share of the answers in which a stage was replaced by its fallback; ``goodput`` counts what
+    was answered within the deadline.
+    """
+
+    candidates: int
+    added_p50_ms: float
+    added_p99_ms: float
+    alone_degraded: float
+    requests_per_s: float
+    with_reasons_per_s: float
+    with_reasons_degraded: float
+    overload: int
+    peak_per_s: float
+    goodput_per_s: float
+    goodput_share: float
+    overload_p99_ms: float
+    deadline_ms: int
+    overload_failed: int
+    overload_degraded: float
+    memory_before_mib: float
+    memory_after_mib: float
+    real_per_s: float | None
+    raw_per_s: float | None
+    soak: Soak | None
+
+
+@dataclass(frozen=True)
+class _Service:
+    url: str
+
+    def memory_mib(self) -> float:
+        text = httpx2.get(f"{self.url}/metrics", trust_env=False, timeout=10).text
+        line = next(line for line in text.splitlines() if line.startswith("whyrank_process_resident_memory_bytes "))
+        return float(line.split()[1]) / 2**20
+
+
+def bench_api(
+    retriever: Retriever,
+    artifact: Path,
+    *,
+    real: EngineSettings | None = None,
+    seconds: float = 8.0,
+    soak_minutes: float = 0.0,
+    report: Report = lambda _: None,
+) -> ApiBench:
+    """Measures the service over an artifact.
+
+    Args:
+        retriever: of the artifact; its items make up the histories that are sent.
+        real: a real LLM; None leaves out what is measured with one.
+        seconds: of each run of load.
+        soak_minutes: 0 leaves the soak out.
+    """
+    bodies, explained = _bodies(retriever, reasons=False), _bodies(retriever, reasons=True)
+    with TemporaryDirectory(prefix="whyrank-bench-") as scratch, _instant(Path(scratch)) as llm:
+        with _serving(Path(scratch), artifact, llm) as service:
+
+            def load(what: str, bodies: Iterator[bytes], connections: int, rate: float | None = None) -> Outcome:
+                report(what)
+                return asyncio.run(run(service.url, bodies, connections=connections, seconds=seconds, rate=rate))
+
+            load("warming up", bodies, _MANY)
+            alone = load("one request at a time", bodies, _ALONE)
+            many = load("as many as it takes", bodies, _MANY)
+            with_reasons = load("the same with reasons", explained, _MANY)
+            before = service.memory_mib()
+            crowd = load(f"{OVERLOAD} times as many", bodies, _CROWD, OVERLOAD * many.per_s())
+            goodput = crowd.per_s(within_s=_DEADLINE_MS / 1000)
+            after = service.memory_mib()
+            soak = _soak(service, llm, bodies, explained, soak_minutes, report) if soak_minutes else None
+        pipeline, raw = _beside_raw(Path(scratch), artifact, real, bodies, report) if real else (None, None)
+    return ApiBench(
+        candidates=CANDIDATES,
+        added_p50_ms=round(alone.percentile_ms(50), 2),
+        added_p99_ms=round(alone.percentile_ms(99), 2),
+        alone_degraded=alone.degraded_share(),
+        requests_per_s=round(many.per_s(), 1),
+        with_reasons_per_s=round(with_reasons.per_s(), 1),
+        with_reasons_degraded=with_reasons.degraded_share(),
+        overload=OVERLOAD,
+        peak_per_s=round(many.per_s(), 1),
+        goodput_per_s=round(goodput, 1),
+        goodput_share=round(goodput / max(many.per_s(), 1e-9), 3),
+        overload_p99_ms=round(crowd.percentile_ms(99), 1),
+        deadline_ms=_DEADLINE_MS,
+        overload_failed=crowd.failed,
+        overload_degraded=crowd.degraded_share(),
+        memory_before_mib=round(before, 1),
+        memory_after_mib=round(after, 1),
+        real_per_s=pipeline,
+        raw_per_s=raw,
+        soak=soak,
+    )
+
+
+def _bodies(retriever: Retriever, *, reasons: bool, seed: int = 0) -> Iterator[bytes]:
+    """Requests of visitors with histories of their own, so that nothing that was read before answers them."""
+    rng = np.random.default_rng(seed)
+    # What is popular is what histories hold; of a large catalog the rest would only warm caches up for longer.
+    popular = np.argsort(-retriever.popularity(), kind="stable")[:500]
+    ids = [retriever.catalog.item(int(position)).item_id for position in popular]
+    while True:
+        chosen = rng.choice(len(ids), size=min(_HISTORY, len(ids)), replace=False)
+        history = [{"item_id": ids[one], "event": "rating", "weight": 5.0} for one in chosen]
+        yield json.dumps(
+            {
+                "history": history,
+                "k": 5,
+                "candidate_count": min(CANDIDATES, len(retriever.catalog)),
+                "reasons": reasons,
+                "deadline_ms": _DEADLINE_MS,
+            }
+        ).encode()
+
+
+def _beside_raw(
+    scratch: Path, artifact: Path, real: EngineSettings, bodies: Iterator[bytes], report: Report
+) -> tuple[float, float]:
+    """Requests per second with a real LLM, and of the very same completions sent without the service."""
+    report("with the real LLM")
+    patient = [json.dumps(json.loads(next(bodies)) | {"deadline_ms": 600_000}).encode() for _ in range(_REAL_REQUESTS)]
+
+    async def ask(url: str) -> float:
+        waiting = asyncio.Semaphore(8)
+        async with httpx2.AsyncClient(base_url=url, timeout=600, trust_env=False) as client:
+
+            async def one(body: bytes) -> None:
+                async with waiting:
+                    answer = await client.post(
+                        "/v1/recommendations", content=body, headers={"content-type": "application/json"}
+                    )
+                    if answer.json()["degraded"]:
+                        raise RuntimeError(f"the LLM did not answer: {answer.json()['degraded']}")
+
+            began = time.perf_counter()
+            await asyncio.gather(*map(one, patient))
+            return time.perf_counter() - began
+
+    with recording(real.url) as recorder, _serving(scratch, artifact, recorder.url) as service:
+        asyncio.run(ask(service.url))
+        completions = recorder.completions[-_REAL_REQUESTS:]
+    with _serving(scratch, artifact, real.url) as service:
+        ours = asyncio.run(ask(service.url))  # both find the server's prefix cache as the recording left it
+    raw = asyncio.run(send_raw(real.url, completions, 8))
+    return round(_REAL_REQUESTS / ours, 2), round(_REAL_REQUESTS / raw, 2)
+
+
+def _soak(
+    service: _Service, llm: str, bodies: Iterator[bytes], explained: Iterator[bytes], minutes: float, report: Report
+) -> Soak:
+    """Mixed load for some minutes while the LLM spoils some of its answers."""
+    report(f"soak of {minutes:g} minutes")
+    httpx2.post(f"{llm}/fault", json={"share": _FAULTY_SHARE}, trust_env=False)
+    places: list[tuple[float, float]] = []
+
+    def mixed() -> Iterator[bytes]:
+        while True:
+            yield next(bodies)
+            yield next(explained)
+
+    async def sampled() -> Outcome:
+        load = asyncio.create_task(run(service.url, mixed(), connections=8, seconds=minutes * 60))
+        while not load.done():
+            await asyncio.wait({load}, timeout=_SAMPLE_S)
+            places.append((time.monotonic(), await asyncio.to_thread(service.memory_mib)))
+        return load.result()
+
+    outcome = asyncio.run(sampled())
+    settled = np.array(places[len(places) // 4 :])  # caches fill up first
+    slope = float(np.polyfit(settled[:, 0], settled[:, 1], 1)[0]) * 3600 if len(settled) > 2 else 0.0
+    return Soak(
+        minutes=minutes,
+        answered=len(outcome.seconds),
+        degraded=outcome.degraded,
+        refused=outcome.refused,
+        failed=outcome.failed,
+        memory_mib=round(float(settled[-1, 1]), 1),
+        memory_slope_mib_per_hour=round(slope, 1),
+    )
+
+
+@contextlib.contextmanager
+def _instant(scratch: Path) -> Iterator[str]:
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "eval.bench.instant:app", "--port", str(port), "--no-access-log"]
+    root = Path(__file__).parents[2]
+    with _process([*command, "--lifespan", "off"], scratch / "llm.log", f"http://127.0.0.1:{port}/v1/models", root):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def _serving(scratch: Path, artifact: Path, llm: str) -> Iterator[_Service]:
+    port = free_port()
+    command = [str(Path(sys.executable).with_name("whyrank")), "serve", "--port", str(port)]
+    environment = {"WHYRANK_ARTIFACT": str(artifact.resolve()), "WHYRANK_LLM__URL": llm, "WHYRANK_HOST": "127.0.0.1"}
+    url = f"http://127.0.0.1:{port}"
+    # Another working directory: a whyrank.toml of the user's must not change what is measured.
+    with _process(command, scratch / "serve.log", f"{url}/health/live", scratch, environment):
+        yield _Service(url)
+
+
+@contextlib.contextmanager
+def _process(
+    command: list[str], log: Path, answers: str, folder: Path, environment: dict[str, str] | None = None
+) -> Iterator[None]:
+    """A process that listens, for the duration of the ``with`` block."""
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            command, stdout=stream, stderr=stream, cwd=folder, env={**os.environ, **(environment or {})}
+        )
+    try:
+        end = time.monotonic() + _START_S
+        while not _is_up(answers):
+            if process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"{command[0]} did not start: {log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=_START_S)
+
+
+def _is_up(url: str) -> bool:
+    try:
+        return httpx2.get(url, timeout=1.0, trust_env=False).status_code == 200
+    except httpx2.HTTPError:
+        return False

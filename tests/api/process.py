@@ -1,0 +1,94 @@
+"""The command as people start it: processes of their own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+
+from reranker.local import free_port
+
+WHYRANK = Path(sys.executable).with_name("whyrank")
+
+
+def whyrank(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end."""
+    return subprocess.run(
+        [str(WHYRANK), *arguments],
+        cwd=folder,
+        env=_environment(environment),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@dataclass
+class Service:
+    """A ``whyrank serve`` that listens."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Asks it to end."""
+        self.process.send_signal(number)
+
+
+@contextmanager
+def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[Service]:
+    """``whyrank serve`` on a free port, ended with the block."""
+    port, log = free_port(), folder / "serve.log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [str(WHYRANK), "serve", "--port", str(port), *arguments],
+            cwd=folder,
+            env=_environment(environment),
+            stdout=stream,
+            stderr=stream,
+        )
+    service = Service(f"http://127.0.0.1:{port}", process, log)
+    try:
+        wait_for(lambda: _answers(service), what=log.read_text)
+        yield service
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        try:
+            process.wait(timeout=30)
+        finally:
+            process.kill()
+
+
+def wait_for(
+    happened: Callable[[], bool], *, seconds: float = 60.0, what: Callable[[], str] = lambda: "it did not happen"
+) -> None:
+    """Returns when something has happened.
+
+    Raises:
+        AssertionError: it did not within this time.
+    """
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, what()
+        time.sleep(0.02)
+
+
+def _answers(service: Service) -> bool:
+    assert service.process.poll() is None, service.log.read_text()
+    try:
+        return httpx2.get(f"{service.url}/health/live", timeout=2.0, trust_env=False).status_code == 200
+    except httpx2.HTTPError:
+        return False
+
+
+def _environment(more: dict[str, str]) -> dict[str, str]:
+    return {**os.environ, "WHYRANK_LLM__PORT": "9", "COLUMNS": "80", **more}

@@ -1,0 +1,84 @@
+"""Every route under generated requests: nothing fails, and every answer is one that the OpenAPI page describes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+import schemathesis
+from schemathesis.config import SchemathesisConfig
+
+from tests.api.process import serving
+from tests.standin import StandIn
+
+EXAMPLES = 25
+
+# Which items, users, attributes and templates there are, no schema can say; such a request is refused as it should be.
+CONFIG = SchemathesisConfig.from_dict(
+    {"checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", 403, 404, 409, 412, 413, 422, 428, 503]}}}
+)
+
+
+NEGATIVE, POSITIVE = schemathesis.GenerationMode.NEGATIVE, schemathesis.GenerationMode.POSITIVE
+
+
+@pytest.fixture(scope="module")
+def page(artifact_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[schemathesis.BaseSchema]:
+    folder = tmp_path_factory.mktemp("service")
+    with StandIn() as standin:
+        environment = {
+            "WHYRANK_ARTIFACT": str(artifact_dir),
+            "WHYRANK_LLM__URL": standin.url,
+            "WHYRANK_PROMPTS_DIR": str(folder / "prompts"),
+        }
+        with serving(folder, **environment) as service:
+            yield schemathesis.openapi.from_url(f"{service.url}/openapi.json", config=CONFIG)
+            assert '"event": "fault"' not in service.log.read_text()
+
+
+OPERATIONS = """
+POST /v1/recommendations
+POST /v1/rerank
+POST /v2/rerank
+GET /v1/items
+GET /v1/items/{item_id}
+GET /v1/items/{item_id}/similar
+GET /v1/users
+GET /v1/users/{user_id}
+GET /v1/prompts
+POST /v1/prompts/render
+POST /v1/prompts/try
+GET /v1/prompts/{name}
+POST /v1/prompts/{name}
+GET /v1/prompts/{name}/aliases/{alias}
+PUT /v1/prompts/{name}/aliases/{alias}
+GET /health/live
+GET /health/ready
+GET /metrics
+""".strip().splitlines()
+
+
+def test_no_route_is_left_out(page: schemathesis.BaseSchema) -> None:
+    found = {f"{method.upper()} {path}" for path, methods in page.raw_schema["paths"].items() for method in methods}
+    assert found == set(OPERATIONS)
+
+
+@pytest.mark.parametrize("mode", [POSITIVE, NEGATIVE], ids=["allowed", "wrong"])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_route_answers_as_described(
+    page: schemathesis.BaseSchema, operation: str, mode: schemathesis.GenerationMode
+) -> None:
+    method, path = operation.split()
+    described = page[path][method]
+
+    @hypothesis.given(case=described.as_strategy(generation_mode=mode))
+    @hypothesis.settings(
+        max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
+    )
+    def every(case: schemathesis.Case) -> None:  # type: ignore[type-arg]
+        case.call_and_validate()
+
+    try:
+        every()
+    except (hypothesis.errors.Unsatisfiable, hypothesis.errors.InvalidArgument):
+        pytest.skip("nothing of this route can be wrong")
