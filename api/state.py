@@ -38,7 +38,9 @@ class Service:
         self.library = PromptLibrary(settings.prompts_dir)
         self.documents = DocumentRanker(engine, self.library) if engine else None
         self.metrics = Metrics()
-        self._memory = Memory()
+        self._memory = Memory(settings.llm.memory)
+        self._prepared: str | None = None
+        """Hash of the rank prompt for which that was measured."""
         self.draining = False
         """Set when the service has been told to end."""
         self.artifact_problem: str | None = None
@@ -57,6 +59,7 @@ class Service:
         while True:
             await asyncio.sleep(self.settings.reload_s)
             await self.refresh()
+            await self._prepare()
 
     async def refresh(self) -> None:
         """Takes up a new artifact if there is one."""
@@ -76,6 +79,18 @@ class Service:
         self.metrics.reloads.labels("loaded").inc()
         self._note_artifact()
         log.info("artifact_loaded", build=newest)
+
+    async def _prepare(self) -> None:
+        """Has it measured whether the model can be read with the rank prompt in production, before a request must."""
+        try:
+            template = self.library.get("rank")
+            if self.engine is None or template.meta.scoring == "likelihood" or template.hash == self._prepared:
+                return
+            report = await self.recommender.prepare(template)
+        except WhyrankError:  # no LLM yet, or a broken library: told elsewhere, and tried again
+            return
+        self._prepared = template.hash
+        log.info("model_read", **report.model_dump())
 
     def problems(self) -> list[str]:
         """What somebody should look at although the service answers."""

@@ -6,10 +6,12 @@ from eval.bench.prompts import PromptsBench, bench_prompts
 from eval.bench.reasons import ReasonsBench, bench_reasons
 from eval.bench.rerank import RerankBench, bench_rerank
 from eval.bench.retrieval import Ratio, RetrievalBench, bench_retrieval
+from eval.bench.runner import EvalBench, bench_eval
 from eval.cases import Regime
 from eval.errors import LeakError
-from eval.experiment import Config, Run, run
+from eval.experiment import Run, run
 from eval.fuse import fuse
+from eval.manifest import Config
 from eval.protocol import Part, Protocol, Relevance, fold
 from eval.reads import Reads
 from eval.report import Report, judge
@@ -18,6 +20,7 @@ __all__ = [
     "ApiBench",
     "Arm",
     "Config",
+    "EvalBench",
     "LeakError",
     "Part",
     "PromptsBench",
@@ -32,6 +35,7 @@ __all__ = [
     "RetrievalBench",
     "Run",
     "bench_api",
+    "bench_eval",
     "bench_prompts",
     "bench_reasons",
     "bench_rerank",

@@ -14,110 +14,30 @@
 A run's name is a hash of everything that its answers depend on, so the same command finds its own unfinished run.
 """
 
-import hashlib
-import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from eval.arms import Arm, parse, rank
 from eval.baselines import BASELINES
 from eval.cases import Cases, Regime, make_cases
 from eval.fuse import fuse
-from eval.protocol import Fold, Part, Protocol, fold
+from eval.manifest import OPENED, Config, Manifest, log_opening, make_manifest
+from eval.protocol import Fold, Part, fold
 from eval.reads import Reads, Report
+from eval.record import Record, Row, user_key
 from prompts import PromptLibrary, PromptTemplate
 from reranker import order_sensitivity
 from reranker.fusion import FusionFit
 from reranker.scoring import Read
-from retrieval import AlsParameters, Columns, Dataset, InputError, encode
+from retrieval import Dataset, InputError, encode
 
-RANKINGS, MANIFEST, OPENED = "rankings.jsonl", "manifest.json", "opened.jsonl"
-_ROOT = Path(__file__).resolve().parent.parent
-CHEAP = ("popular", "itemknn", "bpr", "als")
-DEFAULT_ARMS = (*CHEAP, "llm:rank@1", "fused-nollm", "fused:rank@1")
+RANKINGS, MANIFEST = "rankings.jsonl", "manifest.json"
 _EXPENSIVE = frozenset({"pointwise", "permutation", "listwise"})
-
-
-class Config(BaseModel):
-    """What to run. Everything here changes the answer; what does not (folders, progress) is not here."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    protocol: Protocol = Protocol.per_user_temporal
-    regime: Regime = Regime.realistic
-    part: Part = Part.validation
-    arms: tuple[str, ...] = DEFAULT_ARMS
-    candidates: int = Field(default=20, ge=2, le=200)
-    """How many of retrieval's first candidates the LLM reads."""
-    ks: tuple[int, ...] = (1, 5, 10, 20)
-    users: int | None = Field(default=None, ge=10)
-    """A seeded sample of so many users; None takes all."""
-    sample: int = Field(default=200, ge=10)
-    """The same for arms whose reads are expensive (pointwise, permutation, listwise)."""
-    fit_users: int | None = Field(default=None, ge=10)
-    """How many users the fusion weights are fitted on; None takes all."""
-    order_users: int = Field(default=20, ge=0)
-    """How many users' candidates are read once more in another order."""
-    parameters: AlsParameters = AlsParameters()
-    seed: int = 0
-
-
-class Manifest(BaseModel):
-    """What was run, for whoever wants to run it again."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    run: str
-    purpose: str
-    config: Config
-    dataset: str
-    data_hash: str
-    train_hash: str
-    templates: dict[str, str]
-    models: dict[str, str]
-    code: str
-    versions: dict[str, str]
-    started: datetime
-    finished: datetime | None = None
-    cached_reads: int = 0
-    fits: dict[str, FusionFit] = {}
-    notes: tuple[str, ...] = ()
-
-
-class Row(BaseModel):
-    """One arm's answer for one user, as it stands in the record.
-
-    Args:
-        user: hash of the user's id.
-        ranking: item ids, best first; None where the arm did not answer.
-        missing: the code of the error in its place.
-        seconds: of the read, when it was made.
-        order_tau: Kendall's tau between two reads of the same candidates in different orders.
-        order_flip: whether their first items differ.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    arm: str
-    user: str
-    ranking: list[str] | None = None
-    missing: str | None = None
-    seconds: float | None = None
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-    label_mass: float | None = None
-    repairs: int | None = None
-    order_tau: float | None = None
-    order_flip: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -130,11 +50,6 @@ class Run:
     fold: Fold
     rows: Mapping[str, Mapping[str, Row]]
     """By arm and user key."""
-
-
-def user_key(user: str) -> str:
-    """How a record names a user."""
-    return hashlib.sha256(user.encode()).hexdigest()[:16]
 
 
 async def run(
@@ -192,13 +107,14 @@ async def run(
         seed=config.seed,
     )
     models = {arm.model: await reads.info(arm.model) for arm in arms if arm.asks and reads is not None}
-    manifest = _manifest(config, dataset, cases, purpose, templates, {info.name: info.root for info in models.values()})
+    roots = {info.name: info.root for info in models.values()}
+    manifest = make_manifest(config, dataset, cases.train, purpose, templates, roots)
     folder = out / manifest.run
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2))
     if config.part is Part.test:
-        _log_opening(out / OPENED, manifest)
-    record = _Record(folder / RANKINGS)
+        log_opening(out / OPENED, manifest)
+    record = Record(folder / RANKINGS)
     fits: dict[str, FusionFit] = {}
     stored = 0
     for arm in arms:
@@ -214,34 +130,7 @@ async def run(
     return Run(folder, manifest, cases, part, record.rows)
 
 
-class _Record:
-    """The append-only record of a run; what it holds already is not run again, errors are."""
-
-    def __init__(self, file: Path) -> None:
-        self.rows: dict[str, dict[str, Row]] = {}
-        self._file = file
-        kept = []
-        if file.exists():
-            for line in file.read_text().splitlines():
-                try:
-                    row = Row.model_validate_json(line)
-                except ValueError:
-                    continue  # the line that a killed run was writing
-                kept.append(line)
-                self.rows.setdefault(row.arm, {})[row.user] = row
-            file.write_text("".join(f"{line}\n" for line in kept))
-
-    def has(self, arm: str, user: str) -> bool:
-        row = self.rows.get(arm, {}).get(user_key(user))
-        return row is not None and row.missing is None
-
-    def add(self, row: Row) -> None:
-        self.rows.setdefault(row.arm, {})[row.user] = row
-        with self._file.open("a") as file:
-            file.write(row.model_dump_json(exclude_defaults=True) + "\n")
-
-
-def _baseline(arm: Arm, cases: Cases, config: Config, record: _Record, report: Report) -> None:
+def _baseline(arm: Arm, cases: Cases, config: Config, record: Record, report: Report) -> None:
     users = [user for user in cases.of if not record.has(arm.name, user)]
     if not users:
         return
@@ -298,7 +187,7 @@ async def _rerank(
     config: Config,
     template: PromptTemplate | None,
     reads: Reads | None,
-    record: _Record,
+    record: Record,
     fit: FusionFit | None,
     report: Report,
 ) -> int:
@@ -354,7 +243,7 @@ async def _again(
     template: PromptTemplate,
     reads: Reads,
     seed: int,
-    record: _Record,
+    record: Record,
     report: Report,
 ) -> dict[str, Read]:
     """The same candidates, read in another order."""
@@ -383,78 +272,3 @@ def _refuse_templates(templates: Mapping[str, PromptTemplate]) -> None:
     for name, template in templates.items():
         if template.meta.task != "rank":
             raise InputError(f"'{name}': {template.reference} ranks nothing", field="arms", code="wrong_task")
-
-
-def _manifest(
-    config: Config,
-    dataset: Dataset,
-    cases: Cases,
-    purpose: str,
-    templates: Mapping[str, PromptTemplate],
-    models: Mapping[str, str],
-) -> Manifest:
-    hashes = {template.reference: template.hash for template in templates.values()}
-    depends_on = [config.model_dump(mode="json"), dataset.hash, hashes, dict(models), _sources_hash()]
-    name = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:12]
-    return Manifest(
-        run=name,
-        purpose=purpose,
-        config=config,
-        dataset=dataset.name,
-        data_hash=dataset.hash,
-        train_hash=cases.train.hash,
-        templates=hashes,
-        models={served: Path(root).name for served, root in models.items()},
-        code=code_version(),
-        versions={one: version(one) for one in ("whyrank", "implicit", "numpy", "scipy", "polars")},
-        started=datetime.now(UTC),
-        notes=_notes(dataset),
-    )
-
-
-def _notes(dataset: Dataset) -> tuple[str, ...]:
-    missing = dataset.interactions[Columns.timestamp].null_count()
-    if not missing:
-        return ()
-    return (f"{missing:,} interactions have no timestamp: among them a hash says which are the latest, not time",)
-
-
-def code_version() -> str:
-    """The commit that runs, with ``+`` where files differ from it; the package's version outside a checkout."""
-    git = ["git", "-C", str(_ROOT), "describe", "--always", "--dirty=+", "--abbrev=12"]
-    try:
-        return subprocess.run(git, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return version("whyrank")
-
-
-def _sources_hash() -> str:
-    """Of all code that an answer depends on: what other code recorded is not taken for this one's."""
-    digest = hashlib.sha256()
-    for folder in ("retrieval", "prompts", "reranker", "eval"):
-        for file in sorted((_ROOT / folder).rglob("*.py")):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def _log_opening(file: Path, manifest: Manifest) -> None:
-    """Test was opened: for what, on what."""
-    entry = {
-        "time": manifest.started.isoformat(timespec="seconds"),
-        "purpose": manifest.purpose,
-        "run": manifest.run,
-        "protocol": manifest.config.protocol,
-        "regime": manifest.config.regime,
-        "arms": list(manifest.config.arms),
-        "data_hash": manifest.data_hash,
-        "code": manifest.code,
-    }
-    with file.open("a") as lines:
-        lines.write(json.dumps(entry) + "\n")
-
-
-def openings(file: Path, data_hash: str) -> int:
-    """How often test was opened on this data."""
-    if not file.exists():
-        return 0
-    return sum(json.loads(line)["data_hash"] == data_hash for line in file.read_text().splitlines())

@@ -11,9 +11,11 @@ from eval import metrics
 from eval.arms import parse
 from eval.cases import Cases
 from eval.compare import Difference, Mean, compare, interval
-from eval.experiment import Manifest, Row, Run, user_key
+from eval.experiment import Run
+from eval.manifest import Manifest
 from eval.metrics import PerUser
 from eval.protocol import Relevance
+from eval.record import Row, user_key
 from retrieval import Columns, Dataset
 
 PRIMARY = "ndcg@10"

@@ -11,6 +11,9 @@ from prompts.sanitize import MAX_DOCUMENT, MAX_VALUES, Sanitizer
 from retrieval import Candidate, Evidence, HistoryEntry, Item, Meaning, meaning
 
 Value = str | int | float | bool | list[str]
+_SHORT = 40
+"""Characters of a text that is a value and no description."""
+_MOST_TAGS = 6
 REST = "*"
 """In a template's ``attributes``: all that it does not name."""
 
@@ -29,6 +32,16 @@ class ItemInput(Record):
             f"{name}: {', '.join(value) if isinstance(value, list) else value}"
             for name, value in self.attributes.items()
         )
+
+    @property
+    def tags(self) -> str:
+        """What the item is filed under, in one line: the values of its attributes that are lists (``Crime, Drama``), or
+        where none is, of its short texts; never numbers and descriptions. Made for what a model reads many of.
+        """
+        values = list(self.attributes.values())
+        listed = [one for value in values if isinstance(value, list) for one in value]
+        short = [value for value in values if isinstance(value, str) and len(value) <= _SHORT]
+        return ", ".join((listed or short)[:_MOST_TAGS])
 
     def showing(self, names: Sequence[str]) -> Self:
         """The same with these attributes only; ``*`` stands for all that are not named."""
@@ -70,17 +83,18 @@ class Known(NamedTuple):
 KNOWN: dict[str, Known] = {
     "history": Known(
         "list of what the user did, oldest first: title (or the text that was given), attributes, details (all "
-        "attributes in one line), event, rating (none where there is none), ago (how long ago; none where not known), "
+        "attributes in one line), tags (what it is filed under, in one line), event, rating (none where there is "
+        "none), ago (how long ago; none where not known), "
         "liked (true, or false for a low rating or another rejection; none where it says neither)",
         "{% for entry in history %}{{ entry.title }} ({{ entry.details }}){% endfor %}",
     ),
     "candidates": Known(
-        "list of the items to rank: title, attributes, details, label (listwise and permutation), "
+        "list of the items to rank: title, attributes, details, tags, label (listwise and permutation), "
         "retrieval_rank (the place that retrieval gave it)",
         "{% for candidate in candidates %}{{ candidate.label }}. {{ candidate.title }}{% endfor %}",
     ),
     "candidate": Known(
-        "the one item that a pointwise prompt asks about: title, attributes, details, retrieval_rank",
+        "the one item that a pointwise prompt asks about: title, attributes, details, tags, retrieval_rank",
         "{{ candidate.title }}",
     ),
     "query": Known(
@@ -93,10 +107,10 @@ KNOWN: dict[str, Known] = {
     "locale": Known("the language that is asked for: en, zh", "{{ locale }}"),
     "noun": Known("what one calls the items, in the plural: films", "{{ noun | capitalize }}"),
     "evidence": Known(
-        "list of the liked history items that the recommendation rests on: title, attributes, details",
+        "list of the liked history items that the recommendation rests on: title, attributes, details, tags",
         "{% for one in evidence %}{{ one.title }}{% endfor %}",
     ),
-    "item": Known("the recommended item: title, attributes, details", "{{ item.title }} ({{ item.details }})"),
+    "item": Known("the recommended item: title, attributes, details, tags", "{{ item.title }} ({{ item.details }})"),
     "complaint": Known(
         "why an earlier answer was refused; empty at the first try",
         "{% if complaint %}Refused because {{ complaint }}.{% endif %}",

@@ -110,4 +110,8 @@ def _ask(template: PromptTemplate, request: str, seconds: float, memory: int) ->
 
 
 def _fields(item: ItemInput) -> dict[str, object]:
-    return {**{field.name: getattr(item, field.name) for field in dataclasses.fields(item)}, "details": item.details}
+    return {
+        **{field.name: getattr(item, field.name) for field in dataclasses.fields(item)},
+        "details": item.details,
+        "tags": item.tags,
+    }

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from prompts import (
     PromptLibrary,
+    PromptTemplate,
     Sanitizer,
     newest,
+    user_sample,
 )
 from reranker.answer import (
     Answer,
@@ -43,17 +45,20 @@ from reranker.memory import Memory
 from reranker.reasons import ReasonSource, ReasonWriter
 from reranker.request import DEFAULT_K, RecommendationRequest
 from reranker.run import Run
-from reranker.scoring import Read, Reader
+from reranker.scoring import Read, Reader, StabilityReport
 from reranker.settings import LlmSettings
 from reranker.shown import Shown, shown
 from reranker.taste import Tastes, taste_sentence
 from retrieval import (
+    InputError,
     RetrievalRequest,
     Retrieved,
     Retriever,
     Source,
 )
 
+_SAMPLES = 5
+"""Users on whom it is measured whether a model can be read."""
 _RANK_SHARE = 0.6
 """Part of the time left that ranking may take where reasons are still to be written."""
 
@@ -109,6 +114,24 @@ class Recommender:
                 elif ranking is not None:
                     return Answer.of(ranking, reasons, event)
         raise AssertionError("a stream ends with a DoneEvent")
+
+    async def prepare(self, template: PromptTemplate | None = None) -> StabilityReport:
+        """Whether the served model can be read with a rank prompt, by default the one in production: what is known
+        already, or measured now on a few users of the artifact.
+
+        Raises:
+            LLMError: the server failed.
+            InputError: there is no LLM, or nobody has enough candidates to measure with.
+        """
+        if self.engine is None or self.reader is None:
+            raise InputError("there is no LLM to be read", field="llm", code="missing_llm")
+        template = template or self._library.get("rank")
+        if (known := await self.reader.report(template)) is not None:
+            return known
+        clean, users = _sanitizer((await self.engine.info()).special_tokens), self.retriever.user_ids()
+        some = users[:: max(len(users) // _SAMPLES, 1)][:_SAMPLES]
+        samples = [user_sample(self.retriever, user, sanitizer=clean) for user in some]
+        return await self.reader.prepare(template, samples)
 
     def stream(self, request: RecommendationRequest) -> AsyncGenerator[Event, None]:
         """Answers one request piece by piece: the ranking, a reason for each item as it is finished, and the end.

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -12,12 +12,14 @@ from api.cli.output import console, error_console, status
 from api.settings import load_settings
 from eval import (
     ApiBench,
+    EvalBench,
     PromptsBench,
     Ratio,
     ReasonsBench,
     RerankBench,
     RetrievalBench,
     bench_api,
+    bench_eval,
     bench_prompts,
     bench_reasons,
     bench_rerank,
@@ -147,6 +149,24 @@ def _show_api(result: ApiBench) -> None:
         )
 
 
+@app.command("eval")
+def evaluation(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    users: Annotated[int, typer.Option(min=16, help="How many users are read.")] = 64,
+    llm: Annotated[bool, typer.Option(help="Measure the runner; without, the statistics alone.")] = True,
+) -> None:
+    """The runner beside the same requests sent raw, and whether the statistics keep what they promise."""
+    settings = load_settings()
+    with ExitStack() as stack:
+        report = stack.enter_context(status("measuring"))
+        engine = stack.enter_context(find_or_start(settings.llm, report=report)) if llm else None
+        result = asyncio.run(bench_eval(engine, users=users, report=report))
+    if as_json:
+        typer.echo(result.model_dump_json(indent=2))
+    else:
+        _show_eval(result)
+
+
 def _counter(cache_dir: Path) -> Callable[[str], int] | None:
     """Counts tokens as the embedded model does; None where it is not installed."""
     try:
@@ -220,6 +240,19 @@ def _show_reasons(result: ReasonsBench) -> None:
     drop("cited history less random: LLM score", result.llm_drop, "nats")
     tokens = f"{result.prompt_tokens_per_reason:.0f} ({result.cached_share:.0%} cached)"
     _say(f"  {'tokens per reason':<40} {tokens}, {result.written_tokens_per_reason:.0f} written")
+
+
+def _show_eval(result: EvalBench) -> None:
+    if result.ratio is not None:
+        _say(
+            f"the runner has {result.ratio:.2f} of the rate of the same requests sent raw ({result.runner_per_s:.2f} "
+            f"and {result.raw_per_s:.2f} users per second; {result.users} users, {result.concurrency} at once)"
+        )
+    _say(f"{result.comparisons} comparisons of a ranker with itself: {result.rejected:.1%} are called a difference")
+    _say(
+        f"a planted effect of {result.effect:g} NDCG@10 with the {result.users_needed} users that it needs: found in "
+        f"{result.found:.1%} of {result.comparisons}"
+    )
 
 
 def _show_prompts(result: PromptsBench) -> None:

@@ -134,7 +134,7 @@ def _live(settings: Settings) -> str:
 
 
 async def _stability(settings: Settings, engine_settings: EngineSettings, retriever: Retriever) -> str:
-    """Whether labels may be read from this model, on the artifact's own users. That they may not is no fault."""
+    """Whether labels may be read from this model, measured anew. That they may not is no fault."""
     users = list(retriever.user_ids())
     template = PromptLibrary(settings.prompts_dir).find("rank-labels", "en")
     memory = Memory(settings.llm.memory)

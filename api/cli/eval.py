@@ -16,7 +16,7 @@ from eval import experiment, tables
 from eval.answers import AnswerStore
 from eval.arms import parse
 from eval.cases import Regime
-from eval.experiment import DEFAULT_ARMS, OPENED, Config
+from eval.manifest import DEFAULT_ARMS, OPENED, Config, openings
 from eval.protocol import Part, Protocol
 from eval.reads import Reads
 from eval.reads import Report as Tell
@@ -104,11 +104,11 @@ async def _run(
             store = AnswerStore(out / "answers.sqlite") if cache else None
             if store is not None:
                 stack.callback(store.close)
-            async with Reads(
-                engine, store, history_limit=settings.llm.history_limit, memory=Memory(settings.llm.memory)
-            ) as reads:
+            memory = Memory(settings.llm.memory)
+            stack.callback(memory.close)
+            async with Reads(engine, store, history_limit=settings.llm.history_limit, memory=memory) as reads:
                 run = await experiment.run(config, dataset, library, reads, out, purpose=purpose, report=tell)
-    judged = judge(run, opened=experiment.openings(out / OPENED, run.manifest.data_hash))
+    judged = judge(run, opened=openings(out / OPENED, run.manifest.data_hash))
     (run.folder / "report.json").write_text(judged.model_dump_json(indent=2))
     return judged
 

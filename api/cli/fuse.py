@@ -14,9 +14,9 @@ from eval.answers import AnswerStore
 from eval.fuse import fuse as fit
 from eval.reads import Reads
 from prompts import PromptLibrary
-from reranker import EngineSettings, Memory, find_or_start
+from reranker import Engine, EngineSettings, Memory, Recommender, find_or_start
 from reranker.fusion import FusionFit, save_fit
-from retrieval import Dataset, InputError, load, sources
+from retrieval import Dataset, InputError, Retriever, load, sources
 
 
 def fuse(
@@ -74,9 +74,10 @@ async def _fit(
         store = AnswerStore(out / "answers.sqlite")
         stack.callback(store.close)
         tell = stack.enter_context(progress())
-        async with Reads(
-            engine, store, history_limit=settings.llm.history_limit, memory=Memory(settings.llm.memory)
-        ) as reads:
+        memory = Memory(settings.llm.memory)
+        stack.callback(memory.close)
+        async with Reads(engine, store, history_limit=settings.llm.history_limit, memory=memory) as reads:
+            await _refuse_positions(settings, engine, prompt, memory)
             return await fit(
                 dataset,
                 PromptLibrary(settings.prompts_dir).get(prompt),
@@ -88,3 +89,21 @@ async def _fit(
                 seed=seed,
                 report=tell,
             )
+
+
+async def _refuse_positions(settings: Settings, engine_settings: EngineSettings, prompt: str, memory: Memory) -> None:
+    """A model that answers with positions is not read by labels in service, so that no weights are fitted for it."""
+    library = PromptLibrary(settings.prompts_dir)
+    template = library.get(prompt)
+    if template.meta.scoring == "likelihood":
+        return
+    async with Engine(engine_settings) as engine:
+        recommender = Recommender(Retriever(load(settings.artifact)), engine, library, settings.llm, memory)
+        report = await recommender.prepare(template)
+    if not report.accepted:
+        raise InputError(
+            f"{template.reference} is not read from {report.model}: {report.reason}",
+            field="--prompt",
+            remedy="Fit for a prompt of the family 'rank', which is read by likelihood",
+            code="label_read_refused",
+        )

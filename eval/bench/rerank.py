@@ -1,22 +1,21 @@
 """What a read costs, way by way, on one server in one run; and what the pipeline adds to it.
 
 Alone, every way is measured in turn within a round, so that what slows the machine slows all of them; figures are
-medians over rounds, ratios are medians of the rounds' own ratios. A crowd is measured once for each way, the pipeline
-and the raw prompts in turn. Every request asks for another user, so that no prompt was seen before and the server's
-prefix cache holds no more than what one read shares by itself.
+medians over rounds, ratios are medians of the rounds' own ratios. A crowd of each way is measured once, right after a
+crowd of the default read; the pipeline and the raw prompts in turn. Every request asks for another user, so that no
+prompt was seen before and the server's prefix cache holds no more than what one read shares by itself.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
-import httpx2
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from eval.bench.raw import recording, send_raw
 from prompts import PromptLibrary, PromptTemplate, Sample, Sanitizer, user_sample
 from reranker import Calibration, Engine, EngineSettings, LlmSettings, Memory, RecommendationRequest, Recommender, Usage
 from reranker.scoring.likelihood import LikelihoodScorer
@@ -129,6 +128,7 @@ async def bench_rerank(
         users = _Users(retriever, clean)
         alone: dict[str, list[float]] = {way.name: [] for way in ways}
         crowd: dict[str, list[float]] = {way.name: [] for way in ways}
+        beside: dict[str, list[float]] = {way.name: [] for way in ways}
         usage: dict[str, list[Usage]] = {way.name: [] for way in ways}
         await _read(ways[0], users.next())
         for number in range(rounds):
@@ -137,9 +137,12 @@ async def bench_rerank(
                 began = time.perf_counter()
                 usage[way.name].append(await _read(way, users.next()))
                 alone[way.name].append(time.perf_counter() - began)
-        for way in ways:
+        for way in ways[1:]:
             report(f"{way.name}, {at_once} at once")
-            crowd[way.name].append(await _rate([_call(way, users.next()) for _ in range(at_once)]))
+            # The default stands beside each, so that what slows the machine slows both.
+            for one, into in ((ways[0], beside[way.name]), (way, crowd[way.name])):
+                into.append(await _rate([_call(one, users.next()) for _ in range(at_once)]))
+        crowd[ways[0].name] = beside[ways[0].name] = [rate for some in beside.values() for rate in some]
         report("a returning user")
         cached = [await _returning(ways[0], users.next()) for _ in range(rounds)]
         passes = {}
@@ -150,7 +153,7 @@ async def bench_rerank(
         ):
             passes[name] = await _passes(engine, library, users.next(), calibration)
         pipeline, raw = await _pipeline(retriever, engine, library, rounds, at_once, report)
-    base_alone, base_crowd = alone[ways[0].name], crowd[ways[0].name]
+    base_alone = alone[ways[0].name]
     return RerankBench(
         model=info.name,
         candidates=CANDIDATES,
@@ -162,7 +165,7 @@ async def bench_rerank(
                 way=way.name,
                 alone_ratio=_ratio(alone[way.name], base_alone),
                 alone_s=round(median(alone[way.name]), 3),
-                at_once_ratio=_ratio(base_crowd, crowd[way.name]),
+                at_once_ratio=_ratio(beside[way.name], crowd[way.name]),
                 at_once_per_s=round(median(crowd[way.name]), 3),
                 prompt_tokens=round(float(np.mean([one.prompt_tokens for one in usage[way.name]])), 1),
                 written_tokens=round(float(np.mean([one.completion_tokens for one in usage[way.name]])), 1),
@@ -242,32 +245,31 @@ async def _pipeline(
     """Requests per second of the recommender, and of the same completions sent raw, in turn: one crowd warms the
     server, so that both find the same prefixes in its cache.
     """
-    recommender = Recommender(retriever, engine, library, LlmSettings(history_limit=HISTORY))
-    bodies: list[Mapping[str, Any]] = []
-    ask = engine._transport.ask
-
-    async def noting(method: str, path: str, body: Mapping[str, Any] | None = None, *, work: bool = False) -> Any:
-        if work and body is not None:
-            bodies.append(body)
-        return await ask(method, path, body, work=work)
-
     requests = [
         RecommendationRequest(user_id=user, reasons=False, deadline_ms=600_000)
         for user in list(retriever.user_ids())[-at_once:]
     ]
-    whole = [_recommendation(recommender, request) for request in requests]
-    engine._transport.ask = noting  # type: ignore[method-assign]
-    await _rate(whole)
-    engine._transport.ask = ask  # type: ignore[method-assign]
+
+    def calls(engine: Engine) -> list[Callable[[], Awaitable[object]]]:
+        recommender = Recommender(retriever, engine, library, LlmSettings(history_limit=HISTORY))
+        return [_recommendation(recommender, request) for request in requests]
+
+    with recording(engine.settings.url) as recorder:
+        async with Engine(engine.settings.model_copy(update={"url": recorder.url})) as recorded:
+            await recorded.info()  # its probes are not the pipeline's
+            recorder.completions.clear()
+            await _rate(calls(recorded))
+    whole, bodies = calls(engine), list(recorder.completions)
+    await _rate(whole[:1])  # measures once what it keeps of a model
     pipeline: list[float] = []
     raw: list[float] = []
-    async with httpx2.AsyncClient(base_url=engine.settings.url, timeout=600.0, trust_env=False) as client:
-        bare = [_raw(client, body) for body in bodies]
-        for number in range(rounds):
-            report(f"round {number + 1} of {rounds}: the pipeline beside the same prompts sent raw")
-            both = [(pipeline, whole), (raw, bare)]
-            for into, calls in both if number % 2 else both[::-1]:
-                into.append(await _rate(calls))
+    for number in range(rounds):
+        report(f"round {number + 1} of {rounds}: the pipeline beside the same prompts sent raw")
+        for turn in (number, number + 1):
+            if turn % 2:
+                pipeline.append(await _rate(whole))
+            else:
+                raw.append(len(requests) / await send_raw(engine.settings.url, bodies, at_once))
     return pipeline, raw
 
 
@@ -277,13 +279,6 @@ def _recommendation(recommender: Recommender, request: RecommendationRequest) ->
         if answer.degraded:
             raise RuntimeError(f"the pipeline did not answer whole: {answer.degraded[0].message}")
         return answer
-
-    return call
-
-
-def _raw(client: httpx2.AsyncClient, body: Mapping[str, Any]) -> Callable[[], Awaitable[object]]:
-    async def call() -> object:
-        return (await client.post("/v1/completions", json=body)).raise_for_status().json()
 
     return call
 

@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict
 from eval.bench.raw import recording, send_raw
 from eval.cases import Cases, Regime, make_cases
 from eval.compare import LEVEL, paired, randomisation_p, users_needed
-from eval.experiment import Config, run
+from eval.experiment import run
+from eval.manifest import Config
 from eval.metrics import PerUser
 from eval.protocol import Part, Protocol, Relevance, fold
 from eval.reads import CONCURRENCY, Reads

@@ -14,10 +14,12 @@ from eval import experiment
 from eval.arms import parse
 from eval.cases import Regime
 from eval.errors import LeakError
-from eval.experiment import OPENED, RANKINGS, Config, Run, run, user_key
+from eval.experiment import RANKINGS, Run, run
 from eval.fuse import fuse
+from eval.manifest import OPENED, Config, openings
 from eval.protocol import Part, Relevance
 from eval.reads import Reads
+from eval.record import user_key
 from eval.report import Report, judge, per_user
 from eval.tables import text
 from prompts import PromptLibrary
@@ -168,9 +170,9 @@ async def test_test_is_opened_with_a_purpose_and_logged(dataset: Dataset, tmp_pa
         await ran(dataset, None, tmp_path, config, purpose=purpose)
     logged = [json.loads(line) for line in (tmp_path / OPENED).read_text().splitlines()]
     assert [one["purpose"] for one in logged] == ["first look", "release"]
-    assert experiment.openings(tmp_path / OPENED, dataset.hash) == 2
+    assert openings(tmp_path / OPENED, dataset.hash) == 2
     await ran(dataset, None, tmp_path, config.model_copy(update={"part": Part.validation}))
-    assert experiment.openings(tmp_path / OPENED, dataset.hash) == 2
+    assert openings(tmp_path / OPENED, dataset.hash) == 2
 
 
 async def test_no_held_out_title_reaches_a_prompt_except_as_a_candidate(

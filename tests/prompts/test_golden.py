@@ -29,9 +29,12 @@ def test_there_is_no_golden_file_without_a_template() -> None:
 
 
 def test_the_measured_rank_prompt_has_not_changed() -> None:
-    rank = LIBRARY.get("rank@1")
-    assert rank.render(EXAMPLE.inputs).content == "Films that one person chose, in order:\nHeat\nAmélie\n卧虎藏龙\n"
-    assert rank.render_candidate(EXAMPLE.inputs, EXAMPLE.candidates[0]) == "Alien\n"
+    rank = LIBRARY.get("rank@2")
+    shown = (
+        "Films that one person chose, in order:\nHeat (Action, Crime)\nAmélie (Comedy, Romance)\n卧虎藏龙 (Action)\n"
+    )
+    assert rank.render(EXAMPLE.inputs).content == shown
+    assert rank.render_candidate(EXAMPLE.inputs, EXAMPLE.candidates[0]) == "Alien (Horror, Sci-Fi)\n"
 
 
 def test_every_family_speaks_english_and_chinese() -> None:

@@ -1,0 +1,142 @@
+"""What a run is: its configuration, its manifest, and the log of how often test was opened."""
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from eval.cases import Regime
+from eval.protocol import Part, Protocol
+from prompts import PromptTemplate
+from reranker.fusion import FusionFit
+from retrieval import AlsParameters, Columns, Dataset
+
+OPENED = "opened.jsonl"
+_ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_ARMS = ("popular", "itemknn", "bpr", "als", "llm:rank", "fused-nollm", "fused:rank")
+
+
+class Config(BaseModel):
+    """What to run. Everything here changes the answer; what does not (folders, progress) is not here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    protocol: Protocol = Protocol.per_user_temporal
+    regime: Regime = Regime.realistic
+    part: Part = Part.validation
+    arms: tuple[str, ...] = DEFAULT_ARMS
+    candidates: int = Field(default=20, ge=2, le=200)
+    """How many of retrieval's first candidates the LLM reads."""
+    ks: tuple[int, ...] = (1, 5, 10, 20)
+    users: int | None = Field(default=None, ge=10)
+    """A seeded sample of so many users; None takes all."""
+    sample: int = Field(default=200, ge=10)
+    """The same for arms whose reads are expensive (pointwise, permutation, listwise)."""
+    fit_users: int | None = Field(default=None, ge=10)
+    """How many users the fusion weights are fitted on; None takes all."""
+    order_users: int = Field(default=20, ge=0)
+    """How many users' candidates are read once more in another order."""
+    parameters: AlsParameters = AlsParameters()
+    seed: int = 0
+
+
+class Manifest(BaseModel):
+    """What was run, for whoever wants to run it again."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run: str
+    purpose: str
+    config: Config
+    dataset: str
+    data_hash: str
+    train_hash: str
+    templates: dict[str, str]
+    models: dict[str, str]
+    code: str
+    versions: dict[str, str]
+    started: datetime
+    finished: datetime | None = None
+    cached_reads: int = 0
+    fits: dict[str, FusionFit] = {}
+    notes: tuple[str, ...] = ()
+
+
+def make_manifest(
+    config: Config,
+    dataset: Dataset,
+    train: Dataset,
+    purpose: str,
+    templates: Mapping[str, PromptTemplate],
+    models: Mapping[str, str],
+) -> Manifest:
+    hashes = {template.reference: template.hash for template in templates.values()}
+    depends_on = [config.model_dump(mode="json"), dataset.hash, hashes, dict(models), _sources_hash()]
+    name = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:12]
+    return Manifest(
+        run=name,
+        purpose=purpose,
+        config=config,
+        dataset=dataset.name,
+        data_hash=dataset.hash,
+        train_hash=train.hash,
+        templates=hashes,
+        models={served: Path(root).name for served, root in models.items()},
+        code=code_version(),
+        versions={one: version(one) for one in ("whyrank", "implicit", "numpy", "scipy", "polars")},
+        started=datetime.now(UTC),
+        notes=_notes(dataset),
+    )
+
+
+def _notes(dataset: Dataset) -> tuple[str, ...]:
+    missing = dataset.interactions[Columns.timestamp].null_count()
+    if not missing:
+        return ()
+    return (f"{missing:,} interactions have no timestamp: among them a hash says which are the latest, not time",)
+
+
+def code_version() -> str:
+    """The commit that runs, with ``+`` where files differ from it; the package's version outside a checkout."""
+    git = ["git", "-C", str(_ROOT), "describe", "--always", "--dirty=+", "--abbrev=12"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return version("whyrank")
+
+
+def _sources_hash() -> str:
+    """Of all code that an answer depends on: what other code recorded is not taken for this one's."""
+    digest = hashlib.sha256()
+    for folder in ("retrieval", "prompts", "reranker", "eval"):
+        for file in sorted((_ROOT / folder).rglob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def log_opening(file: Path, manifest: Manifest) -> None:
+    """Test was opened: for what, on what."""
+    entry = {
+        "time": manifest.started.isoformat(timespec="seconds"),
+        "purpose": manifest.purpose,
+        "run": manifest.run,
+        "protocol": manifest.config.protocol,
+        "regime": manifest.config.regime,
+        "arms": list(manifest.config.arms),
+        "data_hash": manifest.data_hash,
+        "code": manifest.code,
+    }
+    with file.open("a") as lines:
+        lines.write(json.dumps(entry) + "\n")
+
+
+def openings(file: Path, data_hash: str) -> int:
+    """How often test was opened on this data."""
+    if not file.exists():
+        return 0
+    return sum(json.loads(line)["data_hash"] == data_hash for line in file.read_text().splitlines())
