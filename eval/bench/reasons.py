@@ -62,7 +62,7 @@ class ReasonsBench(BaseModel):
     check: CheckAgreement | None
     """On the sentences that the check was developed on; None where they are not at hand."""
     check_unseen: CheckAgreement | None
-    """On sentences that it was not developed on."""
+    """On sentences that were labelled before it was asked. Faults that they showed have been mended since."""
     distinct: float | None
     """Of the reasons of items that several users got: the share of different sentences; None where no item repeats."""
     als_drop: Mean
