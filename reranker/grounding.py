@@ -97,6 +97,8 @@ class _Facts:
     numbers: frozenset[str]
     values: tuple[str, ...]
     """Attribute values, the longest first, as they are written."""
+    names: tuple[str, ...]
+    """What the attributes are called."""
 
 
 def check(
@@ -187,10 +189,11 @@ def _named(clause: str, place: int) -> bool:
 
 
 def _facts(item: ItemInput) -> _Facts:
-    values, words, numbers = list[str](), set[str](), set[str]()
+    values, names, words, numbers = list[str](), list[str](), set[str](), set[str]()
     for name, value in item.attributes.items():
         if value is False:
             continue  # "waterproof: False" must not let a reason say waterproof
+        names.append(name)
         words |= set(words_of(name))
         for one in value if isinstance(value, list) else [value]:
             if one is not True:
@@ -199,7 +202,7 @@ def _facts(item: ItemInput) -> _Facts:
                 numbers |= set(_NUMBER.findall(unicodedata.normalize("NFKC", str(one))))
         if isinstance(value, float) and value.is_integer():
             numbers.add(str(int(value)))
-    return _Facts(frozenset(words), frozenset(numbers), tuple(sorted(values, key=len, reverse=True)))
+    return _Facts(frozenset(words), frozenset(numbers), tuple(sorted(values, key=len, reverse=True)), tuple(names))
 
 
 def _without_values(masked: str, given: Sequence[ItemInput]) -> str:
@@ -251,17 +254,27 @@ def _clause(
 
 
 def _chinese_claim(clause: str, said: Sequence[_Facts]) -> Refusal | None:
-    """What is left of a Chinese clause without facts and words that claim nothing."""
-    rest = clause
-    values = [value for facts in said for value in facts.values]
-    names = [name for value in values for name in wording.CHINESE_NAMES.get(value.casefold(), "").split()]
-    words = [word for facts in said for word in facts.words]
-    for known in sorted([*values, *names, *words], key=len, reverse=True):
-        rest = re.sub(re.escape(known), " ", rest, flags=re.IGNORECASE)
-    for known in wording.CHINESE:
+    """What is left of a Chinese clause without facts and words that claim nothing.
+
+    The longest go first, whichever they are: the 喜 of 喜剧 must not take 喜欢 apart. A fact may be said in part (徒步
+    of 徒步旅行), but not by one of its characters: the 不 of 不锈钢 would deny whatever follows it.
+    """
+    rest = clause.casefold()
+    phrases = [phrase.casefold() for facts in said for phrase in (*facts.values, *facts.names)]
+    usual = [name for phrase in phrases for name in wording.CHINESE_NAMES.get(phrase, "").split()]
+    words = [word for facts in said for word in facts.words if not _CHINESE.match(word)]
+    for known in sorted([*phrases, *usual, *words, *_parts(rest, phrases), *wording.CHINESE], key=len, reverse=True):
         rest = rest.replace(known, " ")
     claim = re.search(r"[\u3400-\u9fff]+", rest)
     return Refusal(Fault.claim, f"it says '{claim[0]}', which is not in the facts") if claim else None
+
+
+def _parts(clause: str, phrases: Sequence[str]) -> set[str]:
+    """Two to six Chinese characters of a clause that stand in a phrase."""
+    whole = "\n".join(phrases)
+    runs = re.findall(r"[\u3400-\u9fff]{2,}", clause)
+    parts = {run[at : at + size] for run in runs for size in range(2, 7) for at in range(len(run) - size + 1)}
+    return {part for part in parts if part in whole}
 
 
 def _foreign_name(masked: str, known: frozenset[str], language: str) -> str | None:

@@ -22,7 +22,7 @@ ENGLISH = frozenset(
     featuring feel feels fell filed filled find finds fine firmly fit fits fitting flavor flavour follow following
     follows fond for from full fully further genre genres give given gives go goes good got great had happy has have
     having heavy here here's hint hints hold holds hope how however i i'd ideal if in include includes including
-    instead interest interested interesting interests into is it it'll it's its itself just keep keeping keeps kind
+    instead interest interested interesting interests into is it it'll it's its itself just keep keeping keeps kept kind
     kinds known largely   lean leaning leans leap let let's lies like liked likely likes likewise liking
     line lines listed little look looking looks lot lots love loved lover lovers loves made mainly make makes many
     match matched matches matching may maybe meant might mind mix mixed mixes mixing more moreover most mostly much
@@ -37,7 +37,7 @@ ENGLISH = frozenset(
     themes then there there's therefore these they think third this those though thought three thus to today
     together tone too touch touches toward towards try trying two type types under undertone undertones up upon us
     use used uses vein very want wants was way we we'd we've welcome well were what when where which while who whom
-    whose will with within without worth worthwhile would yet you you'd you'll you're you've your yours yourself
+    whose will with within worth worthwhile would yet you you'd you'll you're you've your yours yourself
     """)
 )
 """Words of an English reason."""
@@ -50,7 +50,7 @@ NOUNS: tuple[tuple[str, ...], ...] = (
     ("article", "story", "piece", "news", "read"),
     ("news", "article", "story", "piece", "read"),
     ("game", "play"),
-    ("product", "item"),
+    ("product", "item", "piece"),
     ("recipe", "dish", "cook"),
     ("course", "class", "learn"),
     ("podcast", "show", "listen"),
@@ -74,14 +74,16 @@ SYNONYMS = {
     "humour": ("comedy",),
     "love": ("romance",),
     "noir": ("film", "noir"),
+    "wrote": ("author", "authors", "writer", "writers"),
 }
 """A word, and the words of a fact that it says in another way."""
 
 CHINESE = sorted(
     _words("""
-    融为一体 喜欢过 考虑到 这一部 也同样 也属于 融合为 推荐给 另一部 另一款 另一个 感兴趣 下一部 下一个
+    融为一体 喜欢过 考虑到 这一部 也同样 也属于 融合为 推荐给 另一部 另一款 另一个 感兴趣 下一部 下一个 之手 一条
+    用得上
     你们 您们 我们 喜欢 喜爱 偏爱 钟爱 爱看 爱听 爱读 欣赏 因为 由于 所以 因此 于是 既然 如果 那么
-    根据 基于 鉴于 看来 想必 相信 这部 那部 这款 这件 这本 这首 这篇 这个 这些 这样 这类 这一 那些
+    根据 基于 鉴于 看来 想必 相信 这部 那部 这款 这件 这本 这首 这篇 这个 这些 这样 这类 这一 这是 这也是 那些
     它们 一部 一款 一件 一本 一首 一篇 一个 一种 一样 作品 影片 电影 片子 书籍 歌曲 音乐 商品 产品
     文章 新闻 东西 内容 类型 题材 风格 元素 主题 特点 属性 类别 品味 口味 兴趣 偏好 胃口 心意 需要
     需求 选择 同样 同属 同为 同是 也是 也有 还是 还有 还能 又是 都是 都有 并且 而且 以及 或许 也许

@@ -230,10 +230,14 @@ def _show_reasons(result: ReasonsBench) -> None:
     _say(f"  {'shown as the LLM wrote them':<40} {result.from_llm:.0%}")
     for fault, share in result.refusals.items():
         _say(f"    refused for {fault:<26} {share:.2f} per reason")
-    if result.check:
-        labelled = f"{result.check.sentences} labelled sentences, {result.check.grounded} of them grounded"
-        _say(f"  {'check: what passes is grounded':<40} {result.check.precision:.0%} of {labelled}")
-        _say(f"  {'check: what is grounded passes':<40} {result.check.recall:.0%}")
+    for checked, label in (
+        (result.check, "sentences that the check was developed on"),
+        (result.check_unseen, "sentences that the check was not developed on"),
+    ):
+        if checked:
+            _say(f"  {label}: {checked.sentences}, {checked.grounded} of them grounded")
+            _say(f"    {'what passes is grounded':<38} {checked.precision:.0%}")
+            _say(f"    {'what is grounded passes':<38} {checked.recall:.0%}")
     if result.distinct is not None:
         _say(f"  {'different among users, for one item':<40} {result.distinct:.0%}")
     drop("cited history less random: ALS score", result.als_drop, "of it")

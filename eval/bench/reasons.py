@@ -20,7 +20,9 @@ from reranker.reasons import Basis, Reason, ReasonStatistics, ReasonWriter, Want
 from reranker.wire import Usage
 from retrieval import Candidate, HistoryEntry, RetrievalRequest, Retrieved, Retriever
 
-LABELLED = Path(__file__).parents[2] / "tests" / "reranker" / "data" / "labelled_reasons.jsonl"
+_DATA = Path(__file__).parents[2] / "tests" / "reranker" / "data"
+DEVELOPED, UNSEEN = _DATA / "labelled_reasons.jsonl", _DATA / "labelled_reasons_unseen.jsonl"
+"""Labelled sentences: those on which the check was developed, and those that were labelled before it was asked."""
 _EVIDENCE = 2
 _HISTORY = 30
 _READ_PER_USER = 2
@@ -58,7 +60,9 @@ class ReasonsBench(BaseModel):
     refusals: dict[str, float]
     """Refused sentences per reason, by kind of fault."""
     check: CheckAgreement | None
-    """None where the labelled sentences are not at hand."""
+    """On the sentences that the check was developed on; None where they are not at hand."""
+    check_unseen: CheckAgreement | None
+    """On sentences that were labelled before it was asked. Faults that they showed have been mended since."""
     distinct: float | None
     """Of the reasons of items that several users got: the share of different sentences; None where no item repeats."""
     als_drop: Mean
@@ -134,7 +138,8 @@ async def bench_reasons(
         grounded_before=counts.at_first / counts.asked if counts.asked else 0.0,
         from_llm=counts.from_llm / len(cases) if cases else 0.0,
         refusals={fault: round(count / len(cases), 3) for fault, count in counts.refusals.items()},
-        check=_agreement(retriever),
+        check=_agreement(retriever, DEVELOPED),
+        check_unseen=_agreement(retriever, UNSEEN),
         distinct=_distinct((case.wanted.item.item_id, case.reason.text) for case in cases),
         als_drop=_per_user([(user, drop) for user, drop in als if drop is not None], seed),
         llm_drop=_per_user(llm, seed) if llm else None,
@@ -144,10 +149,10 @@ async def bench_reasons(
     )
 
 
-def _agreement(retriever: Retriever) -> CheckAgreement | None:
-    if not LABELLED.is_file():
+def _agreement(retriever: Retriever, labelled: Path) -> CheckAgreement | None:
+    if not labelled.is_file():
         return None
-    found: Agreement = agreement(read_labelled(LABELLED), list(retriever.catalog), retriever.manifest.noun)
+    found: Agreement = agreement(read_labelled(labelled), list(retriever.catalog), retriever.manifest.noun)
     return CheckAgreement(
         sentences=found.sentences, grounded=found.grounded, precision=found.precision, recall=found.recall
     )

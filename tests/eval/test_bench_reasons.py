@@ -25,6 +25,8 @@ async def test_figures(retriever: Retriever, standin: StandIn) -> None:
     assert set(found.refusals) == {"attribute"} or set(found.refusals) == {"claim"}
     assert found.check is not None
     assert found.check.sentences >= 100
+    assert found.check_unseen is not None
+    assert found.check_unseen.sentences == 120
     assert found.distinct is not None
     assert found.als_drop.mean is not None
     assert (again.als_drop, again.llm_drop, again.refusals) == (found.als_drop, found.llm_drop, found.refusals)
