@@ -2,7 +2,7 @@
 
 import asyncio
 import json as json_module
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from typing import Annotated
 
 import typer
@@ -14,6 +14,7 @@ from reranker import (
     Answer,
     Engine,
     EngineSettings,
+    Memory,
     RecommendationRequest,
     Recommender,
     find,
@@ -75,8 +76,9 @@ def ask(
     async def answers(engine_settings: EngineSettings | None) -> list[Answer]:
         engine = Engine(engine_settings) if engine_settings else None
         async with engine or nullcontext():
-            recommender = Recommender(retriever, engine, library, settings.llm, fit=weights)
-            return [await recommender.recommend(request) for request in requests]
+            with closing(Memory(settings.llm.memory)) as memory:
+                recommender = Recommender(retriever, engine, library, settings.llm, memory, weights)
+                return [await recommender.recommend(request) for request in requests]
 
     if not llm:
         return asyncio.run(answers(None))

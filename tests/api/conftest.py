@@ -12,9 +12,9 @@ from tests.standin import StandIn
 
 
 @pytest.fixture
-def client(artifact_dir: Path, standin: StandIn) -> Iterator[TestClient]:
+def client(artifact_dir: Path, standin: StandIn, tmp_path: Path) -> Iterator[TestClient]:
     """The service over the checkerboard, with the stand-in for its LLM."""
-    settings = Settings(artifact=artifact_dir, llm=LlmSettings(weight=1.0))
+    settings = Settings(artifact=artifact_dir, llm=LlmSettings(weight=1.0, cache_dir=tmp_path))
     app = create_app(settings, EngineSettings(url=standin.url))
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client

@@ -22,11 +22,11 @@ def whyrank(*arguments: str, folder: Path, **environment: str) -> subprocess.Com
     return subprocess.run(
         [str(WHYRANK), *arguments],
         cwd=folder,
-        env=_environment(environment),
+        env=_environment(folder, environment),
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=240,
     )
 
 
@@ -51,7 +51,7 @@ def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[Servi
         process = subprocess.Popen(
             [str(WHYRANK), "serve", "--port", str(port), *arguments],
             cwd=folder,
-            env=_environment(environment),
+            env=_environment(folder, environment),
             stdout=stream,
             stderr=stream,
         )
@@ -90,5 +90,6 @@ def _answers(service: Service) -> bool:
         return False
 
 
-def _environment(more: dict[str, str]) -> dict[str, str]:
-    return {**os.environ, "WHYRANK_LLM__PORT": "9", "COLUMNS": "80", **more}
+def _environment(folder: Path, more: dict[str, str]) -> dict[str, str]:
+    own = {"WHYRANK_LLM__PORT": "9", "WHYRANK_LLM__CACHE_DIR": str(folder / "cache"), "COLUMNS": "80"}
+    return {**os.environ, **own, **more}

@@ -50,8 +50,8 @@ def hostile_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def hostile(hostile_dir: Path, standin: StandIn) -> Iterator[TestClient]:
-    settings = Settings(artifact=hostile_dir, llm=LlmSettings(weight=1.0))
+def hostile(hostile_dir: Path, standin: StandIn, tmp_path: Path) -> Iterator[TestClient]:
+    settings = Settings(artifact=hostile_dir, llm=LlmSettings(weight=1.0, cache_dir=tmp_path))
     with TestClient(create_app(settings, EngineSettings(url=standin.url))) as client:
         yield client
 

@@ -23,7 +23,8 @@ def client_of(settings: Settings, standin: StandIn, host: str = "127.0.0.1") -> 
 
 @pytest.fixture
 def settings(artifact_dir: Path, tmp_path: Path) -> Settings:
-    return Settings(artifact=artifact_dir, prompts_dir=tmp_path / "prompts", llm=LlmSettings(weight=1.0))
+    llm = LlmSettings(weight=1.0, cache_dir=tmp_path)
+    return Settings(artifact=artifact_dir, prompts_dir=tmp_path / "prompts", llm=llm)
 
 
 @pytest.fixture

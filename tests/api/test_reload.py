@@ -29,9 +29,8 @@ def mine(artifact_dir: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def reloading(mine: Path, tmp_path: Path, standin: StandIn) -> Iterator[TestClient]:
-    settings = Settings(
-        artifact=mine, prompts_dir=tmp_path / "prompts", reload_s=0.05, llm=LlmSettings(weight=1.0, history_limit=10)
-    )
+    llm = LlmSettings(weight=1.0, history_limit=10, cache_dir=tmp_path)
+    settings = Settings(artifact=mine, prompts_dir=tmp_path / "prompts", reload_s=0.05, llm=llm)
     with TestClient(create_app(settings, EngineSettings(url=standin.url)), raise_server_exceptions=False) as client:
         yield client
 

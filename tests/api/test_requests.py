@@ -35,8 +35,10 @@ def test_errors_carry_the_id_too(client: TestClient) -> None:
         assert len(response.headers["x-request-id"]) == 32
 
 
-def test_over_the_cap_is_refused_at_once_and_health_is_not(artifact_dir: Path, standin: StandIn) -> None:
-    settings = Settings(artifact=artifact_dir, max_in_flight=2, llm=LlmSettings(weight=1.0))
+def test_over_the_cap_is_refused_at_once_and_health_is_not(
+    artifact_dir: Path, standin: StandIn, tmp_path: Path
+) -> None:
+    settings = Settings(artifact=artifact_dir, max_in_flight=2, llm=LlmSettings(weight=1.0, cache_dir=tmp_path))
     release = threading.Event()
 
     def wait(_path: str, answer: dict[str, object]) -> dict[str, object]:

@@ -1,23 +1,12 @@
 """``whyrank eval`` as a user meets it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.api.process import whyrank
 from tests.standin import StandIn
-
-WHYRANK = Path(sys.executable).with_name("whyrank")
-
-
-def whyrank(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "WHYRANK_LLM__PORT": "9", "COLUMNS": "200", **environment}
-    return subprocess.run(
-        [str(WHYRANK), *arguments], cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=200
-    )
 
 
 @pytest.fixture
