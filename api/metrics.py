@@ -52,6 +52,7 @@ class Metrics:
         self.llm_requests = counter("llm_requests", "Requests that the LLM answered")
         self.llm_tokens = counter("llm_tokens", "Tokens at the LLM: prompt, of these cached, and completion", "kind")
         self.label_mass = histogram("label_mass_ratio", "Probability that the model put on the labels", _SHARES)
+        self.order_stability = gauge("order_stability_ratio", "Rank correlation between label reads in two orders")
         self.llm_restarts = counter("llm_restarts", "Times that the local vLLM was started again")
         self.reloads = counter("artifact_reloads", "Attempts to take up a new artifact", "outcome")
         self.artifact_created = gauge("artifact_created_timestamp_seconds", "When the artifact in use was fitted")
@@ -66,6 +67,8 @@ class Metrics:
         self.answers.labels(answer.ranker).inc()
         if answer.label_mass is not None:
             self.label_mass.observe(answer.label_mass)
+        if answer.order_stability is not None:
+            self.order_stability.set(answer.order_stability)
         for one in answer.degraded:
             self.degraded.labels(one.stage, one.code).inc()
         for item in answer.items:

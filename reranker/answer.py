@@ -163,23 +163,33 @@ class TasteBody(_Body):
         return cls(text=text, liked=liked, attributes=attributes)
 
 
-class RankingEvent(_Body):
-    """The first piece of an answer: the items in their order, without reasons, and what is known by then."""
+class _Ranked(_Body):
+    """What an answer and its first piece have in common."""
 
-    event: Literal["ranking"] = "ranking"
     request_id: str
     ranker: Ranker
-    degraded: list[Degraded]
+    degraded: list[Degraded] = Field(description="empty when every stage did its own work")
     fallback: Notice | None
     warnings: list[Notice]
-    llm_weight: float
+    llm_weight: float = Field(description="how much the LLM counts beside retrieval; 0 where it was not asked to rank")
     prompts: PromptsUsed
     model: str | None
     label_mass: float | None = Field(
         default=None, description="probability that the model put on the candidates' labels; null without labels"
     )
+    order_stability: float | None = Field(
+        default=None,
+        description="rank correlation between reads in two orders, measured once for a model and a prompt that reads "
+        "labels; null without",
+    )
     items: list[RecommendedItem]
     taste: TasteBody | None = Field(description="null where it was not asked for, or nothing stands out")
+
+
+class RankingEvent(_Ranked):
+    """The first piece of an answer: the items in their order, without reasons, and what is known by then."""
+
+    event: Literal["ranking"] = "ranking"
 
 
 class ReasonEvent(_Body):
@@ -204,40 +214,16 @@ class DoneEvent(_Body):
 Event = RankingEvent | ReasonEvent | DoneEvent
 
 
-class Answer(_Body):
+class Answer(_Ranked):
     """Recommended items, best first, and how they came about."""
 
-    request_id: str
-    ranker: Ranker
-    degraded: list[Degraded] = Field(description="empty when every stage did its own work")
-    fallback: Notice | None
-    warnings: list[Notice]
-    llm_weight: float
-    prompts: PromptsUsed
-    model: str | None
-    label_mass: float | None = Field(
-        default=None, description="probability that the model put on the candidates' labels; null without labels"
-    )
-    items: list[RecommendedItem]
-    taste: TasteBody | None = Field(description="null where it was not asked for, or nothing stands out")
     usage: UsageBody
     timings_ms: Timings
 
     @classmethod
     def of(cls, ranking: RankingEvent, reasons: Mapping[str, ReasonBody], done: DoneEvent) -> Self:
         """The pieces in one; ``reasons`` by item id."""
-        return cls(
-            request_id=ranking.request_id,
-            ranker=ranking.ranker,
-            degraded=done.degraded,
-            fallback=ranking.fallback,
-            warnings=done.warnings,
-            llm_weight=ranking.llm_weight,
-            prompts=done.prompts,
-            model=ranking.model,
-            label_mass=ranking.label_mass,
-            items=[one.model_copy(update={"reason": reasons.get(one.item_id)}) for one in ranking.items],
-            taste=ranking.taste,
-            usage=done.usage,
-            timings_ms=done.timings_ms,
-        )
+        kept = {name: getattr(ranking, name) for name in _Ranked.model_fields}
+        last = {name: getattr(done, name) for name in DoneEvent.model_fields if name != "event"}
+        items = [one.model_copy(update={"reason": reasons.get(one.item_id)}) for one in ranking.items]
+        return cls(**{**kept, **last, "items": items})

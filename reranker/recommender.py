@@ -202,11 +202,8 @@ class Recommender:
             return fit.twin if self.engine is not None else None
         if fit is None:
             return fixed(self._weight)
-        # A read that took another way than its template wanted is another prompt's.
-        as_wanted = read.scoring == run.rank_template.meta.scoring
-        misfit = fit.misfit(
-            data_hash=data_hash, model=read.model, template_hash=run.rank_template.hash if as_wanted else ""
-        )
+        template = read.instead or run.rank_template
+        misfit = fit.misfit(data_hash=data_hash, model=read.model, template_hash=template.hash)
         if misfit is None:
             return fit.in_use
         message = f"the fitted weights were not applied, since {misfit}; the LLM counts a fixed {self._weight:g}"
@@ -318,9 +315,10 @@ class Recommender:
             fallback=retrieved.fallback and Notice(code=retrieved.fallback.code, message=retrieved.fallback.message),
             warnings=_warnings(retrieved, run),
             llm_weight=round(llm_weight(weights), 4) if read and weights else 0.0,
-            prompts=PromptsUsed(rank=PromptUsed.of(run.rank_template) if read else None, reason=None),
+            prompts=PromptsUsed(rank=PromptUsed.of(read.instead or run.rank_template) if read else None, reason=None),
             model=read.model if read else None,
             label_mass=read.label_mass if read else None,
+            order_stability=read.order_stability if read else None,
             items=[
                 RecommendedItem.of(
                     retrieved.candidates[position],
@@ -339,7 +337,7 @@ class Recommender:
             degraded=run.degraded,
             warnings=_warnings(retrieved, run),
             prompts=PromptsUsed(
-                rank=PromptUsed.of(run.rank_template) if read else None,
+                rank=PromptUsed.of(read.instead or run.rank_template) if read else None,
                 reason=PromptUsed.of(run.reason_template) if prompted else None,
             ),
             usage=UsageBody.of(run.usage),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from prompts import Trimmed
+from prompts import PromptTemplate, Trimmed
 from prompts.front_matter import Scoring
 from reranker.wire import Usage
 from retrieval import Notice
@@ -54,6 +54,9 @@ class Read:
         trimmed: what the prompt left out to fit.
         scoring: which way the model was really read.
         label_mass: probability that the model puts on the labels, or on yes and no, together; None without labels.
+        order_stability: what was measured for this model and prompt (:mod:`reranker.scoring.stability`); None without
+            labels.
+        instead: the template that was read in place of the one that was asked for; None where that one was.
         repaired: what was wrong with a written order; None where none was written.
         notices: what the caller should tell, such as a read that took another way than its template wanted.
     """
@@ -66,6 +69,8 @@ class Read:
     trimmed: Trimmed
     scoring: Scoring
     label_mass: float | None = None
+    order_stability: float | None = None
+    instead: PromptTemplate | None = None
     repaired: Repairs | None = None
     notices: tuple[Notice, ...] = ()
 

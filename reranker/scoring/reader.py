@@ -97,18 +97,19 @@ class Reader:
                 field="scoring",
                 code="template_invalid",
             )
-        objection = None
+        objection, stability = None, None
         if self._refuse and scoring in ("listwise", "pointwise"):
             sample = Sample(
                 "a request", {**inputs, "history": list(history)}, labelled(candidates, [""] * len(candidates))
             )
-            objection = await self._objection(template, sample)
+            objection, stability = await self._objection(template, sample)
         if objection is None:
-            return await self._scorers[scoring].read(template, inputs, history, candidates, with_prior=with_prior)
+            read = await self._scorers[scoring].read(template, inputs, history, candidates, with_prior=with_prior)
+            return replace(read, order_stability=stability)
         instead = self._library.find(FALLBACK, template.meta.locale)
         read = await self._scorers["likelihood"].read(instead, inputs, history, candidates, with_prior=with_prior)
         message = f"{template.reference} was not read but {instead.reference}, by likelihood: {objection}"
-        return replace(read, notices=(*read.notices, Notice("label_read_refused", message)))
+        return replace(read, notices=(*read.notices, Notice("label_read_refused", message)), instead=instead)
 
     async def prepare(
         self, template: PromptTemplate, samples: Sequence[Sample], rng: np.random.Generator | None = None
@@ -136,15 +137,16 @@ class Reader:
         weights = self._memory.model(model.name, model.root, await self._engine.fingerprint())
         return key("stability", weights, template.hash)
 
-    async def _objection(self, template: PromptTemplate, sample: Sample) -> str | None:
-        """Why this model must not be read with this template."""
+    async def _objection(self, template: PromptTemplate, sample: Sample) -> tuple[str | None, float | None]:
+        """Why this model must not be read with this template, None if it may; and its order stability, where known."""
         report = await self.report(template)
         if report is None and len(sample.candidates) < LEAST_CANDIDATES and template.meta.scoring == "listwise":
-            return f"whether the model reads positions has not been measured, which takes {LEAST_CANDIDATES} candidates"
+            least = f"which takes {LEAST_CANDIDATES} candidates"
+            return f"whether the model reads positions has not been measured, {least}", None
         try:
             if report is None:
                 async with self._measuring:
                     report = await self.report(template) or await self.prepare(template, [sample] * _OWN_ROUNDS)
         except LLMBadAnswer as error:  # such as no letters that are one token
-            return error.message
-        return report.reason
+            return error.message, None
+        return report.reason, report.order_stability

@@ -156,7 +156,8 @@ def test_anybody_may_name_a_promoted_version_and_nobody_else_another(admin: Test
         body = {"user_id": "u0", "k": 1, "prompts": {"rank": reference}}
         return admin.post("/v1/recommendations", json=body, headers=headers).status_code
 
-    for reference in ("rank", "rank@production", "rank@1"):
+    promoted = admin.get(f"{URL}/rank").json()["aliases"]["production"]
+    for reference in ("rank", "rank@production", f"rank@{promoted}"):
         assert ask(reference, elsewhere) == 200
     assert ask(f"rank@{version}", elsewhere) == 403
     assert ask(f"rank@{version}", {}) == 200

@@ -23,6 +23,7 @@ def test_an_answer_has_everything_that_the_contract_names(client: TestClient) ->
             "prompts",
             "model",
             "label_mass",
+            "order_stability",
             "items",
             "usage",
             "taste",

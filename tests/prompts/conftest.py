@@ -1,8 +1,11 @@
+import shutil
 from pathlib import Path
 
 import pytest
 
 from prompts import PromptEditor, PromptLibrary
+from prompts.library import ALIASES, DEFAULT_ALIAS, HASHES, SHIPPED
+from prompts.store import read_table, write_table
 
 RANK = """---
 description: d
@@ -45,9 +48,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> PromptLibrary:
-    """The shipped templates with an empty folder of a team's own before them."""
-    return PromptLibrary(tmp_path / "own")
+def shipped(tmp_path: Path) -> Path:
+    """A copy of the shipped templates, each in its first version alone, so that tests can count on from there."""
+    folder = tmp_path / "shipped"
+    shutil.copytree(SHIPPED, folder)
+    hashes = read_table(folder / HASHES)
+    write_table(folder / HASHES, {name: {"1": row["1"]} for name, row in hashes.items()})
+    write_table(folder / ALIASES, {name: {DEFAULT_ALIAS: 1} for name in hashes})
+    return folder
+
+
+@pytest.fixture
+def library(tmp_path: Path, shipped: Path) -> PromptLibrary:
+    """Those templates with an empty folder of a team's own before them."""
+    return PromptLibrary(tmp_path / "own", shipped=shipped)
 
 
 @pytest.fixture

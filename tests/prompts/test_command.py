@@ -10,10 +10,13 @@ import structlog
 
 from api.cli import main
 from api.cli.prompts import saves, watch_draft
-from prompts import EXAMPLE
+from prompts import EXAMPLE, PromptLibrary
 from tests.prompts.conftest import RANK
 
 Run = Callable[..., tuple[int, str, str]]
+SHIPPED = PromptLibrary()
+LAST = SHIPPED.versions("rank")[-1]
+NEXT = LAST + 1
 
 
 @pytest.fixture
@@ -46,15 +49,16 @@ def file(tmp_path: Path) -> str:
 
 
 def test_the_way_of_an_edit(run: Run, file: str) -> None:
-    assert run("save", "rank", file, "--note", "n") == (0, "saved rank@2; production is still 1\n", "")
-    assert run("promote", "rank", "2")[:2] == (0, "rank@production is 2, was 1\n")
-    code, out, _ = run("diff", "rank@1", "rank", "--user", "u0")
+    assert run("save", "rank", file, "--note", "n") == (0, f"saved rank@{NEXT}; production is still {LAST}\n", "")
+    assert run("promote", "rank", str(NEXT))[:2] == (0, f"rank@production is {NEXT}, was {LAST}\n")
+    code, out, _ = run("diff", f"rank@{LAST}", "rank", "--user", "u0")
     assert code == 0
-    assert "-Films that one person chose, in order:\n+Films, in order:\n" in out
-    assert run("rollback", "rank") == (0, "rank@production is 1, was 2\n", "")
+    assert "-Films that one person chose, in order:\n" in out
+    assert "+Films, in order:\n" in out
+    assert run("rollback", "rank") == (0, f"rank@production is {LAST}, was {NEXT}\n", "")
     listed = json.loads(run("list", "--json")[1])
     (rank,) = [one for one in listed if one["name"] == "rank"]
-    assert (rank["versions"], rank["aliases"], rank["origin"]) == ([1, 2], {"production": 1}, "own")
+    assert (rank["versions"], rank["aliases"], rank["origin"]) == ([*range(1, NEXT + 1)], {"production": LAST}, "own")
 
 
 def test_list_shows_every_template(run: Run) -> None:
@@ -62,7 +66,7 @@ def test_list_shows_every_template(run: Run) -> None:
     assert code == 0
     assert len(out.splitlines()) == 12
     assert out.startswith("rank ")
-    assert "production 1" in out
+    assert f"production {LAST}" in out
 
 
 def test_show_prints_the_source_or_the_inputs(run: Run) -> None:
@@ -78,7 +82,7 @@ def test_show_prints_the_source_or_the_inputs(run: Run) -> None:
 def test_render_shows_what_the_model_is_shown(run: Run, file: str) -> None:
     code, out, _ = run("render", "rank", "--user", "u0")
     assert code == 0
-    assert out.startswith("Films that one person chose, in order:\nEven Story Alpha\n")
+    assert out.startswith("Films that one person chose, in order:\nEven Story Alpha (Drama)\n")
     assert "-> Even Story" in out
     assert run("render", file)[1].startswith("Films, in order:\nHeat\n")
     code, _, err = run("render", "rank", "--user", "nobody")
@@ -90,7 +94,7 @@ def test_check_ends_with_3_where_something_is_wrong(run: Run, file: str, tmp_pat
     assert run("check", file)[:2] == (0, "    ok  new.jinja\n")
     code, out, _ = run("check")
     assert code == 0
-    assert out.count("    ok  ") == 13
+    assert out.count("    ok  ") == sum(len(SHIPPED.versions(name)) for name in SHIPPED.names())
     (tmp_path / file).write_text(RANK.replace("title", "titel"))
     code, out, _ = run("check", file)
     assert code == 3

@@ -27,16 +27,16 @@ def log_of(library: PromptLibrary) -> list[tuple[str, str, str | None, int | Non
 def test_the_first_save_of_a_shipped_name_copies_it_and_the_copy_counts(
     library: PromptLibrary, editor: PromptEditor
 ) -> None:
-    before = library.get("rank")
-    saved = editor.save("rank", variant("Movies"), note="friendlier")
-    assert saved.reference == "rank@2"
-    assert library.versions("rank") == [1, 2]
-    assert library.get("rank").hash == before.hash
-    assert library.get("rank@2").source == variant("Movies")
-    assert library.home("rank") == library.own
+    before = library.get("rerank")
+    saved = editor.save("rerank", variant("Movies"), note="friendlier")
+    assert saved.reference == "rerank@2"
+    assert library.versions("rerank") == [1, 2]
+    assert library.get("rerank").hash == before.hash
+    assert library.get("rerank@2").source == variant("Movies")
+    assert library.home("rerank") == library.own
     assert library.home("reason") == library.shipped == SHIPPED
     assert len(library.names()) == 12
-    assert log_of(library) == [("copy", "rank", None, None, 1), ("save", "rank", None, 1, 2)]
+    assert log_of(library) == [("copy", "rerank", None, None, 1), ("save", "rerank", None, 1, 2)]
     entry = changes(own(library))[1]
     assert (entry.who, entry.note) == ("ann", "friendlier")
 
@@ -67,26 +67,26 @@ def test_promotions_can_be_taken_back_one_by_one(library: PromptLibrary, editor:
 
 
 def test_aliases_move_by_themselves(library: PromptLibrary, editor: PromptEditor) -> None:
-    editor.save("rank", variant("Two"))
-    assert editor.promote("rank", 2, alias="canary") is None
-    assert library.get("rank@canary").version == "2"
-    assert library.get("rank").version == "1"
+    editor.save("rerank", variant("Two"))
+    assert editor.promote("rerank", 2, alias="canary") is None
+    assert library.get("rerank@canary").version == "2"
+    assert library.get("rerank").version == "1"
     with pytest.raises(LibraryError, match="nothing to go back to"):
-        editor.rollback("rank", alias="canary")
+        editor.rollback("rerank", alias="canary")
 
 
 def test_an_alias_that_somebody_else_moved_is_left_alone(library: PromptLibrary, editor: PromptEditor) -> None:
-    editor.save("rank", variant("Two"))
-    editor.promote("rank", 2, expected=1)
+    editor.save("rerank", variant("Two"))
+    editor.promote("rerank", 2, expected=1)
     with pytest.raises(LibraryError, match="stands for 2 by now, not for 1") as caught:
-        editor.promote("rank", 1, expected=1)
+        editor.promote("rerank", 1, expected=1)
     assert caught.value.code == "alias_moved"
     with pytest.raises(LibraryError, match="not for 7"):
-        editor.rollback("rank", expected=7)
-    assert library.get("rank").version == "2"
+        editor.rollback("rerank", expected=7)
+    assert library.get("rerank").version == "2"
 
 
-@pytest.mark.parametrize("name", ["../evil", "Rank", "", "a/b", "-a", "a" * 65, "rank@2"])
+@pytest.mark.parametrize("name", ["../evil", "Rank", "", "a/b", "-a", "a" * 65, "rerank@2"])
 def test_names_cannot_lead_elsewhere(editor: PromptEditor, name: str) -> None:
     with pytest.raises(LibraryError, match="cannot be a name"):
         editor.save(name, RANK)
@@ -95,13 +95,13 @@ def test_names_cannot_lead_elsewhere(editor: PromptEditor, name: str) -> None:
 @pytest.mark.parametrize("alias", ["2", "draft", "A", "../x", ""])
 def test_aliases_cannot_look_like_versions(editor: PromptEditor, alias: str) -> None:
     with pytest.raises(LibraryError, match="cannot be an alias"):
-        editor.promote("rank", 1, alias=alias)
+        editor.promote("rerank", 1, alias=alias)
 
 
 def test_what_does_not_pass_is_not_saved(library: PromptLibrary, editor: PromptEditor) -> None:
     with pytest.raises(TemplateError, match="does not render"):
-        editor.save("rank", RANK.replace("{{ entry.title }}", "{{ entry.titel }}"))
-    assert library.home("rank") == SHIPPED
+        editor.save("rerank", RANK.replace("{{ entry.title }}", "{{ entry.titel }}"))
+    assert library.home("rerank") == SHIPPED
     assert not own(library).exists()
 
 
@@ -112,16 +112,16 @@ def test_what_fails_for_a_real_user_is_not_saved_or_promoted(library: PromptLibr
         "[history]", "[history, noun]"
     )
     with pytest.raises(TemplateError, match="seen with user 7"):
-        careful.save("rank", source)
-    editor.save("rank", source)
+        careful.save("rerank", source)
+    editor.save("rerank", source)
     with pytest.raises(TemplateError, match="seen with user 7"):
-        careful.promote("rank", 2)
-    assert library.get("rank").version == "1"
+        careful.promote("rerank", 2)
+    assert library.get("rerank").version == "1"
 
 
 def test_what_does_not_exist_cannot_be_promoted(editor: PromptEditor) -> None:
     with pytest.raises(TemplateError, match="no version or alias '9'"):
-        editor.promote("rank", 9)
+        editor.promote("rerank", 9)
 
 
 def test_the_shipped_templates_alone_are_read_only() -> None:
@@ -142,13 +142,13 @@ def test_saving_at_once_gives_every_save_a_version_of_its_own(library: PromptLib
     words = [f"Word {number}" for number in range(8)]
 
     def save(word: str) -> str:
-        return PromptEditor(PromptLibrary(library.own), who=word).save("rank", variant(word)).version
+        return PromptEditor(PromptLibrary(library.own), who=word).save("rerank", variant(word)).version
 
     with ThreadPoolExecutor(8) as pool:
         versions = list(pool.map(save, words))
     assert sorted(map(int, versions)) == list(range(2, 10))
     for word, version in zip(words, versions, strict=True):
-        assert library.get(f"rank@{version}").source == variant(word)
+        assert library.get(f"rerank@{version}").source == variant(word)
     assert [one.action for one in changes(own(library))].count("copy") == 1
 
 
@@ -170,37 +170,37 @@ def test_a_crash_at_any_moment_leaves_the_old_state_or_the_new(
     monkeypatch.setattr(Path, "replace", crash)
     crashed = False
     try:
-        editor.save("rank", variant("Two"))
+        editor.save("rerank", variant("Two"))
     except KeyboardInterrupt:
         crashed = True
     monkeypatch.undo()
     after = PromptLibrary(library.own)
-    assert after.get("rank").source == (SHIPPED / "rank" / "1.jinja").read_text()
-    assert after.versions("rank") == ([1] if crashed else [1, 2])
+    assert after.get("rerank").source == (SHIPPED / "rerank" / "1.jinja").read_text()
+    assert after.versions("rerank") == ([1] if crashed else [1, 2])
     assert crashed == (survives < 5)
-    again = PromptEditor(after, who="bob").save("rank", variant("Three"))
-    assert after.get(f"rank@{again.version}").source == variant("Three")
-    assert PromptLibrary(library.own).get("rank@1").version == "1"
+    again = PromptEditor(after, who="bob").save("rerank", variant("Three"))
+    assert after.get(f"rerank@{again.version}").source == variant("Three")
+    assert PromptLibrary(library.own).get("rerank@1").version == "1"
 
 
 def test_a_draft_begins_as_what_is_in_production_and_leaves_it_there(
     library: PromptLibrary, editor: PromptEditor
 ) -> None:
-    draft = editor.start_draft("rank")
-    assert draft.read_text() == library.get("rank").source
+    draft = editor.start_draft("rerank")
+    assert draft.read_text() == library.get("rerank").source
     draft.write_text(variant("Draft"))
-    assert editor.start_draft("rank") == draft
-    assert library.get("rank@draft").source == variant("Draft")
-    assert library.get("rank").version == "1"
-    assert library.home("rank") == SHIPPED
-    editor.save("rank", draft.read_text())
-    assert library.get("rank@2").source == variant("Draft")
+    assert editor.start_draft("rerank") == draft
+    assert library.get("rerank@draft").source == variant("Draft")
+    assert library.get("rerank").version == "1"
+    assert library.home("rerank") == SHIPPED
+    editor.save("rerank", draft.read_text())
+    assert library.get("rerank@2").source == variant("Draft")
     assert draft.is_file()
 
 
 def test_the_audit_log_is_lines_of_json(library: PromptLibrary, editor: PromptEditor) -> None:
-    editor.save("rank", variant("Two"))
-    editor.promote("rank", 2, note="better")
+    editor.save("rerank", variant("Two"))
+    editor.promote("rerank", 2, note="better")
     lines = [json.loads(line) for line in (own(library) / "audit.jsonl").read_text().splitlines()]
     assert [line["action"] for line in lines] == ["copy", "save", "promote"]
     assert {"when", "who", "action", "name", "alias", "from", "to", "note"} == set(lines[2])

@@ -31,7 +31,7 @@ def test_a_near_name_is_suggested() -> None:
 
 def test_an_edited_release_is_refused(tmp_path: Path) -> None:
     shutil.copytree(SHIPPED, tmp_path / "templates")
-    file = tmp_path / "templates" / "rank" / "1.jinja"
+    file = tmp_path / "templates" / "rank" / f"{PromptLibrary().get('rank').version}.jinja"
     file.write_text(file.read_text().replace("chose", "bought"))
     with pytest.raises(TemplateError, match="never change"):
         PromptLibrary(shipped=tmp_path / "templates").get("rank")
@@ -118,7 +118,7 @@ def test_the_byte_order_mark_of_an_editor_is_no_part_of_a_template(own: Path) ->
 def test_a_broken_sibling_harms_nobody_else(tmp_path: Path) -> None:
     shipped = tmp_path / "shipped"
     shutil.copytree(SHIPPED, shipped)
-    broken = shipped / "rank-zh" / "1.jinja"
+    broken = shipped / "rank-zh" / f"{PromptLibrary().get('rank-zh').version}.jinja"
     broken.write_text(broken.read_text(encoding="utf-8") + "{{", encoding="utf-8")
     library = PromptLibrary(shipped=shipped)
     assert library.find("rank", "en").name == "rank"

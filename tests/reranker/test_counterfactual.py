@@ -28,8 +28,8 @@ def leaning(retriever: Retriever, standin: StandIn) -> None:
     rests = dict([leans_on(retriever, "i8", "i2", "i1", "i1"), leans_on(retriever, "i10", "i0")])
 
     def logprob(prefix: str, text: str) -> float:
-        lines = prefix.split("\n")
-        return -20.0 + sum(one in lines for one in rests.get(text.strip(), ()))
+        shown = [line.split(" (")[0] for line in prefix.split("\n")]
+        return -20.0 + sum(one in shown for one in rests.get(text.strip().split(" (")[0], ()))
 
     standin.logprob = logprob
 
@@ -53,7 +53,7 @@ async def test_each_removal_is_one_read_and_there_are_not_many(recommender: Reco
         RecommendationRequest(history=many, candidate_ids=["i1", "i2"], k=2, evidence="llm", deadline_ms=60_000)
     )
     reads = [body for path, body in standin.requests if "whyrank_lengths" in body.get("vllm_xargs", {})]
-    assert len(reads) <= MOST_READS + 2, "one with everything, and one that looks for the processor"
+    assert len(reads) <= MOST_READS + 3, "one with everything, one with nothing, and one that looks for the processor"
     assert answer.degraded == []
 
 
@@ -66,7 +66,8 @@ async def test_without_the_extra_reads_there_is_als(retriever: Retriever, engine
         if path != "/v1/completions" or "text" in answer["choices"][0]:
             return answer
         reads += 1
-        return answer if reads <= 2 else 503
+        # one looks for the processor, one asks whose weights these are, two read with and without the history
+        return answer if reads <= 4 else 503
 
     standin.fault = fails_after_the_first
     answer = await recommender.recommend(REQUEST)
@@ -79,5 +80,5 @@ async def test_without_the_extra_reads_there_is_als(retriever: Retriever, engine
 async def test_nothing_more_is_read_without_asking(recommender: Recommender, standin: StandIn) -> None:
     answer = await recommender.recommend(RecommendationRequest(history=HISTORY, candidate_ids=["i8", "i10"], k=2))
     reads = [body for path, body in standin.requests if "whyrank_lengths" in body.get("vllm_xargs", {})]
-    assert len(reads) == 2
+    assert len(reads) == 3
     assert {item.reason.basis for item in answer.items if item.reason} == {"als"}

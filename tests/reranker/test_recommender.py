@@ -36,7 +36,7 @@ async def test_the_llm_reorders_what_als_found(
 ) -> None:
     als = await plain_order(retriever)
     favourite = retriever.item(als[1]).title
-    standin.logprob = lambda prefix, title: -1.0 if title.strip() == favourite and "Story" in prefix else -20.0
+    standin.logprob = lambda prefix, title: -1.0 if title.startswith(favourite) and "Story" in prefix else -20.0
     answer = await recommender.recommend(KNOWN)
     assert ids(answer)[0] == als[1]
     assert answer.ranker == "fused"
