@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from eval.compare import Difference
+from eval.protocol import Protocol
 from eval.report import PRIMARY, ArmReport, Conduct, Judged, Report
 from retrieval import InputError
 
@@ -37,6 +38,12 @@ def text(report: Report) -> str:
     if config.part == "test":
         lines.append(f"test was opened {report.opened} times on this data; this time: {report.manifest.purpose}")
     return "\n".join(lines)
+
+
+def published(folder: Path) -> list[Report]:
+    """The reports that are kept beside the code, the default protocol first."""
+    reports = [Report.model_validate_json(file.read_text(encoding="utf-8")) for file in folder.glob("*.json")]
+    return sorted(reports, key=lambda one: list(Protocol).index(one.manifest.config.protocol))
 
 
 def readme_block(reports: Sequence[Report]) -> str:
@@ -85,8 +92,14 @@ def _markdown(report: Report) -> str:
         )
         lines.append(f"| {' | '.join(cells)} |")
     lines.append(_reference("ceiling (their best order)", liked.ceiling, every.ceiling))
+    lines += [
+        f"\n`{one.arm}` - `{one.baseline}`: {one.difference:+.4f} ({one.low:+.4f} to {one.high:+.4f}); these users "
+        f"would show {one.detectable:.4f} with 80 % power, and {one.users_needed or 0:,} users the difference that was seen."
+        for one in liked.differences
+        if one.baseline != "als"
+    ]
     if against:
-        lines += ["", f"The least difference to `als` that these users would show with 80 % power: {_range(against)}."]
+        lines += ["", f"The least difference to `als` that these users would show with 80 % power: {_least(against)}."]
     return "\n".join(lines)
 
 
@@ -95,7 +108,7 @@ def _reference(name: str, liked: dict[str, float], every: dict[str, float]) -> s
     return f"| {name} | {' | '.join(values)} |"
 
 
-def _range(against: Mapping[str, Difference]) -> str:
+def _least(against: Mapping[str, Difference]) -> str:
     return ", ".join(f"{one.detectable:.4f} for `{arm}`" for arm, one in against.items())
 
 

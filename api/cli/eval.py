@@ -81,7 +81,7 @@ def evaluate(
             engine = stack.enter_context(find_or_start(settings.llm, report=report))
         report_ = asyncio.run(_run(config, dataset, settings, engine, out, purpose, cache=cache))
     if publish:
-        _publish(report_)
+        _publish(report_, out)
     typer.echo(report_.model_dump_json(indent=2) if json else tables.text(report_))
 
 
@@ -158,7 +158,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     return numbers
 
 
-def _publish(report: Report) -> None:
+def _publish(report: Report, out: Path) -> None:
     """Keeps the report beside the code, and writes all that are kept into the README."""
     if not README.is_file() or not PUBLISHED.parent.is_dir():
         raise InputError("works in a checkout of whyrank only", field="--publish", code="wrong_folder")
@@ -166,6 +166,8 @@ def _publish(report: Report) -> None:
     config = report.manifest.config
     file = PUBLISHED / f"{config.protocol}-{config.regime}-{config.part}.json"
     file.write_text(report.model_dump_json(indent=2) + "\n")
-    kept = [Report.model_validate_json(one.read_text()) for one in sorted(PUBLISHED.glob("*.json"))]
-    tables.publish(README, kept)
+    opened = out / OPENED
+    if opened.is_file():
+        (PUBLISHED / OPENED).write_bytes(opened.read_bytes())
+    tables.publish(README, tables.published(PUBLISHED))
     console().print(f"wrote {file} and {README}", markup=False)

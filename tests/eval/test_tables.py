@@ -6,14 +6,12 @@ from eval.experiment import run
 from eval.manifest import Config
 from eval.protocol import Part, Relevance
 from eval.report import Report, judge
-from eval.tables import BEGIN, END, publish, readme_block, text
+from eval.tables import BEGIN, END, publish, published, readme_block, text
 from prompts import PromptLibrary
 from retrieval import AlsParameters, Dataset, InputError, sources
 
 ROOT = Path(__file__).parents[2]
-PUBLISHED = [
-    Report.model_validate_json(file.read_text(encoding="utf-8")) for file in sorted(ROOT.glob("eval/published/*.json"))
-]
+PUBLISHED = published(ROOT / "eval" / "published")
 REMEDY = "run 'whyrank eval --on test --purpose ... --publish' with the report's flags"
 
 
