@@ -94,7 +94,8 @@ def _markdown(report: Report) -> str:
     lines.append(_reference("ceiling (their best order)", liked.ceiling, every.ceiling))
     lines += [
         f"\n`{one.arm}` - `{one.baseline}`: {one.difference:+.4f} ({one.low:+.4f} to {one.high:+.4f}); these users "
-        f"would show {one.detectable:.4f} with 80 % power, and {one.users_needed or 0:,} users the difference that was seen."
+        f"would show {one.detectable:.4f} with 80 % power, and {one.users_needed or 0:,} users the difference that "
+        "was seen."
         for one in liked.differences
         if one.baseline != "als"
     ]

@@ -15,8 +15,9 @@ from tests.prompts.conftest import RANK
 
 Run = Callable[..., tuple[int, str, str]]
 SHIPPED = PromptLibrary()
-LAST = SHIPPED.versions("rank")[-1]
-NEXT = LAST + 1
+VERSIONS = SHIPPED.versions("rank")
+SERVED = SHIPPED.aliases("rank")["production"]
+NEXT = VERSIONS[-1] + 1
 
 
 @pytest.fixture
@@ -49,16 +50,15 @@ def file(tmp_path: Path) -> str:
 
 
 def test_the_way_of_an_edit(run: Run, file: str) -> None:
-    assert run("save", "rank", file, "--note", "n") == (0, f"saved rank@{NEXT}; production is still {LAST}\n", "")
-    assert run("promote", "rank", str(NEXT))[:2] == (0, f"rank@production is {NEXT}, was {LAST}\n")
-    code, out, _ = run("diff", f"rank@{LAST}", "rank", "--user", "u0")
+    assert run("save", "rank", file, "--note", "n") == (0, f"saved rank@{NEXT}; production is still {SERVED}\n", "")
+    assert run("promote", "rank", str(NEXT))[:2] == (0, f"rank@production is {NEXT}, was {SERVED}\n")
+    code, out, _ = run("diff", "rank@1", "rank", "--user", "u0")
     assert code == 0
-    assert "-Films that one person chose, in order:\n" in out
-    assert "+Films, in order:\n" in out
-    assert run("rollback", "rank") == (0, f"rank@production is {LAST}, was {NEXT}\n", "")
+    assert "-Films that one person chose, in order:\n+Films, in order:\n" in out
+    assert run("rollback", "rank") == (0, f"rank@production is {SERVED}, was {NEXT}\n", "")
     listed = json.loads(run("list", "--json")[1])
     (rank,) = [one for one in listed if one["name"] == "rank"]
-    assert (rank["versions"], rank["aliases"], rank["origin"]) == ([*range(1, NEXT + 1)], {"production": LAST}, "own")
+    assert (rank["versions"], rank["aliases"], rank["origin"]) == ([*VERSIONS, NEXT], {"production": SERVED}, "own")
 
 
 def test_list_shows_every_template(run: Run) -> None:
@@ -66,7 +66,7 @@ def test_list_shows_every_template(run: Run) -> None:
     assert code == 0
     assert len(out.splitlines()) == 12
     assert out.startswith("rank ")
-    assert f"production {LAST}" in out
+    assert f"production {SERVED}" in out
 
 
 def test_show_prints_the_source_or_the_inputs(run: Run) -> None:
@@ -80,7 +80,8 @@ def test_show_prints_the_source_or_the_inputs(run: Run) -> None:
 
 
 def test_render_shows_what_the_model_is_shown(run: Run, file: str) -> None:
-    code, out, _ = run("render", "rank", "--user", "u0")
+    assert run("render", "rank", "--user", "u0") == run("render", f"rank@{SERVED}", "--user", "u0")
+    code, out, _ = run("render", "rank@2", "--user", "u0")
     assert code == 0
     assert out.startswith("Films that one person chose, in order:\nEven Story Alpha (Drama)\n")
     assert "-> Even Story" in out
@@ -114,8 +115,8 @@ def test_what_fails_its_check_changes_nothing(run: Run, file: str, tmp_path: Pat
     ("arguments", "code", "says"),
     [
         (["show", "rnak"], 1, "Did you mean 'rank'?"),
-        (["promote", "rank", "9"], 1, "no version or alias '9'"),
-        (["promote", "rank", "1", "--expected", "4"], 1, "not for 4"),
+        (["promote", "rank", "999"], 1, "no version or alias '999'"),
+        (["promote", "rank", "1", "--expected", "999"], 1, "not for 999"),
         (["rollback", "rank"], 1, "nothing to go back to"),
         (["save", "rank", "missing.jinja"], 2, "missing.jinja"),
         (["promote", "rank", "x"], 2, "'N'"),

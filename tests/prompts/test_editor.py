@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from prompts import EXAMPLE, LibraryError, PromptEditor, PromptLibrary, Sample, TemplateError
-from prompts.library import SHIPPED
 from prompts.store import changes
 from tests.prompts.conftest import RANK
 
@@ -34,7 +33,7 @@ def test_the_first_save_of_a_shipped_name_copies_it_and_the_copy_counts(
     assert library.get("rerank").hash == before.hash
     assert library.get("rerank@2").source == variant("Movies")
     assert library.home("rerank") == library.own
-    assert library.home("reason") == library.shipped == SHIPPED
+    assert library.home("reason") == library.shipped
     assert len(library.names()) == 12
     assert log_of(library) == [("copy", "rerank", None, None, 1), ("save", "rerank", None, 1, 2)]
     entry = changes(own(library))[1]
@@ -101,7 +100,7 @@ def test_aliases_cannot_look_like_versions(editor: PromptEditor, alias: str) -> 
 def test_what_does_not_pass_is_not_saved(library: PromptLibrary, editor: PromptEditor) -> None:
     with pytest.raises(TemplateError, match="does not render"):
         editor.save("rerank", RANK.replace("{{ entry.title }}", "{{ entry.titel }}"))
-    assert library.home("rerank") == SHIPPED
+    assert library.home("rerank") == library.shipped
     assert not own(library).exists()
 
 
@@ -142,7 +141,11 @@ def test_saving_at_once_gives_every_save_a_version_of_its_own(library: PromptLib
     words = [f"Word {number}" for number in range(8)]
 
     def save(word: str) -> str:
-        return PromptEditor(PromptLibrary(library.own), who=word).save("rerank", variant(word)).version
+        return (
+            PromptEditor(PromptLibrary(library.own, shipped=library.shipped), who=word)
+            .save("rerank", variant(word))
+            .version
+        )
 
     with ThreadPoolExecutor(8) as pool:
         versions = list(pool.map(save, words))
@@ -174,13 +177,13 @@ def test_a_crash_at_any_moment_leaves_the_old_state_or_the_new(
     except KeyboardInterrupt:
         crashed = True
     monkeypatch.undo()
-    after = PromptLibrary(library.own)
-    assert after.get("rerank").source == (SHIPPED / "rerank" / "1.jinja").read_text()
+    after = PromptLibrary(library.own, shipped=library.shipped)
+    assert after.get("rerank").source == (library.shipped / "rerank" / "1.jinja").read_text()
     assert after.versions("rerank") == ([1] if crashed else [1, 2])
     assert crashed == (survives < 5)
     again = PromptEditor(after, who="bob").save("rerank", variant("Three"))
     assert after.get(f"rerank@{again.version}").source == variant("Three")
-    assert PromptLibrary(library.own).get("rerank@1").version == "1"
+    assert PromptLibrary(library.own, shipped=library.shipped).get("rerank@1").version == "1"
 
 
 def test_a_draft_begins_as_what_is_in_production_and_leaves_it_there(
@@ -192,7 +195,7 @@ def test_a_draft_begins_as_what_is_in_production_and_leaves_it_there(
     assert editor.start_draft("rerank") == draft
     assert library.get("rerank@draft").source == variant("Draft")
     assert library.get("rerank").version == "1"
-    assert library.home("rerank") == SHIPPED
+    assert library.home("rerank") == library.shipped
     editor.save("rerank", draft.read_text())
     assert library.get("rerank@2").source == variant("Draft")
     assert draft.is_file()

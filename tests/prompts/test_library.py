@@ -10,6 +10,7 @@ from tests.prompts.conftest import RANK
 
 def test_every_shipped_template_loads_in_every_version() -> None:
     library = PromptLibrary()
+    assert library.shipped == SHIPPED
     assert len(library.names()) == 12
     for name in library.names():
         for file in (SHIPPED / name).glob("*.jinja"):
@@ -17,7 +18,7 @@ def test_every_shipped_template_loads_in_every_version() -> None:
         assert library.get(name) is library.get(f"{name}@production")
 
 
-@pytest.mark.parametrize("reference", ["rnak", "rank@9", "rank@nobody", "../etc/passwd", "rank@../1", "", "rank@"])
+@pytest.mark.parametrize("reference", ["rnak", "rank@999", "rank@nobody", "../etc/passwd", "rank@../1", "", "rank@"])
 def test_an_unknown_reference_is_refused(reference: str) -> None:
     with pytest.raises(TemplateError) as caught:
         PromptLibrary().get(reference)

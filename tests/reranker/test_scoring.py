@@ -72,5 +72,5 @@ async def test_a_small_context_loses_old_blocks_of_history_first(engine: Engine,
 
 async def test_a_prompt_that_cannot_fit_says_so_with_numbers(engine: Engine, standin: StandIn) -> None:
     standin.max_model_len = 40
-    with pytest.raises(BudgetError, match=r"rank@2 needs \d+ tokens.*context is 40"):
+    with pytest.raises(BudgetError, match=rf"{RANK.reference} needs \d+ tokens.*context is 40"):
         await Reader(engine).read(RANK, INPUTS, history("Up"), films("Heat"))

@@ -75,7 +75,7 @@ async def test_a_refused_template_is_read_by_likelihood_and_the_read_says_so(eng
     assert read.corrected is not None
     [notice] = read.notices
     assert notice.code == "label_read_refused"
-    assert "rank-labels@1 was not read but rank@2" in notice.message
+    assert f"rank-labels@1 was not read but {PromptLibrary().get('rank').reference}," in notice.message
 
 
 async def test_it_is_measured_once_and_remembered_by_the_next_process(engine: Engine, standin: StandIn) -> None:
