@@ -13,6 +13,7 @@ import pytest
 
 from prompts import PromptLibrary
 from reranker import (
+    Answer,
     DocumentRanker,
     DoneEvent,
     Engine,
@@ -120,13 +121,23 @@ async def test_documents_that_answer_a_query_come_first(live: Engine) -> None:
         assert ranking.cut == (4,)
 
 
-async def test_the_same_request_gets_the_same_scores_from_the_cache(live: Engine, movielens: Retriever) -> None:
-    recommender = Recommender(movielens, live, PromptLibrary(), LlmSettings())
+async def test_the_same_request_gets_the_same_scores(
+    live: Engine, server: EngineSettings, movielens: Retriever
+) -> None:
     request = RecommendationRequest(user_id="42", k=20, reasons=False, deadline_ms=120_000)
-    first, second = [await recommender.recommend(request) for _ in range(2)]
-    one, other = [{item.item_id: item.llm_score for item in answer.items} for answer in (first, second)]
-    assert one == pytest.approx(other, abs=0.25)
-    assert second.usage.cached_tokens > 0
+
+    async def scores(engine: Engine) -> tuple[dict[str, float | None], Answer]:
+        answer = await Recommender(movielens, engine, PromptLibrary(), LlmSettings()).recommend(request)
+        return {item.item_id: item.llm_score for item in answer.items}, answer
+
+    first, _ = await scores(live)
+    second, remembered = await scores(live)
+    assert first == second, "exactly, since it is remembered"
+    assert remembered.usage.llm_requests == 0
+    async with Engine(server) as another:
+        third, cached = await scores(another)
+    assert first == pytest.approx(third, abs=0.25), "read again, up to the rounding of bfloat16"
+    assert cached.usage.cached_tokens > 0, "over the server's prefix cache"
 
 
 async def test_a_short_deadline_is_kept(live: Engine, movielens: Retriever) -> None:
