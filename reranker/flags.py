@@ -84,6 +84,10 @@ def choices(settings: LlmSettings, machine: Machine) -> list[Choice]:
         Choice("smaller blocks than the usual 128 let more of a shared prompt be reused", ("--block-size", "32")),
         Choice("compiling takes a minute at every first start", ("--enforce-eager",)),
         Choice("the first request would otherwise wait for a C++ compiler", variable=("TORCH_COMPILE_DISABLE", "1")),
+        Choice(
+            "vLLM rewinds the random numbers of a prompt that is read in parts, which on a CPU ends the server",
+            ("--no-enable-chunked-prefill",),
+        ),
         Choice("sequences at once: the candidates of three usual requests", ("--max-num-seqs", "64")),
     ]
 

@@ -61,6 +61,18 @@ async def test_forced_tokens_of_one_request_do_not_reach_another(live: Engine) -
         assert np.array(one) == pytest.approx(np.array(other), abs=0.25)
 
 
+async def test_a_prompt_longer_than_a_batch_does_not_end_the_server(live: Engine) -> None:
+    """On a CPU it did where prompts were read in parts, since every choice has a seed."""
+    _, tokens = await prefix_and_tokens(live)
+    line = await live.tokens_of_text("The Silence of the Lambs\n", beginning=False)
+    most = (await live.info()).max_model_len - 100
+    long = (line * (most // len(line) + 1))[:most]
+    crowd = [live.forced_logprobs((number, *long), tokens[:2]) for number in range(3)]
+    for read, _ in await asyncio.gather(*crowd):
+        assert np.isfinite([sum(values) for values in read]).all()
+    assert (await live.forced_logprobs(line, tokens))[0]
+
+
 async def test_a_malformed_forcing_is_refused_and_does_no_harm(live: Engine) -> None:
     name = (await live.info()).name
     body = {"model": name, "prompt": [1, 2], "n": 2, "seed": 0, "max_tokens": 2}
