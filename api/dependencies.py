@@ -1,4 +1,4 @@
-"""What routes are given, by name."""
+"""What routes are given, by name. Coroutines, since FastAPI sends a plain function to a thread, at every request."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from reranker import DocumentRanker, LLMUnavailable, Recommender
 from retrieval import Retriever
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
@@ -18,19 +18,19 @@ def _service(request: Request) -> Service:
 ServiceDep = Annotated[Service, Depends(_service)]
 
 
-def _recommender(service: ServiceDep) -> Recommender:
+async def _recommender(service: ServiceDep) -> Recommender:
     return service.recommender  # the one that this request keeps, whatever is taken up meanwhile
 
 
-def _retriever(service: ServiceDep) -> Retriever:
+async def _retriever(service: ServiceDep) -> Retriever:
     return service.recommender.retriever
 
 
-def _settings(service: ServiceDep) -> Settings:
+async def _settings(service: ServiceDep) -> Settings:
     return service.settings
 
 
-def _document_ranker(service: ServiceDep) -> DocumentRanker:
+async def _document_ranker(service: ServiceDep) -> DocumentRanker:
     if service.documents is None:
         raise LLMUnavailable("the service runs without an LLM", remedy="Start it with one")
     return service.documents

@@ -55,7 +55,7 @@ class RequestMiddleware:
         headers = Headers(scope=scope)
         given = headers.get(REQUEST_ID, "")
         request = _Request(given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex, send)
-        scope.setdefault("state", {})["request_id"] = request.id
+        scope.setdefault("state", {}).update(request_id=request.id, began=request.began)
         capped = scope["path"].startswith(_CAPPED)
         if capped and self._in_flight >= self._most:
             await self._refuse(scope, receive, request)

@@ -131,8 +131,8 @@ class RecommendationBody(BaseModel):
         "`error` and the end if the service fails on the way",
     )
 
-    def to_request(self, *, deadline_ms: int) -> RecommendationRequest:
-        """The pipeline's request; ``deadline_ms`` is for a body that sets none."""
+    def to_request(self, *, deadline_ms: int, began: float | None = None) -> RecommendationRequest:
+        """The pipeline's request; ``deadline_ms`` is for a body that sets none, and counts from ``began``."""
         return RecommendationRequest(
             user_id=self.user_id,
             history=None if self.history is None else [one.to_interaction() for one in self.history],
@@ -154,4 +154,5 @@ class RecommendationBody(BaseModel):
             evidence=self.evidence,
             taste=self.taste,
             deadline_ms=deadline_ms if self.deadline_ms is None else self.deadline_ms,
+            began=began,
         )

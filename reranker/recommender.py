@@ -144,7 +144,7 @@ class Recommender:
             InputError: as :meth:`recommend`.
         """
         run = Run(
-            ends=time.perf_counter() + request.deadline_ms / 1000,
+            ends=(time.perf_counter() if request.began is None else request.began) + request.deadline_ms / 1000,
             # Per request: a promoted version serves the next one, and no request sees two.
             rank_template=request.prompts.template("rank", self._library, request.locale),
             reason_template=request.prompts.template("reason", self._library, request.locale),

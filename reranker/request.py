@@ -60,6 +60,7 @@ class RecommendationRequest:
         taste: whether to say what the history tells of the user.
         prompts: which templates; where it names none, the locale chooses within the family.
         deadline_ms: when the answer must be there; stages that would be late are replaced by their fallbacks.
+        began: when the deadline began to run, on the clock of ``time.perf_counter``; None: when it is asked.
     """
 
     user_id: str | None = None
@@ -77,6 +78,7 @@ class RecommendationRequest:
     evidence: Literal["als", "llm"] = "als"
     taste: bool = False
     deadline_ms: int = 30_000
+    began: float | None = None
 
     def checked_count(self, catalog: int) -> int:
         """How many candidates to search for in a catalog of this size, after checking every number of the request.

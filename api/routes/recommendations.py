@@ -35,7 +35,7 @@ async def recommend(
     `item_id` for each item as it is finished, and `done` with usage, timings and what was degraded. Where the service
     fails after the first event it sends `error` with a problem and ends.
     """
-    wanted = body.to_request(deadline_ms=service.settings.deadline_ms)
+    wanted = body.to_request(deadline_ms=service.settings.deadline_ms, began=request.state.began)
     allow_prompts(request, service, wanted.prompts)
     if body.stream:
         events = recommender.stream(wanted)  # what is wrong with the request is told here, before anything is sent

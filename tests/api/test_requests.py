@@ -1,17 +1,23 @@
 """What surrounds every request: its id, the cap, bodies, the log, the metrics."""
 
+import asyncio
 import json
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from api import Settings, create_app
-from api.middleware import MOST_BODY_BYTES
+from api.metrics import Metrics
+from api.middleware import MOST_BODY_BYTES, RequestMiddleware
+from api.models import RecommendationBody
 from api.observability import configure_logging
-from reranker import EngineSettings, LlmSettings
+from reranker import EngineSettings, LlmSettings, RecommendationRequest
 from tests.api.process import wait_for
 from tests.standin import StandIn
 
@@ -123,3 +129,36 @@ def test_metrics_count_what_was_answered(client: TestClient, standin: StandIn) -
     ):
         assert expected in text
     assert "u0" not in text
+
+
+def test_the_deadline_counts_from_the_arrival(
+    artifact_dir: Path, standin: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = RecommendationBody.to_request
+
+    def late(body: RecommendationBody, **given: Any) -> RecommendationRequest:
+        time.sleep(0.3)  # a loop that has other things to do
+        return own(body, **given)
+
+    settings = Settings(artifact=artifact_dir, llm=LlmSettings(weight=1.0))
+    with TestClient(create_app(settings, EngineSettings(url=standin.url))) as client:
+        monkeypatch.setattr(RecommendationBody, "to_request", late)
+        response = client.post(URL, json={"user_id": "u0", "k": 1, "reasons": False, "deadline_ms": 250})
+        assert response.status_code == 200
+        assert [one["stage"] for one in response.json()["degraded"]] == ["rank"]
+
+
+def test_a_refusal_reads_no_body_and_asks_no_route() -> None:
+    sent: list[Message] = []
+
+    async def unused(*_: object) -> Any:
+        raise AssertionError("refused requests cost nothing")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    refusing = RequestMiddleware(unused, metrics=Metrics(), most=0)
+    scope = {"type": "http", "method": "POST", "path": URL, "headers": []}
+    asyncio.run(refusing(scope, unused, send))
+    assert sent[0]["status"] == 429
+    assert dict(sent[0]["headers"])[b"retry-after"] == b"1"
