@@ -282,13 +282,15 @@ def _chinese_claim(clause: str, said: Sequence[_Facts]) -> Refusal | None:
     phrases = [phrase.casefold() for facts in said for phrase in (*facts.values, *facts.names)]
     usual = [name for phrase in phrases for name in wording.CHINESE_NAMES.get(phrase, "").split()]
     words = [word for facts in said for word in facts.words if not _CHINESE.match(word)]
-    for known in sorted([*phrases, *usual, *words, *_parts(rest, phrases), *wording.CHINESE], key=len, reverse=True):
+    for known in sorted(
+        [*phrases, *usual, *words, *_chinese_parts(rest, phrases), *wording.CHINESE], key=len, reverse=True
+    ):
         rest = rest.replace(known, " ")
     claim = re.search(r"[\u3400-\u9fff]+", rest)
     return Refusal(Fault.claim, f"it says '{claim[0]}', which is not in the facts") if claim else None
 
 
-def _parts(clause: str, phrases: Sequence[str]) -> set[str]:
+def _chinese_parts(clause: str, phrases: Sequence[str]) -> set[str]:
     """Two to six Chinese characters of a clause that stand in a phrase."""
     whole = "\n".join(phrases)
     runs = re.findall(r"[\u3400-\u9fff]{2,}", clause)
