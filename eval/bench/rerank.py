@@ -256,18 +256,17 @@ async def _pipeline(
 
     with recording(engine.settings.url) as recorder:
         async with Engine(engine.settings.model_copy(update={"url": recorder.url})) as recorded:
-            await recorded.info()  # its probes are not the pipeline's
+            await recorded.fingerprint()  # what it asks once of a server is not the pipeline's
             recorder.completions.clear()
             await _rate(calls(recorded))
-    whole, bodies = calls(engine), list(recorder.completions)
-    await _rate(whole[:1])  # measures once what it keeps of a model
+    bodies = list(recorder.completions)
     pipeline: list[float] = []
     raw: list[float] = []
     for number in range(rounds):
         report(f"round {number + 1} of {rounds}: the pipeline beside the same prompts sent raw")
         for turn in (number, number + 1):
             if turn % 2:
-                pipeline.append(await _rate(whole))
+                pipeline.append(await _rate(calls(engine)))  # a new one, that remembers no priors
             else:
                 raw.append(len(requests) / await send_raw(engine.settings.url, bodies, at_once))
     return pipeline, raw
