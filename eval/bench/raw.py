@@ -3,8 +3,8 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
 import httpx2
 import uvicorn
@@ -46,8 +46,14 @@ def recording(upstream: str) -> Iterator[Recorder]:
         answer = await client.request(request.method, request.url.path, content=body, headers=headers)
         return Response(answer.content, answer.status_code, media_type=answer.headers.get("content-type"))
 
-    app = Starlette(routes=[Route("/{path:path}", forward, methods=["GET", "POST"])])
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", lifespan="off"))
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with client:
+            yield
+
+    app = Starlette(routes=[Route("/{path:path}", forward, methods=["GET", "POST"])], lifespan=lifespan)
+    # Not uvloop: a second loop of it in one process does not end cleanly in a thread.
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", loop="asyncio"))
     thread = threading.Thread(target=server.run, daemon=True, name="recorder")
     thread.start()
     while not server.started:
