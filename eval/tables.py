@@ -77,7 +77,7 @@ def _markdown(report: Report) -> str:
         "",
         "| | NDCG@10 (95 % interval) | difference to `als` | recall@10 | MRR@10 | accuracy@1 | NDCG@10, any |",
         "|---|---|---|---|---|---|---|",
-        _reference("chance (`als` shuffled)", liked.chance, every.chance),
+        _reference(f"chance (`als`' first {config.candidates} shuffled)", liked.chance, every.chance),
     ]
     against = {one.arm: one for one in liked.differences if one.baseline == "als"}
     for arm, other in zip(liked.arms, every.arms, strict=True):
@@ -91,7 +91,7 @@ def _markdown(report: Report) -> str:
             *(_number(one.mean) for one in rest),
         )
         lines.append(f"| {' | '.join(cells)} |")
-    lines.append(_reference("ceiling (their best order)", liked.ceiling, every.ceiling))
+    lines.append(_reference(f"ceiling (best order of `als`' first {config.candidates})", liked.ceiling, every.ceiling))
     lines += [
         f"\n`{one.arm}` - `{one.baseline}`: {one.difference:+.4f} ({one.low:+.4f} to {one.high:+.4f}); these users "
         f"would show {one.detectable:.4f} with 80 % power, and {one.users_needed or 0:,} users the difference that "
