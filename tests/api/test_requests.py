@@ -17,6 +17,7 @@ from api.metrics import Metrics
 from api.middleware import MOST_BODY_BYTES, RequestMiddleware
 from api.models import RecommendationBody
 from api.observability import configure_logging
+from prompts import PromptLibrary
 from reranker import EngineSettings, LlmSettings, RecommendationRequest
 from tests.api.process import wait_for
 from tests.standin import StandIn
@@ -123,7 +124,7 @@ def test_metrics_count_what_was_answered(client: TestClient, standin: StandIn) -
         'whyrank_answers_total{ranker="retrieval"} 1.0',
         'whyrank_degraded_total{code="llm_unavailable",stage="rank"} 1.0',
         'whyrank_stage_seconds_count{stage="rank"} 2.0',
-        'whyrank_prompts_used_total{name="rank",stage="rank",version="1"} 1.0',
+        f'whyrank_prompts_used_total{{name="rank",stage="rank",version="{PromptLibrary().get("rank").version}"}} 1.0',
         'whyrank_llm_tokens_total{kind="prompt"}',
         "whyrank_process_resident_memory_bytes",
     ):
