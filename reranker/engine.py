@@ -5,7 +5,7 @@ do not name the server's address: they reach callers of the API.
 
 What is exact: the same question gets the same numbers while the process runs and remembers them (``cache_size``), also
 where two ask it at once. What is not: vLLM composes its batches as requests come in, and in bfloat16 the same question
-read twice differs by up to about 0.1 in a title's log-probability.
+read twice differs by some tenths in the log-probability of a line of fifteen tokens.
 """
 
 import asyncio
