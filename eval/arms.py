@@ -110,8 +110,8 @@ def rank(arm: Arm, retriever: Retriever, retrieved: Retrieved, read: Read | None
         fit: weights, for arms that need them.
     """
     if arm.kind == "llm" and read is not None:
-        by_gain = arm.by == "gain" and read.corrected is not None
-        values = read.corrected if by_gain and read.corrected is not None else read.scores
+        gain = read.corrected if arm.by == "gain" else None
+        values = read.scores if gain is None else gain
     elif arm.kind in {"fused", "fused-nollm"}:
         weights = fixed(LlmSettings().weight) if fit is None else fit.twin if arm.kind == "fused-nollm" else fit.in_use
         values = score(features(signals(retriever, retrieved, read)), weights)

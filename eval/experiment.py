@@ -121,9 +121,12 @@ async def run(
         if arm.kind in BASELINES:
             _baseline(arm, cases, config, record, report)
             continue
-        fit = await _fit(arm, arms, cases, config, templates, reads, out, report) if arm.fitted else None
-        if fit is not None:
-            fits[arm.name] = fit
+        fit = None
+        if arm.fitted:
+            leader = _fitted_with(arm, arms)
+            if leader.name not in fits:  # the twin is part of the same fit
+                fits[leader.name] = await _fit(leader, cases, config, templates, reads, out, report)
+            fit = fits[arm.name] = fits[leader.name]
         stored += await _rerank(arm, cases, config, templates.get(arm.name), reads, record, fit, report)
     manifest = manifest.model_copy(update={"finished": datetime.now(UTC), "cached_reads": stored, "fits": fits})
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2))
@@ -144,9 +147,23 @@ def _baseline(arm: Arm, cases: Cases, config: Config, record: Record, report: Re
     report(arm.name, len(users), len(users))
 
 
+def _fitted_with(arm: Arm, arms: Sequence[Arm]) -> Arm:
+    """The arm whose prompt and model the weights of an arm are fitted with: itself, or for the twin the first that is
+    fused.
+    """
+    asking = next((one for one in (arm, *arms) if one.kind == "fused" and one.asks), None)
+    if asking is None:
+        raise InputError(
+            f"'{arm.name}' is fitted together with a fused arm",
+            field="arms",
+            remedy="Give one beside it: fused:rank@1",
+            code="missing",
+        )
+    return asking
+
+
 async def _fit(
-    arm: Arm,
-    arms: Sequence[Arm],
+    asking: Arm,
     cases: Cases,
     config: Config,
     templates: Mapping[str, PromptTemplate],
@@ -155,14 +172,8 @@ async def _fit(
     report: Report,
 ) -> FusionFit:
     """Weights, fitted on the training part alone: its own latest interactions are their validation part."""
-    asking = next((one for one in (arm, *arms) if one.kind == "fused" and one.asks), None)
-    if asking is None or reads is None:
-        raise InputError(
-            f"'{arm.name}' is fitted together with a fused arm",
-            field="arms",
-            remedy="Give one beside it: fused:rank@1",
-            code="missing",
-        )
+    if reads is None:
+        raise InputError(f"'{asking.name}' needs an LLM, and there is none", field="arms", code="missing_llm")
     fit = await fuse(
         cases.train,
         templates[asking.name],
@@ -177,7 +188,7 @@ async def _fit(
         seed=config.seed,
         report=report,
     )
-    cases.guard.fitted(f"the weights of '{arm.name}'", fit.data_hash)
+    cases.guard.fitted(f"the weights of '{asking.name}'", fit.data_hash)
     return fit
 
 
