@@ -51,7 +51,11 @@ class Reads:
     ) -> None:
         # A measurement waits, and one failure says nothing of the next user: it is told as missing, one by one.
         self._settings = settings.model_copy(
-            update={"timeout_s": max(settings.timeout_s, _PATIENCE_S), "breaker_failures": _NEVER}
+            update={
+                "timeout_s": max(settings.timeout_s, _PATIENCE_S),
+                "first_token_timeout_s": max(settings.first_token_timeout_s, _PATIENCE_S),
+                "breaker_failures": _NEVER,
+            }
         )
         self._store = store
         self._history_limit = history_limit

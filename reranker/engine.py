@@ -329,6 +329,9 @@ class Engine:
                 "repetition_penalty": sampling.repetition_penalty,
                 "seed": 0,
                 "stop": list(stop),
+                # The first token then comes on its own, and a server that is stuck is noticed by its silence.
+                "stream": True,
+                "stream_options": {"include_usage": True},
             },
             choices=1,
         )

@@ -1,7 +1,9 @@
 """The one HTTP client of an LLM server, and its limits: of time, of requests at once, of requests in line, of patience.
 
 Who asks sets a deadline with ``asyncio.timeout``: the request is then cancelled, its connection closed, and vLLM gives
-up the work. The circuit breaker is after Michael T. Nygard, Release It! (2007).
+up the work. Within it a server has its own limits: to accept the connection, and to send something.
+
+The circuit breaker is after Michael T. Nygard, Release It! (2007).
 """
 
 import asyncio
@@ -10,6 +12,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
@@ -17,6 +20,7 @@ import httpx2
 
 from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMTimeout, LLMUnavailable
 from reranker.settings import EngineSettings, Limits
+from reranker.wire import streamed
 
 BreakerState = Literal["closed", "open", "half_open"]
 
@@ -107,6 +111,51 @@ class Gate:
             self._free.release()
 
 
+class Silence:
+    """Ends waits for a server that sends nothing to anybody: a busy one answers at least others.
+
+    Args:
+        limit_s: seconds without anything before the wait ends.
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._waits: set[asyncio.Timeout] = set()
+
+    @asynccontextmanager
+    async def bounded(self) -> AsyncIterator[Callable[[], None]]:
+        """Bounds the wait for the first bytes within the ``with`` block, which calls what it is given for whatever
+        comes.
+
+        Raises:
+            TimeoutError: nothing came.
+        """
+        async with asyncio.timeout(self._limit_s) as wait:
+
+            def heard() -> None:
+                self._waits.discard(wait)
+                wait.reschedule(None)
+                until = asyncio.get_running_loop().time() + self._limit_s
+                for other in self._waits:
+                    if not other.expired():
+                        other.reschedule(until)
+
+            self._waits.add(wait)
+            try:
+                yield heard
+            finally:
+                self._waits.discard(wait)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a server sent."""
+
+    status: int
+    content: bytes
+    stream: bool
+
+
 class Transport:
     """Asks a server for JSON."""
 
@@ -117,6 +166,8 @@ class Transport:
         self.outages = 0
         """How often the server was not there, or was another than before: what was known of it may be wrong."""
         self._light = asyncio.Semaphore(_LIGHT_AT_ONCE)
+        # Apart: a server whose model is stuck still lists its models.
+        self._working, self._talking = (Silence(settings.first_token_timeout_s) for _ in range(2))
         self._heard = -math.inf
 
     def heard_of(self) -> float:
@@ -134,7 +185,8 @@ class Transport:
         return httpx2.AsyncClient(
             base_url=self._settings.url.rstrip("/").removesuffix("/v1"),
             headers={"Authorization": f"Bearer {key.get_secret_value()}"} if key else {},
-            timeout=httpx2.Timeout(None, connect=self._settings.connect_timeout_s),  # the total is bounded in ask()
+            # The total is bounded in ask(), the wait for the first bytes in _send().
+            timeout=httpx2.Timeout(None, connect=self._settings.connect_timeout_s),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=_KEEP_ALIVE_S),
             trust_env=False,  # a proxy setting meant for the internet must not carry users' histories away
         )
@@ -142,7 +194,7 @@ class Transport:
     async def ask(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, *, work: bool = False
     ) -> dict[str, Any]:
-        """The server's answer to one request.
+        """The server's answer to one request; one that comes as a stream is put together.
 
         Args:
             work: whether the model has to run, so that the request counts as in flight and may have to wait in line.
@@ -161,9 +213,12 @@ class Transport:
         self.breaker.admit(work=work)
         began = time.monotonic()
         try:
-            answer = await self._send(method, path, body)
+            answer = await self._send(method, path, body, self._working if work else self._talking)
         except LLMUnavailable:
             self.outages += 1
+            self.breaker.failed()
+            raise
+        except LLMTimeout:
             self.breaker.failed()
             raise
         except asyncio.CancelledError:
@@ -181,41 +236,61 @@ class Transport:
             self.breaker.succeeded()
         return answer
 
-    async def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
+    async def _send(self, method: str, path: str, body: Mapping[str, Any] | None, silence: Silence) -> dict[str, Any]:
         try:
-            response = await self._request(method, path, body)
+            async with silence.bounded() as heard:
+                answer = await self._request(method, path, body, heard)
+        except TimeoutError as error:
+            raise LLMTimeout(
+                f"the LLM server took a request and sent nothing for {self._settings.first_token_timeout_s:g} s",
+                remedy="Where it is only slow, raise WHYRANK_LLM__FIRST_TOKEN_TIMEOUT_S",
+            ) from error
         except httpx2.TimeoutException as error:
             raise LLMUnavailable("the LLM server did not accept a connection in time") from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise LLMUnavailable(f"the LLM server cannot be reached ({error or type(error).__name__})") from error
-        if response.status_code in (429, 503):
-            raise LLMBusy(f"the LLM server refuses for load (HTTP {response.status_code})")
-        if response.status_code >= 500:
-            raise LLMUnavailable(f"the LLM server failed (HTTP {response.status_code})")
-        if response.status_code >= 400:
-            if response.status_code == 404:  # perhaps of a model that it serves no more
+        if answer.status in (429, 503):
+            raise LLMBusy(f"the LLM server refuses for load (HTTP {answer.status})")
+        if answer.status >= 500:
+            raise LLMUnavailable(f"the LLM server failed (HTTP {answer.status})")
+        if answer.status >= 400:
+            if answer.status == 404:  # perhaps of a model that it serves no more
                 self.outages += 1
-            raise LLMBadAnswer(f"{path} was refused (HTTP {response.status_code}: {_refusal(response)})")
+            raise LLMBadAnswer(f"{path} was refused (HTTP {answer.status}: {_refusal(answer.content)})")
         try:
-            answer = response.json()
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            content = streamed(answer.content) if answer.stream else json.loads(answer.content)
+        except ValueError as error:
             raise LLMBadAnswer(f"{path} did not answer JSON") from error
-        if not isinstance(answer, dict):
+        if not isinstance(content, dict):
             raise LLMBadAnswer(f"{path} did not answer a JSON object")
-        return answer
+        return content
 
-    async def _request(self, method: str, path: str, body: Mapping[str, Any] | None) -> httpx2.Response:
+    async def _request(
+        self, method: str, path: str, body: Mapping[str, Any] | None, heard: Callable[[], None]
+    ) -> _Answer:
         try:
-            return await self._client.request(method, path, json=body)
+            return await self._exchange(method, path, body, heard)
         except httpx2.ConnectError:  # nothing was sent yet: the one failure after which asking again is always safe
             await asyncio.sleep(_RETRY_AFTER_S)
-            return await self._client.request(method, path, json=body)
+            return await self._exchange(method, path, body, heard)
+
+    async def _exchange(
+        self, method: str, path: str, body: Mapping[str, Any] | None, heard: Callable[[], None]
+    ) -> _Answer:
+        parts = []
+        async with self._client.stream(method, path, json=body) as response:
+            # The head of a stream says nothing: vLLM sends it before the request has its turn.
+            async for part in response.aiter_bytes():
+                heard()
+                parts.append(part)
+        kind = response.headers.get("content-type", "")
+        return _Answer(response.status_code, b"".join(parts), kind.startswith("text/event-stream"))
 
 
-def _refusal(response: httpx2.Response) -> str:
+def _refusal(content: bytes) -> str:
     """Why a server refused, without what it repeats of the request: that may hold a user's history."""
     try:
-        text = str(response.json()["error"]["message"])
+        text = str(json.loads(content)["error"]["message"])
     except (ValueError, KeyError, TypeError):
-        text = response.text
+        text = content.decode(errors="replace")
     return text.split("'input'")[0][:200]

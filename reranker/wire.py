@@ -1,10 +1,11 @@
 """What vLLM's answers must look like. Each of these raises :class:`LLMBadAnswer` for what cannot be one."""
 
+import json
 import math
 from dataclasses import dataclass
 from typing import Any
 
-from reranker.errors import LLMBadAnswer
+from reranker.errors import LLMBadAnswer, LLMUnavailable
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,31 @@ def choices_of(answer: dict[str, Any], count: int) -> list[dict[str, Any]]:
     if [one.get("index") for one in by_index] != list(range(count)):
         raise LLMBadAnswer("the server's choices are not numbered from 0")
     return by_index
+
+
+def streamed(content: bytes) -> dict[str, Any]:
+    """A completion that came as server-sent events, as if it had come in one piece: text and usage only.
+
+    Raises:
+        ValueError: an event is not JSON.
+        LLMBadAnswer: an event is none of a completion's, or the last one is missing.
+        LLMUnavailable: the server failed while writing.
+    """
+    events = [line[5:].strip() for line in content.splitlines() if line.startswith(b"data:")]
+    if not events or events.pop() != b"[DONE]":
+        raise LLMBadAnswer("the server's stream broke off")
+    texts: dict[object, str] = {}
+    usage: object = None
+    for event in map(json.loads, events):
+        if not isinstance(event, dict) or "error" in event:
+            raise LLMUnavailable("the LLM server failed while it was writing")
+        usage = event.get("usage") or usage
+        for choice in event.get("choices") or []:
+            text = choice.get("text") if isinstance(choice, dict) else None
+            if not isinstance(text, str):
+                raise LLMBadAnswer("the server's answer has no text")
+            texts[choice.get("index")] = texts.get(choice.get("index"), "") + text
+    return {"choices": [{"index": index, "text": text} for index, text in texts.items()], "usage": usage}
 
 
 def token_ids(value: object) -> tuple[int, ...]:

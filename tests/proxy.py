@@ -15,6 +15,7 @@ import httpx2
 
 Json = dict[str, Any]
 Fault = Callable[["FaultProxy", str, bytes, asyncio.StreamWriter], Coroutine[None, None, None]]
+_JSON, _EVENTS = "application/json", "text/event-stream"
 _REASONS = {200: "OK", 429: "Too Many Requests", 500: "Internal Server Error", 503: "Service Unavailable"}
 
 
@@ -100,7 +101,8 @@ class FaultProxy:
         method, path, _ = head[0].split(" ")
         headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
         body = await reader.readexactly(int(headers.get("content-length", 0)))
-        answering = asyncio.create_task(self._answer(method, path, body, writer, client))
+        fault = self.fault
+        answering = asyncio.create_task(self._answer(fault, method, path, body, writer, client))
         gone = asyncio.create_task(reader.read(1))
         self.waiting += 1
         done, _rest = await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -113,16 +115,21 @@ class FaultProxy:
             await answering
             # `gone` may have taken nothing: a client sends its next request after the answer only.
             with contextlib.suppress(asyncio.CancelledError):
-                return self.fault is None and await gone != b""
-            return self.fault is None
+                return fault is None and await gone != b""
+            return fault is None
         await asyncio.gather(answering, gone, return_exceptions=True)
         return False
 
     async def _answer(
-        self, method: str, path: str, body: bytes, writer: asyncio.StreamWriter, client: httpx2.AsyncClient
+        self,
+        fault: Fault | None,
+        method: str,
+        path: str,
+        body: bytes,
+        writer: asyncio.StreamWriter,
+        client: httpx2.AsyncClient,
     ) -> None:
-        fault = self.fault
-        if fault in (_hang, *_STATUSES.values()):
+        if fault in (_hang, _silent, *_STATUSES.values()):
             assert fault is not None
             await fault(self, path, b"", writer)
             return
@@ -137,12 +144,19 @@ class FaultProxy:
 
 async def send(writer: asyncio.StreamWriter, status: int, body: bytes, *, cut: int | None = None) -> None:
     """Sends an answer, or with ``cut`` so many bytes of a body that was announced as longer."""
-    head = f"HTTP/1.1 {status} {_REASONS.get(status, 'X')}\r\ncontent-type: application/json\r\n"
+    kind = _EVENTS if body.startswith(b"data:") else _JSON
+    head = f"HTTP/1.1 {status} {_REASONS.get(status, 'X')}\r\ncontent-type: {kind}\r\n"
     writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + (body if cut is None else body[:cut]))
     await writer.drain()
 
 
 async def _hang(_: FaultProxy, __: str, ___: bytes, ____: asyncio.StreamWriter) -> None:
+    await asyncio.sleep(3600)
+
+
+async def _silent(_: FaultProxy, __: str, ___: bytes, writer: asyncio.StreamWriter) -> None:
+    """The head of a stream, as vLLM sends it before a request has its turn, and nothing more."""
+    await send(writer, 200, b"data: [DONE]\n\n", cut=0)
     await asyncio.sleep(3600)
 
 
@@ -174,10 +188,18 @@ def _changed(change: Callable[[Json], None]) -> Fault:
     """Spoils every choice of a completion; other answers stay as they are."""
 
     async def fault(_: FaultProxy, path: str, body: bytes, writer: asyncio.StreamWriter) -> None:
-        answer = json.loads(body)
-        for choice in answer.get("choices", []) if "completions" in path else []:
-            change(choice)
-        await send(writer, 200, json.dumps(answer).encode())
+        def changed(part: bytes) -> bytes:
+            answer = json.loads(part)
+            for choice in answer.get("choices", []) if "completions" in path else []:
+                change(choice)
+            return json.dumps(answer).encode()
+
+        if body.startswith(b"data:"):
+            events = [line[6:] for line in body.splitlines() if line.startswith(b"data:")]
+            parts = [event if event == b"[DONE]" else changed(event) for event in events]
+            await send(writer, 200, b"".join(b"data: " + part + b"\n\n" for part in parts))
+        else:
+            await send(writer, 200, changed(body))
 
     return fault
 
@@ -204,6 +226,7 @@ def _truncated(choice: Json) -> None:
 _STATUSES = {f"http_{number}": _status(number) for number in (429, 500, 503)}
 FAULTS: dict[str, Fault] = {
     "hang": _hang,
+    "silent": _silent,
     "drip": _drip,
     "cut": _cut,
     "bad_json": _bad_json,

@@ -18,6 +18,17 @@ SPECIAL = "<|im_end|>"
 Json = dict[str, Any]
 
 
+def as_events(answer: Json) -> bytes:
+    """A completion as vLLM streams it: text in pieces, then the usage, then the end."""
+    events: list[Json] = []
+    for choice in answer.get("choices", []):
+        text = choice.get("text")
+        pieces = (text[:3], text[3:]) if isinstance(text, str) else (text,)
+        events += [{"choices": [{"index": choice.get("index"), "text": piece}]} for piece in pieces]
+    events.append({"choices": [], "usage": answer.get("usage")})
+    return b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events) + b"data: [DONE]\n\n"
+
+
 class StandIn:
     """Serves until the ``with`` block ends.
 
@@ -71,9 +82,11 @@ class StandIn:
                 status = answer if isinstance(answer, int) else 200
                 if stand_in.refusal is not None and self.path == "/v1/completions":
                     status, answer = 400, {"error": {"message": stand_in.refusal, "code": 400}}
+                stream = body.get("stream") and status == 200 and isinstance(answer, dict)
                 content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+                content = as_events(answer) if stream and isinstance(answer, dict) else content
                 self.send_response(status)
-                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Type", "text/event-stream" if stream else "application/json")
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)

@@ -41,6 +41,8 @@ async def app(
         await _send(send, 200, b"{}")
         return
     content = json.dumps(_answer(scope["path"], asked)).encode()
+    if asked.get("stream"):
+        content = b"data: " + content + b"\n\ndata: [DONE]\n\n"
     number = next(_count)
     if _share and number % max(round(1 / _share), 1) == 0:
         kind = number // max(round(1 / _share), 1) % 3
@@ -52,7 +54,8 @@ async def app(
 
 
 async def _send(send: Callable[[Message], Awaitable[None]], status: int, content: bytes) -> None:
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+    kind = b"text/event-stream" if content.startswith(b"data:") else b"application/json"
+    headers = [(b"content-type", kind), (b"content-length", str(len(content)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
 

@@ -110,7 +110,7 @@ async def bench_rerank(
     Raises:
         LLMError: the server failed.
     """
-    forgetful = settings.model_copy(update={"cache_size": 0, "timeout_s": 600.0})
+    forgetful = settings.model_copy(update={"cache_size": 0, "timeout_s": 600.0, "first_token_timeout_s": 600.0})
     async with Engine(forgetful) as engine, _PromptOnly(forgetful) as plain:
         info = await engine.info()
         library, clean = PromptLibrary(), Sanitizer(info.special_tokens)

@@ -220,6 +220,16 @@ async def test_a_slow_llm_costs_the_deadline_and_no_more(recommender: Recommende
     assert len(answer.items) == 3
 
 
+async def test_a_silent_llm_costs_less_than_the_deadline(retriever: Retriever, standin: StandIn) -> None:
+    async with Engine(EngineSettings(url=standin.url, first_token_timeout_s=0.2)) as engine:
+        await engine.info()
+        standin.hang(2)
+        recommender = Recommender(retriever, engine, PromptLibrary(), LlmSettings(weight=1.0))
+        answer = await recommender.recommend(RecommendationRequest(user_id="u0", k=3, deadline_ms=600_000))
+    assert (answer.ranker, answer.degraded[0].code) == ("retrieval", "llm_timeout")
+    assert "sent nothing for 0.2 s" in answer.degraded[0].message
+
+
 async def test_late_reasons_leave_the_ranking(recommender: Recommender, standin: StandIn) -> None:
     await recommender.recommend(KNOWN)
 

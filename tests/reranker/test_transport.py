@@ -10,6 +10,8 @@ from reranker import Engine, EngineSettings, LLMBadAnswer, LLMBusy, LLMTimeout, 
 from reranker.local import free_port
 from reranker.settings import Limits
 from reranker.transport import Breaker
+from reranker.wire import streamed
+from tests.proxy import FAULTS, FaultProxy
 from tests.standin import Json, StandIn
 
 A, B = (97, 98, 10), (99, 10)
@@ -137,6 +139,56 @@ async def test_a_server_that_lists_its_models_but_does_no_work_is_left_alone(sta
                 async with asyncio.timeout(0.1):
                     await engine.forced_logprobs(PREFIX, [A])
         assert engine.state().breaker == "open"
+
+
+@pytest.mark.parametrize("fault", ["hang", "silent"])
+async def test_a_server_that_accepts_and_sends_nothing_has_failed_before_the_time_is_over(
+    standin: StandIn, fault: str
+) -> None:
+    with FaultProxy(standin.url) as proxy:
+        settings = EngineSettings(url=proxy.url, first_token_timeout_s=0.2, timeout_s=600, breaker_failures=2)
+        async with Engine(settings) as engine:
+            await engine.tokens_of_prompt(Prompt("Why?"))
+            proxy.fault = FAULTS[fault]
+            with pytest.raises(LLMTimeout, match=r"sent nothing for 0\.2 s"):
+                await engine.forced_logprobs(PREFIX, [A])
+            assert engine.state().breaker == "closed"
+            with pytest.raises(LLMTimeout, match="sent nothing"):
+                await engine.write(Prompt("Why?"), Sampling())
+            assert engine.state().breaker == "open"
+
+
+async def test_a_server_that_answers_others_is_not_silent(standin: StandIn) -> None:
+    def slow_for_one(prefix: str, continuation: str) -> float:
+        time.sleep(2.0 if prefix.startswith("S") else 0.05)
+        return -1.0
+
+    standin.logprob = slow_for_one
+    async with Engine(EngineSettings(url=standin.url, first_token_timeout_s=1.0)) as engine:
+        await engine.info()
+        asking = asyncio.create_task(engine.forced_logprobs((83, 10), [A]))
+        while not asking.done():
+            await engine.forced_logprobs(PREFIX, [A])
+        assert (await asking)[0] == [pytest.approx([-1 / 3] * 3)]
+
+        with pytest.raises(LLMTimeout):  # a list of models is no sign of work
+            await asyncio.gather(engine.forced_logprobs((83, 10), [B]), *(engine.healthy() for _ in range(3)))
+
+
+def test_a_stream_is_put_together() -> None:
+    event = b'data: {"choices": [{"index": 0, "text": "%s"}]}\n\n'
+    usage = b'data: {"choices": [], "usage": {"prompt_tokens": 3}}\n\n'
+    whole = event % b"a " + event % b"film" + usage + b"data: [DONE]\n\n"
+    assert streamed(whole) == {"choices": [{"index": 0, "text": "a film"}], "usage": {"prompt_tokens": 3}}
+    for broken in (b"", event % b"a", event % b"a" + usage):
+        with pytest.raises(LLMBadAnswer, match="broke off"):
+            streamed(broken)
+    with pytest.raises(LLMBadAnswer, match="no text"):
+        streamed(b'data: {"choices": [{"index": 0, "text": null}]}\n\ndata: [DONE]\n\n')
+    with pytest.raises(LLMUnavailable, match="while it was writing"):
+        streamed(event % b"a" + b'data: {"error": {"code": 500}}\n\ndata: [DONE]\n\n')
+    with pytest.raises(ValueError, match="Expecting"):
+        streamed(b"data: <html>\n\ndata: [DONE]\n\n")
 
 
 def test_half_open_lets_one_piece_of_work_try() -> None:
