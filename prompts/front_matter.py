@@ -1,6 +1,7 @@
 """The YAML at the top of a template: what it is for and what it uses."""
 
 import difflib
+import re
 from typing import Any, Literal, Self
 
 import yaml
@@ -8,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from prompts.inputs import KNOWN, REST, inputs_of
 
+FACTS = "{facts}"
 Scoring = Literal["likelihood", "listwise", "pointwise", "permutation"]
 
 
@@ -29,6 +31,8 @@ class FrontMatter(BaseModel):
         answers: pointwise only, the words that are read as yes and as no, as they go on from the prompt (`` yes``).
         attributes: the items' attributes that the prompt shows, the most important first; a last ``*`` stands for all
             that are not named. A prompt that is too long loses the last first. Without this key it shows all, always.
+        pattern: reason only, a regular expression of what the model may write after the prompt; :data:`FACTS` in it
+            stands for any value of the item's attributes. A server that cannot hold to it is asked without.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,6 +46,7 @@ class FrontMatter(BaseModel):
     inputs: tuple[str, ...]
     answers: tuple[str, str] | None = None
     attributes: tuple[str, ...] | None = None
+    pattern: str | None = None
     sampling: Sampling = Sampling()
 
     @model_validator(mode="after")
@@ -52,6 +57,13 @@ class FrontMatter(BaseModel):
             raise ValueError("'answers' stands in pointwise templates, and only there")
         if self.answers and not (all(map(str.strip, self.answers)) and self.answers[0] != self.answers[1]):
             raise ValueError("'answers' are two different words")
+        if self.pattern is not None:
+            if self.task != "reason":
+                raise ValueError("'pattern' stands in reason templates, and only there")
+            try:
+                re.compile(self.pattern.replace(FACTS, "(?:fact)"))
+            except re.error as error:
+                raise ValueError(f"'pattern' is no regular expression ({error})") from error
         if self.attributes and REST in self.attributes[:-1]:
             raise ValueError("'*' can only be the last of 'attributes'")
         return self

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from prompts import Prompt, Sampling
 from reranker.cache import LruCache
-from reranker.errors import LLMBadAnswer, LLMError, LLMUnavailable
+from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMUnavailable
 from reranker.settings import EngineSettings
 from reranker.transport import BreakerState, Transport
 from reranker.wire import Usage, choices_of, logprobs_of, token_ids, usage_of
@@ -85,6 +85,7 @@ class Engine:
         self._info: tuple[int, ModelInfo] | None = None
         self._fingerprint: tuple[ModelInfo, tuple[float, ...]] | None = None
         self._probing = asyncio.Lock()
+        self._patterns: dict[str, bool] = {}
         self._titles = LruCache[Hashable, tuple[int, ...]](_TITLES)
         self._prompts = LruCache[Hashable, tuple[int, ...]](_PROMPTS)
         self._results = LruCache[Hashable, Any](settings.cache_size)
@@ -309,36 +310,67 @@ class Engine:
             logprobs.append(logprobs_of([place.get(f"token_id:{token}") for token in ids], len(ids)))
         return self._results.keep(key, logprobs), usage
 
-    async def write(self, prompt: Prompt, sampling: Sampling, *, stop: Sequence[str] = ()) -> tuple[str, Usage]:
+    async def write(
+        self, prompt: Prompt, sampling: Sampling, *, stop: Sequence[str] = (), pattern: str | None = None
+    ) -> tuple[str, Usage]:
         """Text that goes on from the prompt, without the opening that the prompt already holds; remembered.
+
+        Args:
+            pattern: a regular expression that the text is held to, by vLLM's structured outputs; not where the server
+                cannot, or refuses this one.
 
         Raises:
             LLMError: the server failed, or answered what cannot be.
         """
-        name, tokens = (await self.info()).name, await self.tokens_of_prompt(prompt)
-        key = (name, "text", _digest(tokens), sampling.model_dump_json(), tuple(stop))
+        info, tokens = await self.info(), await self.tokens_of_prompt(prompt)
+        key = (info.name, "text", _digest(tokens), sampling.model_dump_json(), tuple(stop), pattern)
         if (known := self._results.get(key)) is not None:
             await self._still_there()
             return known, Usage()
-        answer, usage = await self._complete(
-            {
-                "model": name,
-                "prompt": list(tokens),
-                "max_tokens": sampling.max_tokens,
-                "temperature": sampling.temperature,
-                "repetition_penalty": sampling.repetition_penalty,
-                "seed": 0,
-                "stop": list(stop),
-                # The first token then comes on its own, and a server that is stuck is noticed by its silence.
-                "stream": True,
-                "stream_options": {"include_usage": True},
-            },
-            choices=1,
-        )
+        body = {
+            "model": info.name,
+            "prompt": list(tokens),
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "repetition_penalty": sampling.repetition_penalty,
+            "seed": 0,
+            "stop": list(stop),
+            # The first token then comes on its own, and a server that is stuck is noticed by its silence.
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        if pattern is not None and await self._holds_to_patterns(info):
+            try:
+                text, usage = await self._text({**body, "structured_outputs": {"regex": pattern}})
+            except LLMBadAnswer:
+                text, usage = await self._text(body)
+        else:
+            text, usage = await self._text(body)
+        return self._results.keep(key, text), usage
+
+    async def _text(self, body: dict[str, Any]) -> tuple[str, Usage]:
+        answer, usage = await self._complete(body, choices=1)
         text = answer[0].get("text")
         if not isinstance(text, str):
             raise LLMBadAnswer("the server's answer has no text")
-        return self._results.keep(key, text), usage
+        return text, usage
+
+    async def _holds_to_patterns(self, info: ModelInfo) -> bool:
+        """Asks for what no model would write by itself, once; where that goes wrong in any way but for load, patterns
+        are left alone while the process runs: they have ended servers that were fine without.
+        """
+        async with self._probing:
+            if info.root not in self._patterns:
+                self._patterns[info.root] = False
+                body = {"model": info.name, "prompt": [0], "max_tokens": 8, "structured_outputs": {"regex": "zqxj"}}
+                try:
+                    self._patterns[info.root] = (await self._text(body))[0].startswith("zqxj")
+                except LLMBusy:
+                    del self._patterns[info.root]
+                    return False
+                except LLMError:
+                    return False
+            return self._patterns[info.root]
 
     async def _still_there(self) -> None:
         if self._transport.heard_of() > _HEARD_S:

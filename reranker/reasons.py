@@ -3,13 +3,15 @@
 """
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from prompts import PromptTemplate, Sanitizer, evidence_inputs, item_input
+from prompts import ItemInput, PromptTemplate, Sanitizer, evidence_inputs, item_input
+from prompts.front_matter import FACTS
 from reranker.engine import Engine
 from reranker.failures import STAGE_FAILURES, StageFailure
 from reranker.grounding import Refusal, check, first_sentence
@@ -19,6 +21,8 @@ from reranker.wire import Usage
 from retrieval import Evidence, Item
 
 _ATTEMPTS = 2
+_LONGEST_FACT = 40
+"""Characters of an attribute's value that a sentence may take up as it is."""
 
 
 class ReasonSource(StrEnum):
@@ -136,7 +140,8 @@ class ReasonWriter:
             prompt = template.render({**inputs, "complaint": str(refused[-1]) if refused else ""})
             # The retry is sampled: with the same seed and temperature 0 a small model would say the same again.
             sampling = template.meta.sampling.model_copy(update={"temperature": 0.7} if attempt else {})
-            written, used = await self._engine.write(prompt, sampling, stop=["\n"])
+            pattern = _pattern(template.meta.pattern, template.showing(item))
+            written, used = await self._engine.write(prompt, sampling, stop=["\n"], pattern=pattern)
             usage += used
             text = first_sentence(_joined(prompt.opening, written.strip(), locale), after=len(prompt.opening))
             problem = check(text, item, evidence, self._vocabulary, locale)
@@ -156,6 +161,18 @@ class ReasonWriter:
             text = told.get(wanted.basis, told[Basis.nothing]).format(title=item.title)
         ids = [one.item.item_id for one in wanted.evidence]
         return Reason(text, ids, wanted.basis, ReasonSource.evidence, refused)
+
+
+def _pattern(pattern: str | None, item: ItemInput) -> str | None:
+    """A template's pattern for one item; None where it wants facts and the item has none."""
+    if pattern is None or FACTS not in pattern:
+        return pattern
+    values = [one for value in item.attributes.values() for one in (value if isinstance(value, list) else [value])]
+    facts = {form for value in values for form in (str(value), str(value).lower()) if len(form) <= _LONGEST_FACT}
+    longest_first = sorted(facts, key=lambda fact: (-len(fact), fact))
+    # Not re.escape: it also escapes spaces and dashes, which other dialects of regular expressions refuse.
+    escaped = [re.sub(r"[\\.+*?()|\[\]{}^$]", r"\\\g<0>", fact) for fact in longest_first]
+    return pattern.replace(FACTS, f"(?:{'|'.join(escaped)})") if escaped else None
 
 
 def _joined(opening: str, written: str, locale: str) -> str:

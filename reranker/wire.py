@@ -46,7 +46,8 @@ def streamed(content: bytes) -> dict[str, Any]:
 
     Raises:
         ValueError: an event is not JSON.
-        LLMBadAnswer: an event is none of a completion's, or the last one is missing.
+        LLMBadAnswer: an event is none of a completion's, or the last one is missing; or the request was refused, which
+            vLLM may notice only after it has sent the head of a good answer.
         LLMUnavailable: the server failed while writing.
     """
     events = [line[5:].strip() for line in content.splitlines() if line.startswith(b"data:")]
@@ -55,7 +56,12 @@ def streamed(content: bytes) -> dict[str, Any]:
     texts: dict[object, str] = {}
     usage: object = None
     for event in map(json.loads, events):
-        if not isinstance(event, dict) or "error" in event:
+        if not isinstance(event, dict):
+            raise LLMBadAnswer("the server's stream holds what is no event")
+        if (error := event.get("error")) is not None:
+            code = error.get("code") if isinstance(error, dict) else None
+            if isinstance(code, int) and 400 <= code < 500:
+                raise LLMBadAnswer(f"the request was refused (code {code})")
             raise LLMUnavailable("the LLM server failed while it was writing")
         usage = event.get("usage") or usage
         for choice in event.get("choices") or []:

@@ -42,6 +42,8 @@ class StandIn:
         self.text: str | Callable[[str], str] = " it is a drama."
         self.tokenize: Callable[[str], list[str]] = list
         self._vocabulary: dict[str, int] = {}
+        self.patterns: Callable[[str], str | int] | None = None
+        """What it writes for a pattern, or the status that it refuses one with; without, it does not know patterns."""
         self.refusal: str | None = None
         """What completions are refused with (HTTP 400), as vLLM does."""
         self.gone = threading.Event()
@@ -141,7 +143,7 @@ class StandIn:
             return self._complete(body)
         return 404
 
-    def _complete(self, body: Json) -> Json:
+    def _complete(self, body: Json) -> Json | int:
         choices: list[Json] = []
         lengths = body.get("vllm_xargs", {}).get("whyrank_lengths")
         if lengths is not None and self.forced:
@@ -171,9 +173,13 @@ class StandIn:
                 logprobs = {"token_logprobs": [-1.0], "top_logprobs": [{"token_id:63": -1.0} | read]}
                 choices.append({"index": index, "text": "?", "logprobs": logprobs})
         else:
-            text = self.text if isinstance(self.text, str) else self.text(self._text(body["prompt"]))
-            written = {"text": text, "token_ids": [1], "logprobs": {"token_logprobs": [-1.0]}}
-            choices = [{"index": index, **written} for index in range(body.get("n", 1))]
+            shaped = body.get("structured_outputs", {}).get("regex") if self.patterns else None
+            written = self.patterns(shaped) if self.patterns and shaped else self.text
+            if isinstance(written, int):
+                return written
+            text = written if isinstance(written, str) else written(self._text(body["prompt"]))
+            choice = {"text": text, "token_ids": [1], "logprobs": {"token_logprobs": [-1.0]}}
+            choices = [{"index": index, **choice} for index in range(body.get("n", 1))]
         usage = {"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 4}}
         return {"choices": choices, "usage": usage}
 

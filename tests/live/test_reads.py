@@ -26,6 +26,15 @@ async def prefix_and_tokens(engine: Engine) -> tuple[tuple[int, ...], list[tuple
     return prefix, [await engine.tokens_of_text(f"{title}\n", beginning=False) for title in TITLES]
 
 
+async def test_a_text_is_held_to_a_pattern(live: Engine) -> None:
+    prompt = Prompt("The capital of France is")
+    free, _ = await live.write(prompt, Sampling(max_tokens=8))
+    held, _ = await live.write(prompt, Sampling(max_tokens=8), pattern=" (Oslo|Lima)\\.")
+    assert held in (" Oslo.", " Lima.")
+    refused, _ = await live.write(prompt, Sampling(max_tokens=8), pattern="(((")
+    assert refused == free, "one that is no pattern for the server is left out"
+
+
 async def test_our_server_has_the_processor_and_tells_its_special_tokens(live: Engine) -> None:
     info = await live.info()
     assert info.forced

@@ -74,6 +74,7 @@ def test_data_cannot_open_a_section_or_run_a_template() -> None:
         ("Films", "x" * 20_000, "20,000 is the most"),
         ("task: rank", "task: rank\nlocale: klingon!", "locale"),
         ("task: rank", "task: rank\nattributes: ['*', year]", "'*' can only be the last"),
+        ("task: rank", "task: rank\npattern: ' a'", "'pattern' stands in reason templates"),
         ("task: rank", "task: rank\nanswers: [a, b]", "'answers' stands in pointwise templates"),
         ("task: rank", "task: rank\ndescripton: e", "Did you mean 'description'"),
         ("description: d", "description: 2026-99-99", "not YAML"),
@@ -88,6 +89,13 @@ def test_a_wrong_template_says_what_is_wrong(old: str, new: str, says: str) -> N
         template(RANK.replace(old, new, 1))
     assert says in str(caught.value)
     assert "t@1" in str(caught.value)
+
+
+def test_a_pattern_is_a_regular_expression_around_facts() -> None:
+    whole = REASON.replace("task: reason", "task: reason\npattern: ' an? {facts}{1,3}'", 1)
+    assert template(whole).meta.pattern == " an? {facts}{1,3}"
+    with pytest.raises(TemplateError, match="'pattern' is no regular expression"):
+        template(whole.replace("{facts}", "(((", 1))
 
 
 @pytest.mark.parametrize(

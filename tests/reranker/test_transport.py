@@ -187,6 +187,10 @@ def test_a_stream_is_put_together() -> None:
         streamed(b'data: {"choices": [{"index": 0, "text": null}]}\n\ndata: [DONE]\n\n')
     with pytest.raises(LLMUnavailable, match="while it was writing"):
         streamed(event % b"a" + b'data: {"error": {"code": 500}}\n\ndata: [DONE]\n\n')
+    with pytest.raises(LLMBadAnswer, match="refused"):
+        streamed(b'data: {"error": {"code": 400}}\n\ndata: [DONE]\n\n')
+    with pytest.raises(LLMBadAnswer, match="no event"):
+        streamed(b"data: 1\n\ndata: [DONE]\n\n")
     with pytest.raises(ValueError, match="Expecting"):
         streamed(b"data: <html>\n\ndata: [DONE]\n\n")
 
