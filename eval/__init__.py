@@ -2,6 +2,7 @@
 
 from eval.arms import Arm
 from eval.bench.api import ApiBench, bench_api
+from eval.bench.flags import FlagsCost, bench_flags
 from eval.bench.prompts import PromptsBench, bench_prompts
 from eval.bench.reasons import ReasonsBench, bench_reasons
 from eval.bench.rerank import RerankBench, bench_rerank
@@ -21,6 +22,7 @@ __all__ = [
     "Arm",
     "Config",
     "EvalBench",
+    "FlagsCost",
     "LeakError",
     "Part",
     "PromptsBench",
@@ -36,6 +38,7 @@ __all__ = [
     "Run",
     "bench_api",
     "bench_eval",
+    "bench_flags",
     "bench_prompts",
     "bench_reasons",
     "bench_rerank",

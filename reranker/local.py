@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -57,24 +57,39 @@ def command(settings: LlmSettings, model: str, name: str, port: int) -> list[str
     return [sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server", *flags, *settings.vllm_args]
 
 
-def environment(settings: LlmSettings, folder: Path, *, model_is_local: bool) -> dict[str, str]:
-    """What a local vLLM finds in its environment; ``folder`` holds the copy of our logits processor."""
+def environment(
+    settings: LlmSettings, folder: Path, *, model_is_local: bool, variables: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """What a local vLLM finds in its environment; ``folder`` holds the copy of our logits processor, and ``variables``
+    win over what is chosen for this machine.
+    """
     own = {"PYTHONPATH": str(folder), "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     if model_is_local:
         own["HF_HUB_OFFLINE"] = "1"
     chosen = choices(settings, this_machine(cpu=runs_on_cpu()))
-    return {**os.environ, **own, **dict(choice.variable for choice in chosen if choice.variable)}
+    return {**os.environ, **own, **dict(choice.variable for choice in chosen if choice.variable), **(variables or {})}
 
 
 class LocalServer:
     """A vLLM process. Starts with the ``with`` block and ends with it, or with this process, however that ends.
 
+    Args:
+        variables: environment variables for it.
+
     Raises:
         LLMStartError: it is not installed, died, or was not ready in time; the message holds its log's last lines.
     """
 
-    def __init__(self, settings: LlmSettings, *, port: int | None = None, report: Report = lambda _: None) -> None:
+    def __init__(
+        self,
+        settings: LlmSettings,
+        *,
+        port: int | None = None,
+        variables: Mapping[str, str] | None = None,
+        report: Report = lambda _: None,
+    ) -> None:
         self._settings = settings
+        self._variables = variables
         self._report = report
         self.port = port or free_port()
         self.url = f"http://{_HOST}:{self.port}"
@@ -117,7 +132,7 @@ class LocalServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
-                env=environment(self._settings, folder, model_is_local=Path(model).exists()),
+                env=environment(self._settings, folder, model_is_local=Path(model).exists(), variables=self._variables),
                 start_new_session=True,
             )
 

@@ -1,7 +1,8 @@
 """``whyrank bench``: what each layer costs."""
 
 import asyncio
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,7 @@ from api.settings import load_settings
 from eval import (
     ApiBench,
     EvalBench,
+    FlagsCost,
     PromptsBench,
     Ratio,
     ReasonsBench,
@@ -20,6 +22,7 @@ from eval import (
     RetrievalBench,
     bench_api,
     bench_eval,
+    bench_flags,
     bench_prompts,
     bench_reasons,
     bench_rerank,
@@ -101,6 +104,27 @@ def rerank(
         typer.echo(result.model_dump_json(indent=2))
     else:
         _show_rerank(result)
+
+
+@app.command()
+def flags(
+    variants: Annotated[
+        list[str],
+        typer.Argument(help="Flags of vLLM to try, each set quoted, such as '--block-size 16' or 'NAME=VALUE --flag'."),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quick: Annotated[bool, typer.Option(help="One round and a crowd of 2: whether it works, not how fast.")] = False,
+) -> None:
+    """The default read on local servers with other flags, beside one with the flags of this machine."""
+    settings = load_settings()
+    retriever = Retriever(load(settings.artifact))
+    sizes = {"rounds": 1, "at_once": 2} if quick else {}
+    with status("starting servers") as report:
+        result = asyncio.run(bench_flags(retriever, settings.llm, variants, report=report, **sizes))
+    if as_json:
+        typer.echo(json.dumps([one.model_dump() for one in result], indent=2))
+    else:
+        _show_flags(result)
 
 
 @app.command()
@@ -217,6 +241,18 @@ def _show_rerank(result: RerankBench) -> None:
     _say(f"  a returning user's prompt is {result.returning_user_cached:.0%} cached")
     passes = ", ".join(f"{name} {count}" for name, count in result.calibration_passes.items())
     _say(f"  passes of one label read by its correction: {passes}")
+
+
+def _show_flags(result: Sequence[FlagsCost]) -> None:
+    _say("ratios to the default flags (mean of the first and the last run), above 1 is slower")
+    for one in result:
+        if one.failed is not None:
+            _say(f"  {one.flags}: {one.failed}")
+        else:
+            _say(
+                f"  {one.flags:<44} alone {one.alone_ratio:5.2f} x {one.alone_s:7.3f} s   at once "
+                f"{one.at_once_ratio:5.2f} x {one.at_once_per_s:7.2f}/s   ready after {one.start_s:.0f} s"
+            )
 
 
 def _show_reasons(result: ReasonsBench) -> None:

@@ -110,7 +110,7 @@ async def bench_rerank(
     Raises:
         LLMError: the server failed.
     """
-    forgetful = settings.model_copy(update={"cache_size": 0, "timeout_s": 600.0, "first_token_timeout_s": 600.0})
+    forgetful = _forgetful(settings)
     async with Engine(forgetful) as engine, _PromptOnly(forgetful) as plain:
         info = await engine.info()
         library, clean = PromptLibrary(), Sanitizer(info.special_tokens)
@@ -178,6 +178,27 @@ async def bench_rerank(
         returning_user_cached=round(median(cached), 3),
         calibration_passes=passes,
     )
+
+
+async def default_read(
+    retriever: Retriever, settings: EngineSettings, *, rounds: int, at_once: int
+) -> tuple[list[float], list[float]]:
+    """Seconds of each of ``rounds`` default reads alone, and requests per second of each of two crowds."""
+    async with Engine(_forgetful(settings)) as engine:
+        users = _Users(retriever, Sanitizer((await engine.info()).special_tokens))
+        way = _Way(DEFAULT, PromptLibrary().get("rank"), _likelihood(engine))
+        await _read(way, users.next())
+        alone = []
+        for _ in range(rounds):
+            sample, began = users.next(), time.perf_counter()
+            await _read(way, sample)
+            alone.append(time.perf_counter() - began)
+        return alone, [await _rate([_call(way, users.next()) for _ in range(at_once)]) for _ in range(2)]
+
+
+def _forgetful(settings: EngineSettings) -> EngineSettings:
+    """The same server, asked each time and waited for."""
+    return settings.model_copy(update={"cache_size": 0, "timeout_s": 600.0, "first_token_timeout_s": 600.0})
 
 
 class _Users:

@@ -31,6 +31,12 @@ def test_the_environment_binds_all_cores_and_keeps_the_hub_away_from_local_model
     )
 
 
+def test_given_variables_win_over_what_is_chosen_for_the_machine(tmp_path: Path) -> None:
+    given = {"VLLM_CPU_KVCACHE_SPACE": "7", "OMP_NUM_THREADS": "1"}
+    found = local.environment(LlmSettings(), tmp_path, model_is_local=True, variables=given)
+    assert found.items() >= given.items()
+
+
 def test_models_are_embedded_a_folder_or_a_name(tmp_path: Path) -> None:
     assert local.resolve_model(LlmSettings(model=str(tmp_path))) == (str(tmp_path), tmp_path.name)
     assert local.resolve_model(LlmSettings(model="org/model")) == ("org/model", "org/model")

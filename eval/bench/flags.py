@@ -1,0 +1,111 @@
+"""Which flags of vLLM make the default read cheaper on this machine: a server for each set of flags, one after another,
+the default flags first and last, so that what changed on the machine meanwhile shows as a difference between the two.
+"""
+
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+
+from pydantic import BaseModel, ConfigDict
+
+from eval.bench.rerank import AT_ONCE, default_read
+from reranker import LlmSettings, LLMStartError, LocalServer
+from reranker.local import engine_settings
+from retrieval import Retriever
+
+Report = Callable[[str], None]
+DEFAULT = "default flags"
+
+
+class FlagsCost(BaseModel):
+    """The default read on a server with these flags.
+
+    Args:
+        alone_s: seconds of one request alone, the median.
+        at_once_per_s: requests per second with a crowd at once.
+        alone_ratio: ``alone_s`` over the mean of the two runs with the default flags; above 1 is slower.
+        at_once_ratio: requests per second of the default flags (the mean of both) over these; above 1 is slower.
+        start_s: until the server answered.
+        failed: why there are no figures.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    flags: str
+    alone_ratio: float | None = None
+    alone_s: float | None = None
+    at_once_ratio: float | None = None
+    at_once_per_s: float | None = None
+    start_s: float | None = None
+    failed: str | None = None
+
+
+async def bench_flags(
+    retriever: Retriever,
+    settings: LlmSettings,
+    variants: Sequence[str],
+    *,
+    rounds: int = 5,
+    at_once: int = AT_ONCE,
+    report: Report = print,
+) -> list[FlagsCost]:
+    """Measures each variant, and the default flags before and after.
+
+    Args:
+        settings: of the local server; its port is not used.
+        variants: flags as in a shell; words such as ``NAME=VALUE`` before the first flag are environment variables.
+        rounds: how many requests alone, and crowds.
+
+    Raises:
+        LLMStartError: the server does not start with the default flags.
+        LLMError: it failed with them.
+    """
+    measured = []
+    for number, variant in enumerate(("", *variants, "")):
+        told = variant or DEFAULT
+        report(f"{told}: starting")
+        try:
+            measured.append(await _measured(retriever, settings, variant, rounds, at_once, report))
+        except LLMStartError as error:
+            if not variant:
+                raise
+            measured.append(FlagsCost(flags=variant, failed=error.message.strip().splitlines()[-1][:200]))
+        report(f"{told}: {number + 1} of {len(variants) + 2} measured")
+    first, last = measured[0], measured[-1]
+    alone, crowd = (_mean(getattr(first, name), getattr(last, name)) for name in ("alone_s", "at_once_per_s"))
+    return [
+        one
+        if one.alone_s is None or one.at_once_per_s is None
+        else one.model_copy(
+            update={
+                "alone_ratio": round(one.alone_s / alone, 2),
+                "at_once_ratio": round(crowd / one.at_once_per_s, 2),
+            }
+        )
+        for one in measured
+    ]
+
+
+async def _measured(
+    retriever: Retriever, settings: LlmSettings, variant: str, rounds: int, at_once: int, report: Report
+) -> FlagsCost:
+    words = shlex.split(variant)
+    flags = next((at for at, word in enumerate(words) if word.startswith("-")), len(words))
+    variables = dict(word.split("=", 1) for word in words[:flags])
+    own = settings.model_copy(update={"url": None, "vllm_args": (*settings.vllm_args, *words[flags:])})
+    began = time.perf_counter()
+    with LocalServer(own, variables=variables, report=report) as server:
+        started = time.perf_counter() - began
+        report(f"{variant or DEFAULT}: reading")
+        alone, crowd = await default_read(retriever, engine_settings(own, server.url), rounds=rounds, at_once=at_once)
+    return FlagsCost(
+        flags=variant or DEFAULT,
+        alone_s=round(median(alone), 3),
+        at_once_per_s=round(median(crowd), 3),
+        start_s=round(started, 1),
+    )
+
+
+def _mean(one: float, other: float) -> float:
+    return (one + other) / 2
