@@ -110,7 +110,9 @@ def rerank(
 def flags(
     variants: Annotated[
         list[str],
-        typer.Argument(help="Flags of vLLM to try, each set quoted, such as '--block-size 16' or 'NAME=VALUE --flag'."),
+        typer.Option(
+            "--with", help="Flags of vLLM to try, such as '--block-size 16' or 'NAME=VALUE --flag'; repeat it."
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quick: Annotated[bool, typer.Option(help="One round and a crowd of 2: whether it works, not how fast.")] = False,

@@ -70,7 +70,7 @@ async def bench_flags(
         except LLMStartError as error:
             if not variant:
                 raise
-            measured.append(FlagsCost(flags=variant, failed=error.message.strip().splitlines()[-1][:200]))
+            measured.append(FlagsCost(flags=variant, failed=_reason(error.message)))
         report(f"{told}: {number + 1} of {len(variants) + 2} measured")
     first, last = measured[0], measured[-1]
     alone, crowd = (_mean(getattr(first, name), getattr(last, name)) for name in ("alone_s", "at_once_per_s"))
@@ -105,6 +105,13 @@ async def _measured(
         at_once_per_s=round(median(crowd), 3),
         start_s=round(started, 1),
     )
+
+
+def _reason(message: str) -> str:
+    """The last line of a log that names an error, or else the last line."""
+    lines = message.strip().splitlines()
+    named = [line for line in lines if "error" in line.lower()]
+    return (named or lines)[-1].strip()[:200]
 
 
 def _mean(one: float, other: float) -> float:
