@@ -39,7 +39,7 @@ def create_app(settings: Settings, engine_settings: EngineSettings | None) -> Fa
         title="whyrank", summary="Recommends items and says why.", version=version("whyrank"), lifespan=lifespan
     )
     app.state.service = service
-    app.add_middleware(RequestMiddleware, metrics=service.metrics, most=settings.max_in_flight)
+    app.add_middleware(RequestMiddleware, admission=service.admission, metrics=service.metrics)
     problems.install(app)
     for routes in (recommendations, rerank, items, users, prompts, health, metrics):
         app.include_router(routes.router)

@@ -4,29 +4,24 @@ Plain ASGI, since a request that is refused for load must cost next to nothing.
 """
 
 import asyncio
-import re
 import time
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.admission import BUSY, CAPPED, RETRY_AFTER_S, Admission
 from api.metrics import Metrics
 from api.observability import places
 from api.problems import FAULT, Problem, answer
+from api.request_id import REQUEST_ID, request_id
 
-REQUEST_ID = "x-request-id"
 MOST_BODY_BYTES = 16 * 2**20
-_SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/=-]{0,127}")
-_CAPPED = ("/v1/", "/v2/")
 _CLIENT_GONE = 499
 """What nginx logs for a caller who did not wait; nobody receives it."""
-_RETRY_AFTER_S = "1"
-_BUSY = Problem.of(429, "busy", "The service answers as many requests as it can", remedy="Try again a little later")
+_REQUEST_ID = REQUEST_ID.decode()
 _TOO_LARGE = Problem.of(413, "too_large", f"The body is larger than {MOST_BODY_BYTES // 2**20} MiB")
 
 log = structlog.get_logger()
@@ -36,32 +31,34 @@ class RequestMiddleware:
     """Wraps the whole application.
 
     Args:
+        admission: the places for requests under /v1 and /v2; one more is refused at once.
         metrics: where requests are counted.
-        most: requests in flight under /v1 and /v2; one more is refused at once.
     """
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, most: int) -> None:
+    def __init__(self, app: ASGIApp, *, admission: Admission, metrics: Metrics) -> None:
         self._app = app
+        self._admission = admission
         self._metrics = metrics
-        self._most = most
-        self._in_flight = 0
-        self._refused, self._told = 0, 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        given = headers.get(REQUEST_ID, "")
-        request = _Request(given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex, send)
-        scope.setdefault("state", {}).update(request_id=request.id, began=request.began)
-        capped = scope["path"].startswith(_CAPPED)
-        if capped and self._in_flight >= self._most:
-            await self._refuse(scope, receive, request)
-            return
+        headers, state = Headers(scope=scope), scope.setdefault("state", {})
+        # The server may have seen it arrive, and taken its place, before there was time for this.
+        request = _Request(request_id(headers.get(_REQUEST_ID, "")), state.get("began", time.perf_counter()), send)
+        state.update(request_id=request.id, began=request.began)
+        capped = state.get("admitted", False)
+        if not capped and scope["path"].startswith(CAPPED):
+            if self._admission.full():
+                self._admission.refused()
+                await answer(BUSY, {"retry-after": RETRY_AFTER_S})(scope, receive, request.send)
+                return
+            self._admission.take()
+            capped = True
         structlog.contextvars.bind_contextvars(request_id=request.id)
-        with self._counted(capped):
+        with self._admission.holding() if capped else nullcontext():
             try:
                 if int(headers.get("content-length", "0") or 0) > MOST_BODY_BYTES:
                     await answer(_TOO_LARGE, {"connection": "close"})(scope, receive, request.send)
@@ -75,25 +72,6 @@ class RequestMiddleware:
                     await answer(FAULT)(scope, receive, request.send)
                 # Otherwise the server closes the connection, which tells that the answer is not whole.
         self._done(scope, request)
-
-    @contextmanager
-    def _counted(self, capped: bool) -> Iterator[None]:
-        self._in_flight += capped
-        self._metrics.in_flight.inc(capped)
-        try:
-            yield
-        finally:
-            self._in_flight -= capped
-            self._metrics.in_flight.dec(capped)
-
-    async def _refuse(self, scope: Scope, receive: Receive, request: "_Request") -> None:
-        await answer(_BUSY, {"retry-after": _RETRY_AFTER_S})(scope, receive, request.send)
-        self._metrics.requests.labels("refused", "429").inc()
-        self._refused += 1
-        now = time.monotonic()
-        if now - self._told >= 1.0:  # a line for each would make the load worse
-            log.warning("busy", refused=self._refused, in_flight=self._in_flight)
-            self._refused, self._told = 0, now
 
     def _fault(self, scope: Scope, error: Exception) -> None:
         log.error("fault", route=_route(scope), error=type(error).__name__, places=places(error))
@@ -116,9 +94,9 @@ class RequestMiddleware:
 class _Request:
     """What is learnt about one request on its way; :meth:`send` adds the id to its answer."""
 
-    def __init__(self, id_: str, send: Send) -> None:
+    def __init__(self, id_: str, began: float, send: Send) -> None:
         self.id = id_
-        self.began = time.perf_counter()
+        self.began = began
         self.status = 500
         self.started = False
         self._send = send
@@ -126,7 +104,7 @@ class _Request:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started, self.status = True, message["status"]
-            MutableHeaders(scope=message)[REQUEST_ID] = self.id
+            MutableHeaders(scope=message)[_REQUEST_ID] = self.id
         await self._send(message)
 
 

@@ -10,6 +10,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from api.admission import Protocol
 from api.observability import redirect_libraries
 from api.settings import Settings
 from api.state import Service
@@ -52,6 +53,10 @@ def run(app: FastAPI, settings: Settings) -> None:
         app,
         host=settings.host,
         port=settings.port,
+        http=Protocol,
+        # uvloop takes one new connection at each turn of the loop. Under load a turn takes long, and callers wait
+        # unseen, before anything can refuse them or count their deadline.
+        loop="asyncio",
         access_log=False,  # ours has no paths in it, which may name a user
         log_config=None,
         proxy_headers=False,  # whoever connects is who asks: see api.security

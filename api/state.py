@@ -10,6 +10,7 @@ import time
 
 import structlog
 
+from api.admission import Admission
 from api.metrics import Metrics
 from api.observability import places
 from api.settings import Settings
@@ -38,6 +39,7 @@ class Service:
         self.library = PromptLibrary(settings.prompts_dir)
         self.documents = DocumentRanker(engine, self.library) if engine else None
         self.metrics = Metrics()
+        self.admission = Admission(settings.max_in_flight, self.metrics)
         self._memory = Memory(settings.llm.memory)
         self._prepared: str | None = None
         """Hash of the rank prompt for which that was measured."""

@@ -4,6 +4,7 @@ The first is what Jina and vLLM speak (and what Cohere spoke), the second is Coh
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -99,7 +100,7 @@ class CohereAnswer(BaseModel):
 async def rerank(body: RerankBody, ranker: DocumentRankerDep, service: ServiceDep, request: Request) -> RerankAnswer:
     """Ranks texts by how well they answer a query. There is no fallback: without the LLM it is a 503."""
     texts = [one if isinstance(one, str) else one.text for one in body.documents]
-    ranking = await _rank(ranker, body.query, texts, service)
+    ranking = await _rank(ranker, body.query, texts, service, request)
     usage = ranking.usage
     return RerankAnswer(
         id=request.state.request_id,
@@ -123,7 +124,7 @@ async def rerank_cohere(
     body: CohereRerankBody, ranker: DocumentRankerDep, service: ServiceDep, request: Request
 ) -> CohereAnswer:
     """The same as Cohere's version 2 shapes it."""
-    ranking = await _rank(ranker, body.query, body.documents, service)
+    ranking = await _rank(ranker, body.query, body.documents, service, request)
     return CohereAnswer(
         id=request.state.request_id,
         results=[CohereResult(index=index, relevance_score=score) for index, score in body.best(ranking)],
@@ -131,9 +132,12 @@ async def rerank_cohere(
     )
 
 
-async def _rank(ranker: DocumentRanker, query: str, texts: Sequence[str], service: Service) -> DocumentRanking:
+async def _rank(
+    ranker: DocumentRanker, query: str, texts: Sequence[str], service: Service, request: Request
+) -> DocumentRanking:
+    left_s = request.state.began + service.settings.deadline_ms / 1000 - time.perf_counter()
     try:
-        async with asyncio.timeout(service.settings.deadline_ms / 1000):
+        async with asyncio.timeout(max(left_s, 0.0)):
             ranking = await ranker.rank(query, texts)
     except TimeoutError as error:
         raise LLMTimeout("the LLM did not answer within the deadline") from error

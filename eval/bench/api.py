@@ -35,6 +35,8 @@ _ALONE, _MANY, _CROWD = 1, 16, 256
 _REAL_REQUESTS = 48
 _START_S = 60.0
 _SAMPLE_S = 2.0
+_ROUNDS = 3
+"""Peak and overload by turns, so that what else the machine does meanwhile weighs on both."""
 _FAULTY_SHARE = 0.05
 
 Report = Callable[[str], None]
@@ -56,7 +58,8 @@ class ApiBench(BaseModel):
     """Figures of one worker; reasons are not asked for except where it says so.
 
     ``..._degraded`` is the share of the answers in which a stage was replaced by its fallback; ``goodput`` counts what
-    was answered within the deadline.
+    was answered within the deadline, counted from when a request was due to be sent, whatever became of those before
+    it. ``..._cpu`` is the share of one core that a process had.
     """
 
     candidates: int
@@ -67,12 +70,15 @@ class ApiBench(BaseModel):
     with_reasons_per_s: float
     with_reasons_degraded: float
     overload: int
+    overload_sent_per_s: float
     peak_per_s: float
     goodput_per_s: float
     goodput_share: float
     overload_p99_ms: float
     deadline_ms: int
     overload_failed: int
+    overload_service_cpu: float
+    overload_client_cpu: float
     overload_degraded: float
     memory_before_mib: float
     memory_after_mib: float
@@ -86,9 +92,14 @@ class _Service:
     url: str
 
     def memory_mib(self) -> float:
+        return self._metric("whyrank_process_resident_memory_bytes") / 2**20
+
+    def cpu_s(self) -> float:
+        return self._metric("whyrank_process_cpu_seconds_total")
+
+    def _metric(self, name: str) -> float:
         text = httpx2.get(f"{self.url}/metrics", trust_env=False, timeout=10).text
-        line = next(line for line in text.splitlines() if line.startswith("whyrank_process_resident_memory_bytes "))
-        return float(line.split()[1]) / 2**20
+        return float(next(line for line in text.splitlines() if line.startswith(f"{name} ")).split()[1])
 
 
 def bench_api(
@@ -114,14 +125,19 @@ def bench_api(
 
             def load(what: str, bodies: Iterator[bytes], connections: int, rate: float | None = None) -> Outcome:
                 report(what)
-                return asyncio.run(run(service.url, bodies, connections=connections, seconds=seconds, rate=rate))
+                return run(service.url, bodies, connections=connections, seconds=seconds, rate=rate)
 
             load("warming up", bodies, _MANY)
             alone = load("one request at a time", bodies, _ALONE)
             many = load("as many as it takes", bodies, _MANY)
             with_reasons = load("the same with reasons", explained, _MANY)
             before = service.memory_mib()
-            crowd = load(f"{OVERLOAD} times as many", bodies, _CROWD, OVERLOAD * many.per_s())
+            peak, crowd, service_cpu = Outcome(), Outcome(), 0.0
+            for _ in range(_ROUNDS):
+                peak += load("as many as it takes", bodies, _MANY)
+                used = service.cpu_s()
+                crowd += load(f"{OVERLOAD} times as many", bodies, _CROWD, OVERLOAD * peak.per_s())
+                service_cpu += service.cpu_s() - used
             goodput = crowd.per_s(within_s=_DEADLINE_MS / 1000)
             after = service.memory_mib()
             soak = _soak(service, llm, bodies, explained, soak_minutes, report) if soak_minutes else None
@@ -135,12 +151,15 @@ def bench_api(
         with_reasons_per_s=round(with_reasons.per_s(), 1),
         with_reasons_degraded=with_reasons.degraded_share(),
         overload=OVERLOAD,
-        peak_per_s=round(many.per_s(), 1),
+        overload_sent_per_s=round((len(crowd.seconds) + crowd.refused + crowd.failed) / crowd.took_s, 1),
+        peak_per_s=round(peak.per_s(), 1),
         goodput_per_s=round(goodput, 1),
-        goodput_share=round(goodput / max(many.per_s(), 1e-9), 3),
+        goodput_share=round(goodput / max(peak.per_s(), 1e-9), 3),
         overload_p99_ms=round(crowd.percentile_ms(99), 1),
         deadline_ms=_DEADLINE_MS,
-        overload_failed=crowd.failed,
+        overload_failed=crowd.failed + crowd.unsent,
+        overload_service_cpu=round(service_cpu / crowd.took_s, 2),
+        overload_client_cpu=round(crowd.cpu_s / crowd.took_s, 2),
         overload_degraded=crowd.degraded_share(),
         memory_before_mib=round(before, 1),
         memory_after_mib=round(after, 1),
@@ -216,7 +235,8 @@ def _soak(
             yield next(explained)
 
     async def sampled() -> Outcome:
-        load = asyncio.create_task(run(service.url, mixed(), connections=8, seconds=minutes * 60))
+        sending = asyncio.to_thread(run, service.url, mixed(), connections=8, seconds=minutes * 60)
+        load = asyncio.create_task(sending)
         while not load.done():
             await asyncio.wait({load}, timeout=_SAMPLE_S)
             places.append((time.monotonic(), await asyncio.to_thread(service.memory_mib)))

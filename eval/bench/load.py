@@ -1,6 +1,11 @@
-"""Load on a service over loopback, by a client that costs little beside it. Bounded in connections and time."""
+"""Load on a service over loopback, by a client that costs little beside it. Bounded in connections and time.
 
-import asyncio
+One thread waits on plain sockets: an event loop with streams takes several times as much of a processor that the
+service may need. A caller who is refused keeps the connection and does not try again.
+"""
+
+import selectors
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,17 +14,29 @@ from urllib.parse import urlsplit
 import numpy as np
 
 _MOST_CONNECTIONS = 512
+_PATIENCE_S = 30.0
+"""How long the last answers are waited for; what is missing then has failed."""
 
 
 @dataclass
 class Outcome:
-    """What became of the requests of one run; ``seconds`` are those of the answered ones (status 200)."""
+    """What became of the requests of one run.
+
+    ``seconds`` are those of the answered ones (status 200), from when each was due to be sent; ``unsent`` were due when
+    every connection was in use; ``cpu_s`` is the processor time of whoever sent them.
+    """
 
     took_s: float = 0.0
+    cpu_s: float = 0.0
     seconds: list[float] = field(default_factory=list)
     degraded: int = 0
     refused: int = 0
     failed: int = 0
+    unsent: int = 0
+
+    def __add__(self, other: "Outcome") -> "Outcome":
+        """Both runs as one."""
+        return Outcome(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
     def per_s(self, *, within_s: float = float("inf")) -> float:
         """Requests per second that were answered, within so much time each."""
@@ -34,16 +51,15 @@ class Outcome:
         return float(np.percentile(self.seconds, percent)) * 1000 if self.seconds else 0.0
 
 
-async def run(
-    url: str, bodies: Iterator[bytes], *, connections: int, seconds: float, rate: float | None = None
-) -> Outcome:
+def run(url: str, bodies: Iterator[bytes], *, connections: int, seconds: float, rate: float | None = None) -> Outcome:
     """Sends requests to ``/v1/recommendations`` for so many seconds.
 
     Args:
         url: of the service; on this machine.
         bodies: the requests, endlessly.
-        connections: how many are open at once; each sends its next request after the last was answered.
-        rate: how many requests are sent per second in all; None sends as fast as they are answered.
+        connections: the most that are open at once.
+        rate: how many requests are sent per second, whatever becomes of them; None sends the next request of each
+            connection after the last was answered.
 
     Raises:
         ValueError: the service is on another machine, or there would be too many connections.
@@ -51,50 +67,144 @@ async def run(
     target = urlsplit(url)
     if target.hostname not in ("127.0.0.1", "localhost") or not 1 <= connections <= _MOST_CONNECTIONS:
         raise ValueError(f"load goes to this machine alone, over 1 to {_MOST_CONNECTIONS} connections")
-    outcome = Outcome()
-    began = time.perf_counter()
-    pause = None if rate is None else connections / rate
+    began, cpu = time.perf_counter(), time.thread_time()
+    with selectors.DefaultSelector() as selector:
+        load = _Load(selector, (target.hostname, target.port or 80), bodies, connections)
+        try:
+            load.send_until(began + seconds, rate)
+            load.wait_until(time.perf_counter() + _PATIENCE_S)
+        finally:
+            load.close()
+    load.outcome.took_s, load.outcome.cpu_s = time.perf_counter() - began, time.thread_time() - cpu
+    return load.outcome
 
-    async def one(number: int) -> None:
-        due = began + (number / connections * pause if pause else 0.0)
-        reader: asyncio.StreamReader | None = None
-        writer: asyncio.StreamWriter | None = None
-        while (now := time.perf_counter()) < began + seconds:
-            if pause is not None:
-                await asyncio.sleep(max(due - now, 0.0))
-                due = max(due + pause, time.perf_counter() - pause)  # what is late is not made up for
-            try:
-                if reader is None or writer is None:
-                    reader, writer = await asyncio.open_connection(target.hostname, target.port)
-                sent = time.perf_counter()
-                status, content = await _post(reader, writer, next(bodies))
-            except (OSError, asyncio.IncompleteReadError, ValueError):
-                outcome.failed += 1
-                if writer is not None:
-                    writer.close()
-                reader = writer = None
+
+class _Connection:
+    """One request at a time."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.socket = socket.create_connection(address, timeout=_PATIENCE_S)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.due = 0.0
+        self._received = b""
+
+    def send(self, body: bytes, due: float) -> None:
+        """Sends a request that should be sent at this moment."""
+        self.due, self._received = due, b""
+        self.socket.sendall(
+            b"POST /v1/recommendations HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+            b"content-length: %d\r\n\r\n%b" % (len(body), body)
+        )
+
+    def receive(self) -> tuple[int, bytes] | None:
+        """Status and content if the answer is whole.
+
+        Raises:
+            OSError: the service closed the connection.
+            ValueError: it is no HTTP.
+        """
+        some = self.socket.recv(2**16)
+        if not some:
+            raise ConnectionResetError("the service closed the connection")
+        self._received += some
+        head, end, content = self._received.partition(b"\r\n\r\n")
+        if not end:
+            return None
+        _, _, length = head.lower().partition(b"content-length:")
+        if len(content) < int(length.split(b"\r\n", 1)[0]):
+            return None
+        return int(head[9:12]), content
+
+
+class _Load:
+    """Connections, idle and in use, and what became of their requests."""
+
+    def __init__(
+        self, selector: selectors.BaseSelector, address: tuple[str, int], bodies: Iterator[bytes], most: int
+    ) -> None:
+        self._selector = selector
+        self._address = address
+        self._bodies = bodies
+        self._most = most
+        self._idle: list[_Connection] = []
+        self._in_use: set[_Connection] = set()
+        self.outcome = Outcome()
+
+    def send_until(self, end: float, rate: float | None) -> None:
+        """Sends and receives until then."""
+        due = time.perf_counter()
+        while (now := time.perf_counter()) < end:
+            if rate is None:
+                while len(self._in_use) < self._most and time.perf_counter() < end:
+                    self._send(time.perf_counter())
+                self._receive(end - time.perf_counter())
                 continue
-            if status == 200:
-                outcome.seconds.append(time.perf_counter() - sent)
-                outcome.degraded += b'"degraded":[]' not in content
-            elif status == 429:
-                outcome.refused += 1
+            while due <= now:
+                if len(self._in_use) < self._most:
+                    self._send(due)
+                else:
+                    self.outcome.unsent += 1
+                due += 1 / rate
+            self._receive(min(due, end) - time.perf_counter())
+
+    def wait_until(self, end: float) -> None:
+        """Receives what is still to come."""
+        while self._in_use and (left := end - time.perf_counter()) > 0:
+            self._receive(left)
+        self.outcome.failed += len(self._in_use)
+
+    def close(self) -> None:
+        """Closes every connection."""
+        for connection in (*self._idle, *self._in_use):
+            connection.socket.close()
+
+    def _send(self, due: float) -> None:
+        connection: _Connection | None = None
+        try:
+            if self._idle:
+                connection = self._idle.pop()
             else:
-                outcome.failed += 1
-        if writer is not None:
-            writer.close()
+                connection = _Connection(self._address)
+                self._selector.register(connection.socket, selectors.EVENT_READ, connection)
+            connection.send(next(self._bodies), due)
+        except OSError:
+            self._fail(connection)
+        else:
+            self._in_use.add(connection)
 
-    await asyncio.gather(*map(one, range(connections)))
-    outcome.took_s = time.perf_counter() - began
-    return outcome
+    def _receive(self, timeout: float) -> None:
+        for key, _ in self._selector.select(max(timeout, 0.0)):
+            connection: _Connection = key.data
+            try:
+                answer = connection.receive()
+            except (OSError, ValueError):
+                if connection in self._in_use:
+                    self._fail(connection)
+                else:  # an idle connection that the service closed
+                    self._idle.remove(connection)
+                    self._drop(connection)
+                continue
+            if answer is None:
+                continue
+            self._in_use.remove(connection)
+            self._idle.append(connection)
+            self._count(*answer, time.perf_counter() - connection.due)
 
+    def _count(self, status: int, content: bytes, seconds: float) -> None:
+        if status == 200:
+            self.outcome.seconds.append(seconds)
+            self.outcome.degraded += b'"degraded":[]' not in content
+        elif status == 429:
+            self.outcome.refused += 1
+        else:
+            self.outcome.failed += 1
 
-async def _post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> tuple[int, bytes]:
-    writer.write(
-        b"POST /v1/recommendations HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
-        b"content-length: %d\r\n\r\n%b" % (len(body), body)
-    )
-    head = await reader.readuntil(b"\r\n\r\n")
-    status = int(head[9:12])
-    length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-    return status, await reader.readexactly(int(length[15:]))
+    def _fail(self, connection: _Connection | None) -> None:
+        self.outcome.failed += 1
+        if connection is not None:
+            self._in_use.discard(connection)
+            self._drop(connection)
+
+    def _drop(self, connection: _Connection) -> None:
+        self._selector.unregister(connection.socket)
+        connection.socket.close()

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from starlette.types import Message
 
 from api import Settings, create_app
+from api.admission import Admission
 from api.metrics import Metrics
 from api.middleware import MOST_BODY_BYTES, RequestMiddleware
 from api.models import RecommendationBody
@@ -158,7 +159,8 @@ def test_a_refusal_reads_no_body_and_asks_no_route() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    refusing = RequestMiddleware(unused, metrics=Metrics(), most=0)
+    metrics = Metrics()
+    refusing = RequestMiddleware(unused, admission=Admission(0, metrics), metrics=metrics)
     scope = {"type": "http", "method": "POST", "path": URL, "headers": []}
     asyncio.run(refusing(scope, unused, send))
     assert sent[0]["status"] == 429
