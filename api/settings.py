@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=1, le=65535)
     deadline_ms: int = Field(default=30_000, ge=1, le=600_000)
     """For requests that set none."""
-    max_in_flight: int = Field(default=64, ge=1, le=100_000)
+    max_in_flight: int = Field(default=32, ge=1, le=100_000)
     """Requests that are answered at a time; one more is refused at once (429)."""
     drain_s: float = Field(default=60.0, ge=0, le=3600)
     """The longest wait for requests in flight when the service is told to end."""

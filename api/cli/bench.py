@@ -164,6 +164,10 @@ def _show_api(result: ApiBench) -> None:
         f"  {result.overload} times as many           {result.goodput_per_s:8.1f} /s answered, "
         f"{result.goodput_share:.0%} of the peak; p99 {result.overload_p99_ms:.0f} ms of {result.deadline_ms}"
     )
+    _say(
+        f"    of a core meanwhile       {result.overload_service_cpu:8.2f} the service, "
+        f"{result.overload_client_cpu:.2f} who sent {result.overload_sent_per_s:.1f} /s"
+    )
     _say(f"  memory                    {result.memory_before_mib:8.1f} MiB before, {result.memory_after_mib:.1f} after")
     if result.real_per_s is not None:
         _say(f"  with the real LLM         {result.real_per_s:8.2f} /s, the same prompts raw {result.raw_per_s:.2f} /s")

@@ -263,21 +263,24 @@ async def _passes(engine: Engine, library: PromptLibrary, sample: Sample, calibr
 async def _pipeline(
     retriever: Retriever, engine: Engine, library: PromptLibrary, rounds: int, at_once: int, report: Report
 ) -> tuple[list[float], list[float]]:
-    """Requests per second of the recommender, and of the same completions sent raw, in turn: one crowd warms the
-    server, so that both find the same prefixes in its cache.
+    """Requests per second of the recommender, and of the same completions sent raw, in turn.
+
+    Both find what a service finds that has run for a while: priors in memory, which two crowds before fill, the second
+    of which is what is sent raw; and the same prefixes in the server's cache.
     """
     requests = [
         RecommendationRequest(user_id=user, reasons=False, deadline_ms=600_000)
         for user in list(retriever.user_ids())[-at_once:]
     ]
+    memory = Memory()
 
     def calls(engine: Engine) -> list[Callable[[], Awaitable[object]]]:
-        recommender = Recommender(retriever, engine, library, LlmSettings(history_limit=HISTORY))
+        recommender = Recommender(retriever, engine, library, LlmSettings(history_limit=HISTORY), memory=memory)
         return [_recommendation(recommender, request) for request in requests]
 
     with recording(engine.settings.url) as recorder:
         async with Engine(engine.settings.model_copy(update={"url": recorder.url})) as recorded:
-            await recorded.fingerprint()  # what it asks once of a server is not the pipeline's
+            await _rate(calls(recorded))
             recorder.completions.clear()
             await _rate(calls(recorded))
     bodies = list(recorder.completions)
@@ -287,7 +290,7 @@ async def _pipeline(
         report(f"round {number + 1} of {rounds}: the pipeline beside the same prompts sent raw")
         for turn in (number, number + 1):
             if turn % 2:
-                pipeline.append(await _rate(calls(engine)))  # a new one, that remembers no priors
+                pipeline.append(await _rate(calls(engine)))
             else:
                 raw.append(len(requests) / await send_raw(engine.settings.url, bodies, at_once))
     return pipeline, raw
