@@ -9,15 +9,15 @@ import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from prompts import HistoryInput, ItemInput, PromptTemplate, Trimmed
-from reranker import Calibration, Engine, Memory, Read, Reader
+from prompts import PromptTemplate, Trimmed
+from reranker import Calibration, Engine, Memory, Read, Reader, Shown
 from reranker.engine import Usage
 from reranker.scoring import Repairs
 from retrieval import Notice
@@ -89,29 +89,21 @@ class StoredReader:
         self._store = store
         self._history_limit = history_limit
 
-    async def read(
-        self,
-        template: PromptTemplate,
-        inputs: Mapping[str, object],
-        history: Sequence[HistoryInput],
-        candidates: Sequence[ItemInput],
-        *,
-        with_prior: bool = False,
-    ) -> Asked:
+    async def read(self, template: PromptTemplate, shown: Shown, *, with_prior: bool = False) -> Asked:
         """As :meth:`reranker.Reader.read`, raising what it raises."""
         info = await self._engine.info()
         weights = self._memory.model(info.name, info.root, await self._engine.fingerprint())
-        shown = [
-            *(weights, info.max_model_len, template.hash, self._history_limit, with_prior, dict(inputs)),
+        depends = [
+            *(weights, info.max_model_len, template.hash, self._history_limit, with_prior, dict(shown.inputs)),
             self._calibration.model_dump(),
-            *([dataclasses.asdict(one) for one in some] for some in (history, candidates)),
+            *([dataclasses.asdict(one) for one in some] for some in (shown.history, shown.candidates)),
         ]
-        key = hashlib.sha256(json.dumps([_FORMAT, shown], sort_keys=True).encode()).hexdigest()
+        key = hashlib.sha256(json.dumps([_FORMAT, depends], sort_keys=True).encode()).hexdigest()
         found = None if self._store is None else self._store.get(key)
         if found is not None:
             return Asked(_read(found["read"]), found["seconds"], stored=True)
         began = time.perf_counter()
-        read = await self._reader.read(template, inputs, history, candidates, with_prior=with_prior)
+        read = await self._reader.read(template, shown, with_prior=with_prior)
         seconds = time.perf_counter() - began
         if self._store is not None:
             self._store.put(key, {"read": _plain(read), "seconds": seconds})

@@ -134,13 +134,7 @@ class Reads:
         try:
             special = (await self.info(model)).special_tokens
             given = shown(retrieved, Sanitizer(special), noun=cases.retriever.manifest.noun)
-            asked = await reader.read(
-                template,
-                given.inputs,
-                given.history,
-                given.candidates,
-                with_prior=template.meta.scoring == "likelihood",
-            )
+            asked = await reader.read(template, given, with_prior=template.meta.scoring == "likelihood")
         except (LLMError, TemplateError) as error:
             return Outcome(user, None, error.code)
         back = np.argsort(order)

@@ -20,6 +20,7 @@ from reranker.scoring import (
     order_sensitivity,
 )
 from reranker.settings import EngineSettings, LlmSettings
+from reranker.shown import Shown
 from reranker.wire import Usage
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "RecommendationRequest",
     "Recommender",
     "Repairs",
+    "Shown",
     "StabilityReport",
     "Usage",
     "embedded",

@@ -6,13 +6,14 @@ The answer to "would this still be recommended if you had not liked that?", as i
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prompts import PromptTemplate, Sanitizer, candidate_inputs, history_inputs
+from prompts import PromptTemplate
 from reranker.scoring import Read, Reader
+from reranker.shown import Shown
 from reranker.wire import Usage
 from retrieval import Candidate, Evidence, HistoryEntry
 
@@ -27,18 +28,17 @@ class Asked:
     """What the ranking was read with, so that it can be read again without an entry.
 
     Args:
-        history: as it was shown, oldest first.
+        shown: what the prompt showed.
+        history: the entries of its history, oldest first.
         candidates: the ranked items.
         scores: shape (candidates,), the LLM's scores with the whole history.
     """
 
     template: PromptTemplate
-    inputs: Mapping[str, object]
+    shown: Shown
     history: Sequence[HistoryEntry]
     candidates: Sequence[Candidate]
     scores: NDArray[np.float64]
-    sanitizer: Sanitizer
-    locale: str
 
 
 async def removals(
@@ -66,12 +66,10 @@ async def removals(
         if entry.item and entry.item.item_id in item_ids:
             positions.setdefault(entry.item.item_id, []).append(position)
     tried = sorted(positions, key=lambda item_id: positions[item_id][-1], reverse=True)[:MOST_READS]
-    history = history_inputs(asked.history, asked.sanitizer, locale=asked.locale)
-    candidates = candidate_inputs(asked.candidates, asked.sanitizer)
 
     async def without(item_id: str) -> Read:
-        left = [entry for position, entry in enumerate(history) if position not in positions[item_id]]
-        return await reader.read(asked.template, asked.inputs, left, candidates)
+        left = [entry for position, entry in enumerate(asked.shown.history) if position not in positions[item_id]]
+        return await reader.read(asked.template, replace(asked.shown, history=left))
 
     tasks = {asyncio.ensure_future(without(item_id)): item_id for item_id in tried}
     try:

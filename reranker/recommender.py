@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -130,7 +131,7 @@ class Recommender:
             return known
         clean, users = _sanitizer((await self.engine.info()).special_tokens), self.retriever.user_ids()
         some = users[:: max(len(users) // _SAMPLES, 1)][:_SAMPLES]
-        samples = [user_sample(self.retriever, user, sanitizer=clean) for user in some]
+        samples = [Shown.of(user_sample(self.retriever, user, sanitizer=clean)) for user in some]
         return await self.reader.prepare(template, samples)
 
     def stream(self, request: RecommendationRequest) -> AsyncGenerator[Event, None]:
@@ -228,9 +229,7 @@ class Recommender:
             async with asyncio.timeout(run.left() * (_RANK_SHARE if request.reasons else 1.0)):
                 run.sanitizer = _sanitizer((await self.engine.info()).special_tokens)
                 seen = self._shown(request, retrieved, run.sanitizer)
-                read = await self.reader.read(
-                    run.rank_template, seen.inputs, seen.history, seen.candidates, with_prior=True
-                )
+                read = await self.reader.read(run.rank_template, seen, with_prior=True)
         except STAGE_FAILURES as error:
             run.degrade("rank", error)
             return None
@@ -271,14 +270,14 @@ class Recommender:
 
     def _asked(self, request: RecommendationRequest, retrieved: Retrieved, run: Run, read: Read) -> Asked:
         """How the ranking was read."""
+        seen = self._shown(request, retrieved, run.sanitizer)
+        fitted = slice(len(retrieved.history) - read.history_shown, None)
         return Asked(
             template=run.rank_template,
-            inputs=self._shown(request, retrieved, run.sanitizer).inputs,
-            history=retrieved.history[len(retrieved.history) - read.history_shown :],
+            shown=replace(seen, history=seen.history[fitted]),
+            history=retrieved.history[fitted],
             candidates=retrieved.candidates,
             scores=read.scores,
-            sanitizer=run.sanitizer,
-            locale=request.locale,
         )
 
     async def _taste(self, request: RecommendationRequest, retrieved: Retrieved, run: Run) -> TasteBody | None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from prompts import (
-    CandidateInput,
     HistoryInput,
+    ItemInput,
+    Sample,
     Sanitizer,
     candidate_inputs,
     history_inputs,
@@ -21,12 +23,26 @@ class Shown:
     Args:
         inputs: what it uses besides history and candidates.
         history: oldest first.
-        candidates: in retrieval's order.
+        candidates: in retrieval's order; :class:`~prompts.CandidateInput` where the template shows their place.
     """
 
-    inputs: dict[str, object]
+    inputs: Mapping[str, object]
     history: Sequence[HistoryInput]
-    candidates: Sequence[CandidateInput]
+    candidates: Sequence[ItemInput]
+
+    @classmethod
+    def of(cls, sample: Sample) -> Self:
+        """What a rank prompt shows of a sample."""
+        history = sample.inputs["history"]
+        assert isinstance(history, list)  # noqa: S101  # a sample's always is
+        own = ("history", "candidate", "candidates")
+        inputs = {name: value for name, value in sample.inputs.items() if name not in own}
+        return cls(inputs, history, sample.candidates)
+
+    @property
+    def shared(self) -> dict[str, object]:
+        """What the template is rendered with for every candidate alike: the inputs and the history."""
+        return {**self.inputs, "history": list(self.history)}
 
 
 def shown(

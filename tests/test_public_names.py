@@ -17,7 +17,7 @@ PUBLIC = {
     "reranker": "Answer Calibration DocumentRanker DocumentRanking DoneEvent Engine EngineSettings EngineState "
     "LLMBadAnswer LLMBusy LLMError LLMStartError LLMTimeout LLMUnavailable LlmSettings LocalServer "
     "Memory ModelInfo OrderSensitivity PromptChoice RankingEvent Read Reader ReasonEvent "
-    "RecommendationRequest Recommender Repairs StabilityReport Usage embedded engine_settings find "
+    "RecommendationRequest Recommender Repairs Shown StabilityReport Usage embedded engine_settings find "
     "find_or_start local measure_stability order_sensitivity",
     "eval": "ApiBench Arm Config EvalBench FlagsCost LeakError Part PromptsBench Protocol Ratio Reads ReasonsBench "
     "Regime Relevance Report RerankBench RetrievalBench Run bench_api bench_eval bench_flags "

@@ -16,7 +16,7 @@ import typer
 from api.cli.output import console, status
 from api.settings import Settings, load_settings
 from prompts import PromptLibrary, Sanitizer, user_sample
-from reranker import Engine, EngineSettings, Memory, Reader, embedded, find_or_start, local
+from reranker import Engine, EngineSettings, Memory, Reader, Shown, embedded, find_or_start, local
 from reranker.settings import EMBEDDED
 from retrieval import Retriever, WhyrankError, load, sources
 
@@ -141,7 +141,7 @@ async def _stability(settings: Settings, engine_settings: EngineSettings, retrie
     async with Engine(engine_settings) as engine:
         clean = Sanitizer((await engine.info()).special_tokens)
         some = users[:: max(len(users) // _SAMPLES, 1)][:_SAMPLES]
-        samples = [user_sample(retriever, user, sanitizer=clean) for user in some]
+        samples = [Shown.of(user_sample(retriever, user, sanitizer=clean)) for user in some]
         reader = Reader(engine, settings.llm.history_limit, memory=memory)
         found = await reader.prepare(template, samples)
     memory.close()

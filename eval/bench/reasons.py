@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from eval.compare import Mean, interval
 from prompts import PromptLibrary, Sanitizer, candidate_inputs, history_inputs, newest
-from reranker import Engine, Reader
+from reranker import Engine, Reader, Shown
 from reranker.agreement import Agreement, agreement, read_labelled
 from reranker.reasons import Basis, Reason, ReasonStatistics, ReasonWriter, Wanted, write_each
 from reranker.wire import Usage
@@ -207,7 +207,7 @@ async def _llm_drops(
     async def score(case: _Case, entries: Sequence[HistoryEntry], without: set[str]) -> float:
         left = [entry for entry in entries if not (entry.item and entry.item.item_id in without)]
         candidates = candidate_inputs([next(_candidate(case))], sanitizer)
-        read = await reader.read(template, inputs, history_inputs(left, sanitizer, locale=locale), candidates)
+        read = await reader.read(template, Shown(inputs, history_inputs(left, sanitizer, locale=locale), candidates))
         return float(read.scores[0])
 
     drops = []

@@ -9,7 +9,7 @@ prompt was seen before and the server's prefix cache holds no more than what one
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
@@ -17,7 +17,17 @@ from pydantic import BaseModel, ConfigDict
 
 from eval.bench.raw import recording, send_raw
 from prompts import PromptLibrary, PromptTemplate, Sample, Sanitizer, user_sample
-from reranker import Calibration, Engine, EngineSettings, LlmSettings, Memory, RecommendationRequest, Recommender, Usage
+from reranker import (
+    Calibration,
+    Engine,
+    EngineSettings,
+    LlmSettings,
+    Memory,
+    RecommendationRequest,
+    Recommender,
+    Shown,
+    Usage,
+)
 from reranker.scoring.likelihood import LikelihoodScorer
 from reranker.scoring.listwise import ListwiseScorer
 from reranker.scoring.permutation import PermutationScorer
@@ -231,10 +241,10 @@ def _history(sample: Sample) -> list[object]:
 
 async def _read(way: _Way, sample: Sample, *, less: int = 0) -> Usage:
     """One read of a sample; ``less`` leaves out that many of the newest entries."""
-    given = {name: value for name, value in sample.inputs.items() if name not in ("history", "candidate", "candidates")}
-    history = _history(sample)[-HISTORY:]
-    shown = history[: len(history) - less]
-    return (await way.scorer.read(way.template, given, shown, sample.candidates)).usage  # type: ignore[arg-type]
+    whole = Shown.of(sample)
+    history = whole.history[-HISTORY:]
+    shown = replace(whole, history=history[: len(history) - less])
+    return (await way.scorer.read(way.template, shown)).usage
 
 
 def _call(way: _Way, sample: Sample) -> Callable[[], Awaitable[object]]:

@@ -7,15 +7,16 @@ candidates then changes no score at all; without it, no more than reading the sa
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from prompts import HistoryInput, ItemInput, PromptTemplate, fitting
+from prompts import PromptTemplate, fitting
 from reranker.engine import Engine, Tokens
 from reranker.memory import Memory, key
 from reranker.scoring.prompts import Ending, ending, fit_together
 from reranker.scoring.read import Read
+from reranker.shown import Shown
 from reranker.wire import Usage
 
 
@@ -33,31 +34,23 @@ class LikelihoodScorer:
         self._history_limit = history_limit
         self._memory = memory
 
-    async def read(
-        self,
-        template: PromptTemplate,
-        inputs: Mapping[str, object],
-        history: Sequence[HistoryInput],
-        candidates: Sequence[ItemInput],
-        *,
-        with_prior: bool = False,
-    ) -> Read:
+    async def read(self, template: PromptTemplate, shown: Shown, *, with_prior: bool = False) -> Read:
         model = await self._engine.info()
-        shown = {**inputs, "history": list(history)}
-        texts = [template.render_candidate(shown, candidate) for candidate in candidates]
+        shared = shown.shared
+        texts = [template.render_candidate(shared, candidate) for candidate in shown.candidates]
         distinct = sorted(set(texts))
-        empty = template.render({**inputs, "history": []})
+        empty = template.render({**shared, "history": []})
         end = ending(empty)  # with a history or without, the last words are the template's own
         tokens = await asyncio.gather(*(self._tokens(end, text) for text in distinct))
         reserve = max(len(one) for one in tokens) + 1  # the server wants to write one token at least
-        steps = fitting(template, shown, context=model.max_model_len, reserve=reserve, most=self._history_limit)
+        steps = fitting(template, shared, context=model.max_model_len, reserve=reserve, most=self._history_limit)
         [fitted], [prefix] = await fit_together(self._engine, [steps])
         logprobs, usage = await self._engine.continuation_logprobs(prefix, tokens)
         conditional = dict(zip(distinct, map(sum, logprobs), strict=True))
         prior = None
         if with_prior:
             # What a request brings along (a query, a profile) comes once: not worth a place on disk.
-            lasting = not any(inputs.get(name) for name in ("query", "profile"))
+            lasting = not any(shown.inputs.get(name) for name in ("query", "profile"))
             values, more = await self._priors(await self._engine.tokens_of_prompt(end.prompt), tokens, lasting=lasting)
             known = dict(zip(distinct, values, strict=True))
             prior, usage = np.array([known[text] for text in texts]), usage + more
@@ -66,7 +59,7 @@ class LikelihoodScorer:
             scores=np.array([conditional[text] for text in texts]),
             prior=prior,
             usage=usage,
-            history_shown=len(history) - fitted.trimmed.history,
+            history_shown=len(shown.history) - fitted.trimmed.history,
             trimmed=fitted.trimmed,
             scoring="likelihood",
         )

@@ -13,13 +13,14 @@ from string import ascii_uppercase
 import numpy as np
 from numpy.typing import NDArray
 
-from prompts import CandidateInput, HistoryInput, ItemInput, PromptTemplate, fitting
+from prompts import CandidateInput, ItemInput, PromptTemplate, fitting
 from reranker.engine import MOST_LABELS, Engine, Tokens
 from reranker.errors import LLMBadAnswer
 from reranker.memory import Memory, key
 from reranker.scoring.calibration import CONTENT_FREE, Calibration, merge, orders, windows
 from reranker.scoring.prompts import ending, fit_together, single_tokens
 from reranker.scoring.read import Read
+from reranker.shown import Shown
 from reranker.wire import Usage
 
 Labels = Mapping[str, tuple[int, ...]]
@@ -42,18 +43,10 @@ class ListwiseScorer:
         self._memory = memory
         self._calibration = calibration
 
-    async def read(
-        self,
-        template: PromptTemplate,
-        inputs: Mapping[str, object],
-        history: Sequence[HistoryInput],
-        candidates: Sequence[ItemInput],
-        *,
-        with_prior: bool = False,
-    ) -> Read:
+    async def read(self, template: PromptTemplate, shown: Shown, *, with_prior: bool = False) -> Read:
         model = await self._engine.info()
-        own = {**inputs, "history": list(history)}
-        labels = await self._labels(template, own, candidates)
+        shared, candidates = shown.shared, shown.candidates
+        labels = await self._labels(template, shared, candidates)
         places = [
             order[window]
             for order in orders(len(candidates), self._calibration.orders)
@@ -62,7 +55,7 @@ class ListwiseScorer:
         steps = [
             fitting(
                 template,
-                {**own, "candidates": labelled([candidates[at] for at in window], labels, places=window)},
+                {**shared, "candidates": labelled([candidates[at] for at in window], labels, places=window)},
                 context=model.max_model_len,
                 reserve=1,
                 most=self._history_limit,
@@ -74,7 +67,7 @@ class ListwiseScorer:
         logprobs, usage = await self._label_logprobs(prompts, used)
         mass = float(np.exp(logprobs).sum(axis=1).mean())
         if self._calibration.prior:
-            prior, more = await self._label_prior(template, inputs, used)
+            prior, more = await self._label_prior(template, shown.inputs, used)
             logprobs, usage = logprobs - prior, usage + more
         read = list(zip(places, logprobs, strict=True))
         each = len(read) // self._calibration.orders
@@ -85,7 +78,7 @@ class ListwiseScorer:
             scores=scores - np.logaddexp.reduce(scores) + np.log(max(mass, 1e-300)),
             prior=None,
             usage=usage,
-            history_shown=len(history) - fitted[0].trimmed.history,
+            history_shown=len(shown.history) - fitted[0].trimmed.history,
             trimmed=fitted[0].trimmed,
             scoring="listwise",
             label_mass=min(mass, 1.0),

@@ -1,18 +1,19 @@
 """Written orders, to compare with: the model writes the labels in order, and what it wrote is repaired."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
 from string import ascii_uppercase
 
 import numpy as np
 
-from prompts import HistoryInput, ItemInput, PromptTemplate, fitting
+from prompts import PromptTemplate, fitting
 from reranker.engine import Engine
 from reranker.scoring.calibration import Calibration, orders
 from reranker.scoring.listwise import labelled
 from reranker.scoring.prompts import fit_together
 from reranker.scoring.read import Read, Repairs
+from reranker.shown import Shown
 from reranker.wire import Usage
 
 _TOKENS_EACH = 5
@@ -66,49 +67,38 @@ class PermutationScorer:
         self._history_limit = history_limit
         self._calibration = calibration
 
-    async def read(
-        self,
-        template: PromptTemplate,
-        inputs: Mapping[str, object],
-        history: Sequence[HistoryInput],
-        candidates: Sequence[ItemInput],
-        *,
-        with_prior: bool = False,
-    ) -> Read:
+    async def read(self, template: PromptTemplate, shown: Shown, *, with_prior: bool = False) -> Read:
         model = await self._engine.info()
+        shared, candidates = shown.shared, shown.candidates
         count = len(candidates)
         labels = written_labels(count)
         sampling = template.meta.sampling.model_copy(
             update={"max_tokens": max(template.meta.sampling.max_tokens, _TOKENS_EACH * count)}
         )
-        shown = orders(count, self._calibration.orders)
+        tried = orders(count, self._calibration.orders)
         steps = [
             fitting(
                 template,
-                {
-                    **inputs,
-                    "history": list(history),
-                    "candidates": labelled([candidates[at] for at in order], labels, places=order),
-                },
+                {**shared, "candidates": labelled([candidates[at] for at in order], labels, places=order)},
                 context=model.max_model_len,
                 reserve=sampling.max_tokens,
                 most=self._history_limit,
             )
-            for order in shown
+            for order in tried
         ]
         fitted, _ = await fit_together(self._engine, steps)
         places, usage, repairs = np.zeros(count), Usage(), Repairs()
-        for order, one in zip(shown, fitted, strict=True):
+        for order, one in zip(tried, fitted, strict=True):
             text, used = await self._engine.write(one.prompt, sampling)
             written, mended = repaired(text, labels, order.tolist())
             places[order[written]] += np.log(np.arange(1, count + 1))
             usage, repairs = usage + used, repairs + mended
         return Read(
             model=model.name,
-            scores=-places / len(shown),
+            scores=-places / len(tried),
             prior=None,
             usage=usage,
-            history_shown=len(history) - fitted[0].trimmed.history,
+            history_shown=len(shown.history) - fitted[0].trimmed.history,
             trimmed=fitted[0].trimmed,
             scoring="permutation",
             repaired=repairs,

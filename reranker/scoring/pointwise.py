@@ -1,16 +1,17 @@
 """Pointwise reads: one question for each candidate, answered with yes or no."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prompts import HistoryInput, ItemInput, PromptTemplate, TemplateError, fitting
+from prompts import PromptTemplate, TemplateError, fitting
 from reranker.engine import Engine, Tokens
 from reranker.scoring.listwise import labelled
 from reranker.scoring.prompts import Ending, ending, fit_together, single_tokens
 from reranker.scoring.read import Read
+from reranker.shown import Shown
 from reranker.wire import Usage
 
 
@@ -29,26 +30,18 @@ class PointwiseScorer:
         self._engine = engine
         self._history_limit = history_limit
 
-    async def read(
-        self,
-        template: PromptTemplate,
-        inputs: Mapping[str, object],
-        history: Sequence[HistoryInput],
-        candidates: Sequence[ItemInput],
-        *,
-        with_prior: bool = False,
-    ) -> Read:
+    async def read(self, template: PromptTemplate, shown: Shown, *, with_prior: bool = False) -> Read:
         if template.meta.answers is None:
             raise TemplateError(f"template {template.reference} has no 'answers'", code="template_invalid")
         model = await self._engine.info()
-        own = {**inputs, "history": list(history)}
-        asked = labelled(candidates, [""] * len(candidates))
-        end = ending(template.render({**own, "candidate": asked[0]}))
+        shared = shown.shared
+        asked = labelled(shown.candidates, [""] * len(shown.candidates))
+        end = ending(template.render({**shared, "candidate": asked[0]}))
         words = [await self._word(end, answer) for answer in template.meta.answers]
         steps = [
             fitting(
                 template,
-                {**own, "candidate": one},
+                {**shared, "candidate": one},
                 context=model.max_model_len,
                 reserve=max(map(len, words)) + 1,
                 most=self._history_limit,
@@ -62,7 +55,7 @@ class PointwiseScorer:
             scores=answers[:, 0] - answers[:, 1],
             prior=None,
             usage=usage,
-            history_shown=len(history) - fitted[0].trimmed.history,
+            history_shown=len(shown.history) - fitted[0].trimmed.history,
             trimmed=fitted[0].trimmed,
             scoring="pointwise",
             label_mass=min(float(np.exp(answers).sum(axis=1).mean()), 1.0),

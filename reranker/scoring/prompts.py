@@ -1,13 +1,14 @@
 """Where a prompt ends and what follows begins, as tokens; and several prompts that are made to fit together."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from prompts import Fitted, Fitting, HistoryInput, ItemInput, Message, Prompt, PromptTemplate
+from prompts import Fitted, Fitting, Message, Prompt, PromptTemplate
 from reranker.engine import Engine, Tokens
 from reranker.scoring.read import Read
+from reranker.shown import Shown
 
 _BORDER = 80
 """Characters of a prompt's last line that can matter to how what follows is split into tokens."""
@@ -16,15 +17,7 @@ _BORDER = 80
 class Scorer(Protocol):
     """One way of reading; see :meth:`reranker.Reader.read` for what the arguments are."""
 
-    async def read(
-        self,
-        template: PromptTemplate,
-        inputs: Mapping[str, object],
-        history: Sequence[HistoryInput],
-        candidates: Sequence[ItemInput],
-        *,
-        with_prior: bool = False,
-    ) -> Read: ...
+    async def read(self, template: PromptTemplate, shown: Shown, *, with_prior: bool = False) -> Read: ...
 
 
 @dataclass(frozen=True)

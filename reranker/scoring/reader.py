@@ -1,24 +1,25 @@
 """One way in for every way of reading."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from prompts import HistoryInput, ItemInput, PromptLibrary, PromptTemplate, Sample, TemplateError
+from prompts import PromptLibrary, PromptTemplate, TemplateError
 from prompts.front_matter import Scoring
 from reranker.engine import Engine
 from reranker.errors import LLMBadAnswer
 from reranker.memory import Memory, key
 from reranker.scoring.calibration import Calibration
 from reranker.scoring.likelihood import LikelihoodScorer
-from reranker.scoring.listwise import ListwiseScorer, labelled
+from reranker.scoring.listwise import ListwiseScorer
 from reranker.scoring.permutation import PermutationScorer
 from reranker.scoring.pointwise import PointwiseScorer
 from reranker.scoring.prompts import Scorer
 from reranker.scoring.read import Read
 from reranker.scoring.stability import LEAST_CANDIDATES, StabilityReport, measure_stability
+from reranker.shown import Shown
 from retrieval import Notice
 
 FALLBACK = "rank"
@@ -66,23 +67,13 @@ class Reader:
             "permutation": PermutationScorer(engine, history_limit, calibration),
         }
 
-    async def read(
-        self,
-        template: PromptTemplate,
-        inputs: Mapping[str, object],
-        history: Sequence[HistoryInput],
-        candidates: Sequence[ItemInput],
-        *,
-        with_prior: bool = False,
-    ) -> Read:
+    async def read(self, template: PromptTemplate, shown: Shown, *, with_prior: bool = False) -> Read:
         """A score for every candidate.
 
         Args:
             template: a rank template.
-            inputs: what the template uses besides history and candidates.
-            history: oldest first; the oldest blocks are left out where they do not fit the model's context.
-            candidates: at least one, in retrieval's order; :class:`~prompts.CandidateInput` where the template shows
-                its place.
+            shown: at least one candidate; the oldest blocks of the history are left out where they do not fit the
+                model's context.
             with_prior: read likelihoods without the history, too; other ways of reading have no such prior.
 
         Raises:
@@ -99,20 +90,17 @@ class Reader:
             )
         objection, stability = None, None
         if self._refuse and scoring in ("listwise", "pointwise"):
-            sample = Sample(
-                "a request", {**inputs, "history": list(history)}, labelled(candidates, [""] * len(candidates))
-            )
-            objection, stability = await self._objection(template, sample)
+            objection, stability = await self._objection(template, shown)
         if objection is None:
-            read = await self._scorers[scoring].read(template, inputs, history, candidates, with_prior=with_prior)
+            read = await self._scorers[scoring].read(template, shown, with_prior=with_prior)
             return replace(read, order_stability=stability)
         instead = self._library.find(FALLBACK, template.meta.locale)
-        read = await self._scorers["likelihood"].read(instead, inputs, history, candidates, with_prior=with_prior)
+        read = await self._scorers["likelihood"].read(instead, shown, with_prior=with_prior)
         message = f"{template.reference} was not read but {instead.reference}, by likelihood: {objection}"
         return replace(read, notices=(*read.notices, Notice("label_read_refused", message)), instead=instead)
 
     async def prepare(
-        self, template: PromptTemplate, samples: Sequence[Sample], rng: np.random.Generator | None = None
+        self, template: PromptTemplate, samples: Sequence[Shown], rng: np.random.Generator | None = None
     ) -> StabilityReport:
         """Measures whether the model can be read with this template, and remembers what it found.
 
@@ -137,16 +125,16 @@ class Reader:
         weights = self._memory.model(model.name, model.root, await self._engine.fingerprint())
         return key("stability", weights, template.hash)
 
-    async def _objection(self, template: PromptTemplate, sample: Sample) -> tuple[str | None, float | None]:
+    async def _objection(self, template: PromptTemplate, shown: Shown) -> tuple[str | None, float | None]:
         """Why this model must not be read with this template, None if it may; and its order stability, where known."""
         report = await self.report(template)
-        if report is None and len(sample.candidates) < LEAST_CANDIDATES and template.meta.scoring == "listwise":
+        if report is None and len(shown.candidates) < LEAST_CANDIDATES and template.meta.scoring == "listwise":
             least = f"which takes {LEAST_CANDIDATES} candidates"
             return f"whether the model reads positions has not been measured, {least}", None
         try:
             if report is None:
                 async with self._measuring:
-                    report = await self.report(template) or await self.prepare(template, [sample] * _OWN_ROUNDS)
+                    report = await self.report(template) or await self.prepare(template, [shown] * _OWN_ROUNDS)
         except LLMBadAnswer as error:  # such as no letters that are one token
             return error.message, None
         return report.reason, report.order_stability

@@ -5,21 +5,23 @@ label mass it takes the order stability: read the same candidates in two orders,
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from prompts import PromptTemplate, Sample
+from prompts import PromptTemplate
 from prompts.front_matter import Scoring
 from reranker.engine import Engine
 from reranker.memory import Memory
 from reranker.scoring.calibration import Calibration
-from reranker.scoring.listwise import ListwiseScorer
+from reranker.scoring.listwise import ListwiseScorer, labelled
 from reranker.scoring.permutation import PermutationScorer
 from reranker.scoring.pointwise import PointwiseScorer
 from reranker.scoring.prompts import Scorer
+from reranker.shown import Shown
 from retrieval import InputError
 
 LEAST_MASS = 0.5
@@ -86,7 +88,7 @@ def order_sensitivity(
 async def measure_stability(
     engine: Engine,
     template: PromptTemplate,
-    samples: Sequence[Sample],
+    samples: Sequence[Shown],
     rng: np.random.Generator,
     *,
     history_limit: int = 30,
@@ -116,14 +118,13 @@ async def measure_stability(
     elif not usable:
         raise InputError(f"no sample has {least} candidates", field="samples", code="out_of_range")
     for sample in usable:
-        candidates = sample.candidates[:_MOST_CANDIDATES]
-        inputs = {name: value for name, value in sample.inputs.items() if name not in ("history", "candidates")}
-        history = sample.inputs["history"]
-        assert isinstance(history, list)  # noqa: S101  # a sample's always is
+        # Each keeps the place that retrieval gave it, in whatever order they are shown.
+        candidates = labelled(sample.candidates[:_MOST_CANDIDATES], [""] * _MOST_CANDIDATES)
         reads = []
         for _ in range(1 if scoring == "pointwise" else 2):
             order = rng.permutation(len(candidates))
-            read = await scorers[scoring].read(template, inputs, history, [candidates[at] for at in order])
+            shuffled = replace(sample, candidates=[candidates[at] for at in order])
+            read = await scorers[scoring].read(template, shuffled)
             scores = np.empty(len(candidates))
             scores[order] = read.scores
             reads.append(scores)

@@ -5,12 +5,13 @@ import pytest
 
 from eval.answers import AnswerStore, StoredReader
 from prompts import HistoryInput, ItemInput, PromptLibrary
-from reranker import Engine, EngineSettings, LLMError
+from reranker import Engine, EngineSettings, LLMError, Shown
 from tests.standin import StandIn
 
 RANK = PromptLibrary().get("rank")
 HISTORY = [HistoryInput("Up", {}, "view", None)]
 FILMS = [ItemInput("Heat", {"year": 1995}), ItemInput("Emma", {})]
+SHOWN = Shown({"noun": "films"}, HISTORY, FILMS)
 
 
 def asked(standin: StandIn) -> int:
@@ -23,9 +24,9 @@ async def test_a_question_is_asked_once_by_this_process_and_the_next(standin: St
         store = AnswerStore(tmp_path / "answers.sqlite")
         async with Engine(EngineSettings(url=standin.url)) as engine:
             reader = StoredReader(engine, store)
-            first = await reader.read(RANK, {"noun": "films"}, HISTORY, FILMS, with_prior=True)
+            first = await reader.read(RANK, SHOWN, with_prior=True)
             count = asked(standin)
-            second = await reader.read(RANK, {"noun": "films"}, HISTORY, FILMS, with_prior=True)
+            second = await reader.read(RANK, SHOWN, with_prior=True)
             assert asked(standin) == count
         store.close()
     assert first is not None
@@ -42,16 +43,23 @@ async def test_whatever_an_answer_depends_on_makes_another_question(standin: Sta
     async with Engine(EngineSettings(url=standin.url)) as engine:
         reader = StoredReader(engine, store)
         read = reader.read
-        assert not (await read(RANK, {"noun": "films"}, HISTORY, FILMS)).stored
-        assert not (await read(RANK, {"noun": "books"}, HISTORY, FILMS)).stored
-        assert not (await read(RANK, {"noun": "films"}, HISTORY * 2, FILMS)).stored
-        assert not (await read(RANK, {"noun": "films"}, HISTORY, FILMS[::-1])).stored
-        assert not (await read(RANK, {"noun": "films"}, HISTORY, FILMS, with_prior=True)).stored
-        assert not (await read(PromptLibrary().get("rank-zh"), {"noun": "films"}, HISTORY, FILMS)).stored
-        assert not (
-            await StoredReader(engine, store, history_limit=10).read(RANK, {"noun": "films"}, HISTORY, FILMS)
-        ).stored
-        assert (await read(RANK, {"noun": "films"}, HISTORY, FILMS)).stored
+        assert not (await read(RANK, SHOWN)).stored
+        assert not (await read(RANK, Shown({"noun": "books"}, HISTORY, FILMS))).stored
+        assert not (await read(RANK, Shown({"noun": "films"}, HISTORY * 2, FILMS))).stored
+        assert not (await read(RANK, Shown({"noun": "films"}, HISTORY, FILMS[::-1]))).stored
+        assert not (await read(RANK, SHOWN, with_prior=True)).stored
+        assert not (await read(PromptLibrary().get("rank-zh"), SHOWN)).stored
+        assert not (await StoredReader(engine, store, history_limit=10).read(RANK, SHOWN)).stored
+        assert (await read(RANK, SHOWN)).stored
+    store.close()
+
+
+async def test_an_answer_that_was_stored_before_keeps_counting(standin: StandIn, tmp_path: Path) -> None:
+    """The key is written down: another one asks every model everything anew, and raises ``_FORMAT``."""
+    store = AnswerStore(tmp_path / "answers.sqlite")
+    async with Engine(EngineSettings(url=standin.url)) as engine:
+        await StoredReader(engine, store).read(PromptLibrary().get("rank@1"), SHOWN)
+    assert store.get("4d9733468d914b8c5031ac84480a6b04ccb14a4b05376dbe84bb43ae8899e137") is not None
     store.close()
 
 
@@ -62,9 +70,9 @@ async def test_errors_are_never_stored(standin: StandIn, tmp_path: Path) -> None
         reader = StoredReader(engine, store)
         standin.fault = lambda path, answer: 500 if path == "/v1/completions" else answer
         with pytest.raises(LLMError):
-            await reader.read(RANK, {"noun": "films"}, HISTORY, FILMS)
+            await reader.read(RANK, SHOWN)
         standin.fault = None
-        found = await reader.read(RANK, {"noun": "films"}, HISTORY, FILMS)
+        found = await reader.read(RANK, SHOWN)
         assert not found.stored
         assert np.isfinite(found.read.scores).all()
     store.close()

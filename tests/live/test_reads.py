@@ -15,7 +15,7 @@ from prompts import (
     item_input,
     user_sample,
 )
-from reranker import Engine, LLMBadAnswer, Reader, measure_stability
+from reranker import Engine, LLMBadAnswer, Reader, Shown, measure_stability
 from retrieval import HistoryEntry, Interaction, Item, RetrievalRequest, Retriever
 
 TITLES = ("The Silence of the Lambs", "Big", "Amélie", "2001: A Space Odyssey", "七人の侍", "Alien")
@@ -106,8 +106,8 @@ async def test_the_order_of_candidates_changes_nothing(live: Engine, movielens: 
     history = history_inputs(retrieved.history, sanitizer)
     candidates = [item_input(candidate.item, sanitizer) for candidate in retrieved.candidates]
     template, scorer = PromptLibrary().get("rank"), Reader(live)
-    forward = await scorer.read(template, {"noun": "films"}, history, candidates)
-    backward = await scorer.read(template, {"noun": "films"}, history, candidates[::-1])
+    forward = await scorer.read(template, Shown({"noun": "films"}, history, candidates))
+    backward = await scorer.read(template, Shown({"noun": "films"}, history, candidates[::-1]))
     assert forward.scores == pytest.approx(backward.scores[::-1], abs=0.25)
 
 
@@ -120,7 +120,9 @@ async def test_a_history_matters(live: Engine) -> None:
 
     saga = [HistoryEntry(item, Interaction(item.item_id)) for item in films("Rocky", "Rocky II", "Rocky III")]
     candidates = [item_input(item, clean) for item in films("Rocky IV", "Emma")]
-    read = await scorer.read(template, {"noun": "films"}, history_inputs(saga, clean), candidates, with_prior=True)
+    read = await scorer.read(
+        template, Shown({"noun": "films"}, history_inputs(saga, clean), candidates), with_prior=True
+    )
     assert read.corrected is not None
     assert read.corrected[0] > read.corrected[1]
 
@@ -142,7 +144,7 @@ async def test_label_reads_of_a_model_that_reads_positions_are_refused(live: Eng
     """The embedded model puts its probability on labels, and always on the same one."""
     clean = Sanitizer((await live.info()).special_tokens)
     template = PromptLibrary().get("rank-labels")
-    samples = [user_sample(movielens, user, sanitizer=clean, count=10) for user in ("7", "42", "300")]
+    samples = [Shown.of(user_sample(movielens, user, sanitizer=clean, count=10)) for user in ("7", "42", "300")]
     report = await measure_stability(live, template, samples, np.random.default_rng(0))
     assert not report.accepted
     assert report.order_stability is not None
@@ -154,12 +156,11 @@ async def test_every_number_of_candidates_gets_finite_scores(live: Engine, movie
     sample = user_sample(movielens, "42", sanitizer=Sanitizer((await live.info()).special_tokens))
     retrieved = movielens.retrieve(RetrievalRequest(user_id="42", count=count))
     candidates = [item_input(candidate.item, Sanitizer()) for candidate in retrieved.candidates]
-    history = sample.inputs["history"]
-    assert isinstance(history, list)
-    read = await Reader(live).read(PromptLibrary().get("rank"), {"noun": "films"}, history, candidates)
+    history = Shown.of(sample).history
+    read = await Reader(live).read(PromptLibrary().get("rank"), Shown({"noun": "films"}, history, candidates))
     assert read.scores.shape == (count,)
     assert np.isfinite(read.scores).all()
-    again = await Reader(live).read(PromptLibrary().get("rank"), {"noun": "films"}, history, candidates[::-1])
+    again = await Reader(live).read(PromptLibrary().get("rank"), Shown({"noun": "films"}, history, candidates[::-1]))
     assert np.array_equal(again.scores, read.scores[::-1]), "exactly, within a process"
 
 
