@@ -12,7 +12,8 @@ from scipy.special import expit
 from prompts import CandidateInput, PromptLibrary, PromptTemplate, Sanitizer, document_inputs
 from prompts.sanitize import MAX_DOCUMENT
 from reranker.answer import PromptUsed
-from reranker.engine import Engine, Tokens
+from reranker.engine import Engine
+from reranker.tokens import Tokens
 from reranker.wire import Usage
 from retrieval import InputError
 
@@ -126,7 +127,7 @@ class DocumentRanker:
         )
 
     async def _prefix(self, template: PromptTemplate, query: str, locale: str) -> Tokens:
-        return await self._engine.tokens_of_prompt(template.render({"query": query, "locale": locale, "history": []}))
+        return await self._engine.tokens.of_prompt(template.render({"query": query, "locale": locale, "history": []}))
 
     async def _tokens(
         self, template: PromptTemplate, documents: Sequence[CandidateInput], locale: str
@@ -135,7 +136,7 @@ class DocumentRanker:
         tokens: dict[str, tuple[int, ...]] = {}
         for begin in range(0, len(texts), _BATCH):
             some = [text for text in dict.fromkeys(texts[begin : begin + _BATCH]) if text not in tokens]
-            counted = await asyncio.gather(*(self._engine.tokens_of_text(text, beginning=False) for text in some))
+            counted = await asyncio.gather(*(self._engine.tokens.of_text(text, beginning=False) for text in some))
             tokens.update(zip(some, counted, strict=True))
         return [tokens[text] for text in texts]
 

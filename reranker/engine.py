@@ -17,42 +17,26 @@ from typing import Any, Self
 
 from prompts import Prompt, Sampling
 from reranker.cache import LruCache
-from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMUnavailable
+from reranker.errors import LLMBadAnswer, LLMError, LLMUnavailable
 from reranker.settings import EngineSettings
+from reranker.tokens import Tokenizer, Tokens
 from reranker.transport import BreakerState, Transport
-from reranker.wire import Usage, choices_of, logprobs_of, token_ids, usage_of
+from reranker.wire import ModelInfo, Usage, logprobs_of, token_ids
+from reranker.writing import TextWriter
 
-__all__ = ["MOST_LABELS", "Engine", "EngineState", "ModelInfo", "Tokens", "Usage"]
-
-Tokens = Sequence[int]
+__all__ = ["MOST_LABELS", "Engine", "EngineState", "ModelInfo", "Usage"]
 
 MOST_LABELS = 128
 """Token ids that vLLM reads in one request."""
 
-_TITLES, _PROMPTS = 200_000, 2_000
-"""Texts whose tokens are remembered: titles come again with every request, prompts now and then."""
 _HEARD_S = 0.25
 """What is remembered is answered only while the server was heard of so lately: one that is down must not seem up."""
-_LONG = 200
-"""Characters from which on a text counts as a prompt."""
 _AT_ONCE = 64
 """Continuations of one request; vLLM works on no more sequences at once by default, and a caller may want its turn."""
 _FINGERPRINT = (
     "In the spring of that year the two sisters left the old house by the river, sold what they could not carry, and "
     "took the night train to the city, where nobody knew them."
 )
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """What a server said of the model it serves."""
-
-    name: str
-    root: str
-    max_model_len: int
-    special_tokens: frozenset[str]
-    forced: bool
-    """Whether the server has our logits processor (see :mod:`reranker.forced`)."""
 
 
 @dataclass(frozen=True)
@@ -77,17 +61,19 @@ class EngineState:
 
 
 class Engine:
-    """One shared client of one vLLM server. Use as an async context manager, or call :meth:`close`."""
+    """One shared client of one vLLM server. Use as an async context manager, or call :meth:`close`.
+
+    ``tokens`` splits texts and prompts (:class:`~reranker.tokens.Tokenizer`).
+    """
 
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
         self._transport = Transport(settings)
+        self.tokens = Tokenizer(self._transport, self.info)
+        self._writer = TextWriter(self._transport)
         self._info: tuple[int, ModelInfo] | None = None
         self._fingerprint: tuple[ModelInfo, tuple[float, ...]] | None = None
         self._probing = asyncio.Lock()
-        self._patterns: dict[str, bool] = {}
-        self._titles = LruCache[Hashable, tuple[int, ...]](_TITLES)
-        self._prompts = LruCache[Hashable, tuple[int, ...]](_PROMPTS)
         self._results = LruCache[Hashable, Any](settings.cache_size)
 
     async def __aenter__(self) -> Self:
@@ -117,8 +103,7 @@ class Engine:
             if self._info is None or self._info[0] != self._transport.outages:
                 outages, found = self._transport.outages, await self._probe()
                 if self._info is not None:  # another server may have taken the place of the first
-                    self._titles.clear()
-                    self._prompts.clear()
+                    self.tokens.forget()
                     self._results.clear()
                 self._info = outages, found
             return self._info[1]
@@ -137,45 +122,10 @@ class Engine:
         """
         info = await self.info()
         if self._fingerprint is None or self._fingerprint[0] is not info:
-            tokens = await self._tokenize(info.name, _FINGERPRINT, beginning=False)
+            tokens = await self.tokens.of_text(_FINGERPRINT, beginning=False, model=info.name)
             values, _ = await self.prompt_logprobs(tokens[:1], [tokens[1:]])
             self._fingerprint = info, tuple(values[0])
         return self._fingerprint[1]
-
-    async def tokens_of_text(self, text: str, *, beginning: bool) -> tuple[int, ...]:
-        """Tokens of a text; ``beginning`` adds what the model's tokenizer puts before a document."""
-        return await self._tokenize((await self.info()).name, text, beginning=beginning)
-
-    async def tokens_after(self, before: str, text: str) -> tuple[int, ...] | None:
-        """Tokens of a text where it goes on from another: some tokenizers write a word differently there than at the
-        beginning of a text. None where no border between tokens lies between the two.
-        """
-        own, whole = await asyncio.gather(
-            self.tokens_of_text(before, beginning=False), self.tokens_of_text(before + text, beginning=False)
-        )
-        return whole[len(own) :] if whole[: len(own)] == own and len(whole) > len(own) else None
-
-    async def tokens_of_prompt(self, prompt: Prompt) -> tuple[int, ...]:
-        """Tokens of a rendered prompt, messages through the model's own chat template."""
-        if isinstance(prompt.content, str):
-            return await self.tokens_of_text(prompt.content, beginning=True)
-        name = (await self.info()).name
-        key = (name, prompt.content)
-        if (known := self._prompts.get(key)) is not None:
-            return known
-        answer = await self._transport.ask(
-            "POST",
-            "/tokenize",
-            {
-                "model": name,
-                "messages": [message._asdict() for message in prompt.content],
-                "add_generation_prompt": not prompt.continued,
-                "continue_final_message": prompt.continued,
-                # Thinking models would otherwise begin their answer with a monologue.
-                "chat_template_kwargs": {"enable_thinking": False},
-            },
-        )
-        return self._prompts.keep(key, token_ids(answer.get("tokens")))
 
     async def continuation_logprobs(
         self, prefix: Tokens, continuations: Sequence[Tokens]
@@ -223,7 +173,7 @@ class Engine:
     async def _forced(
         self, model: str, prefix: Tokens, continuations: Sequence[Tokens]
     ) -> tuple[list[list[float]], Usage]:
-        answer, usage = await self._complete(
+        answer, usage = await self._transport.complete(
             {
                 "model": model,
                 "prompt": list(prefix),
@@ -254,7 +204,7 @@ class Engine:
 
     async def prompt_logprobs(self, prefix: Tokens, continuations: Sequence[Tokens]) -> tuple[list[list[float]], Usage]:
         """As :meth:`forced_logprobs`, read from the prompt, which any vLLM can do."""
-        answer, usage = await self._complete(
+        answer, usage = await self._transport.complete(
             {
                 "model": (await self.info()).name,
                 "prompt": [[*prefix, *tokens] for tokens in continuations],
@@ -291,7 +241,7 @@ class Engine:
         if (known := self._results.get(key)) is not None:
             await self._still_there()
             return known, Usage()
-        answer, usage = await self._complete(
+        answer, usage = await self._transport.complete(
             {
                 "model": name,
                 "prompt": [list(prompt) for prompt in prompts],
@@ -322,55 +272,13 @@ class Engine:
         Raises:
             LLMError: the server failed, or answered what cannot be.
         """
-        info, tokens = await self.info(), await self.tokens_of_prompt(prompt)
+        info, tokens = await self.info(), await self.tokens.of_prompt(prompt)
         key = (info.name, "text", _digest(tokens), sampling.model_dump_json(), tuple(stop), pattern)
         if (known := self._results.get(key)) is not None:
             await self._still_there()
             return known, Usage()
-        body = {
-            "model": info.name,
-            "prompt": list(tokens),
-            "max_tokens": sampling.max_tokens,
-            "temperature": sampling.temperature,
-            "repetition_penalty": sampling.repetition_penalty,
-            "seed": 0,
-            "stop": list(stop),
-            # The first token then comes on its own, and a server that is stuck is noticed by its silence.
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        if pattern is not None and await self._holds_to_patterns(info):
-            try:
-                text, usage = await self._text({**body, "structured_outputs": {"regex": pattern}})
-            except LLMBadAnswer:
-                text, usage = await self._text(body)
-        else:
-            text, usage = await self._text(body)
+        text, usage = await self._writer.write(info, tokens, sampling, stop=stop, pattern=pattern)
         return self._results.keep(key, text), usage
-
-    async def _text(self, body: dict[str, Any]) -> tuple[str, Usage]:
-        answer, usage = await self._complete(body, choices=1)
-        text = answer[0].get("text")
-        if not isinstance(text, str):
-            raise LLMBadAnswer("the server's answer has no text")
-        return text, usage
-
-    async def _holds_to_patterns(self, info: ModelInfo) -> bool:
-        """Asks for what no model would write by itself, once; where that goes wrong in any way but for load, patterns
-        are left alone while the process runs: they have ended servers that were fine without.
-        """
-        async with self._probing:
-            if info.root not in self._patterns:
-                self._patterns[info.root] = False
-                body = {"model": info.name, "prompt": [0], "max_tokens": 8, "structured_outputs": {"regex": "zqxj"}}
-                try:
-                    self._patterns[info.root] = (await self._text(body))[0].startswith("zqxj")
-                except LLMBusy:
-                    del self._patterns[info.root]
-                    return False
-                except LLMError:
-                    return False
-            return self._patterns[info.root]
 
     async def _still_there(self) -> None:
         if self._transport.heard_of() > _HEARD_S:
@@ -413,25 +321,14 @@ class Engine:
 
     async def _has_forced(self, model: str) -> bool:
         """Forces two continuations that no model would write by itself, and looks whether they were written."""
-        one, other = [await self._tokenize(model, text, beginning=False) for text in ("zebra quartz", "quartz")]
+        one, other = [
+            await self.tokens.of_text(text, beginning=False, model=model) for text in ("zebra quartz", "quartz")
+        ]
         try:
             await self._forced(model, one, [one, other])
         except LLMBadAnswer:
             return False
         return True
-
-    async def _tokenize(self, model: str, text: str, *, beginning: bool) -> tuple[int, ...]:
-        key, cache = (model, text, beginning), self._prompts if len(text) > _LONG else self._titles
-        if (known := cache.get(key)) is not None:
-            return known
-        answer = await self._transport.ask(
-            "POST", "/tokenize", {"model": model, "prompt": text, "add_special_tokens": beginning}
-        )
-        return cache.keep(key, token_ids(answer.get("tokens")))
-
-    async def _complete(self, body: dict[str, Any], *, choices: int) -> tuple[list[dict[str, Any]], Usage]:
-        answer = await self._transport.ask("POST", "/v1/completions", body, work=True)
-        return choices_of(answer, choices), usage_of(answer.get("usage"))
 
 
 def _digest(tokens: Tokens) -> bytes:

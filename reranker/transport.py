@@ -20,7 +20,7 @@ import httpx2
 
 from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMTimeout, LLMUnavailable
 from reranker.settings import EngineSettings, Limits
-from reranker.wire import streamed
+from reranker.wire import Usage, choices_of, streamed, usage_of
 
 BreakerState = Literal["closed", "open", "half_open"]
 
@@ -208,6 +208,13 @@ class Transport:
                     return await self._guarded(method, path, body, work=work)
         except TimeoutError as error:
             raise LLMTimeout("the LLM server did not answer in time") from error
+
+    async def complete(self, body: Mapping[str, Any], *, choices: int) -> tuple[list[dict[str, Any]], Usage]:
+        """As many choices of a completion, in the order of their numbers, and the tokens used; raises what
+        :meth:`ask` does.
+        """
+        answer = await self.ask("POST", "/v1/completions", body, work=True)
+        return choices_of(answer, choices), usage_of(answer.get("usage"))
 
     async def _guarded(self, method: str, path: str, body: Mapping[str, Any] | None, *, work: bool) -> dict[str, Any]:
         self.breaker.admit(work=work)

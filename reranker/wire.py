@@ -30,6 +30,18 @@ class Usage:
         )
 
 
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a server said of the model it serves."""
+
+    name: str
+    root: str
+    max_model_len: int
+    special_tokens: frozenset[str]
+    forced: bool
+    """Whether the server has our logits processor (see :mod:`reranker.forced`)."""
+
+
 def choices_of(answer: dict[str, Any], count: int) -> list[dict[str, Any]]:
     """The answer's choices in the order of their numbers, which is not the order that they come in."""
     got = answer.get("choices")

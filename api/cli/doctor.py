@@ -155,9 +155,9 @@ async def _read(engine_settings: EngineSettings) -> str:
     """A sentence must be likelier than its words in disorder, or the model that answers is broken."""
     async with Engine(engine_settings) as engine:
         info = await engine.info()
-        prefix = await engine.tokens_of_text("The capital of France", beginning=True)
+        prefix = await engine.tokens.of_text("The capital of France", beginning=True)
         texts = (" is Paris.", " Paris is.")
-        tokens = [await engine.tokens_of_text(text, beginning=False) for text in texts]
+        tokens = [await engine.tokens.of_text(text, beginning=False) for text in texts]
         logprobs, _ = await engine.continuation_logprobs(prefix, tokens)
     sensible, odd = (sum(values) for values in logprobs)
     how = "forced decoding" if info.forced else "prompt_logprobs, several times slower (see README, another server)"

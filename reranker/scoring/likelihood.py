@@ -12,11 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from prompts import PromptTemplate, fitting
-from reranker.engine import Engine, Tokens
+from reranker.engine import Engine
 from reranker.memory import Memory, key
 from reranker.scoring.prompts import Ending, ending, fit_together
 from reranker.scoring.read import Read
 from reranker.shown import Shown
+from reranker.tokens import Tokens
 from reranker.wire import Usage
 
 
@@ -51,7 +52,7 @@ class LikelihoodScorer:
         if with_prior:
             # What a request brings along (a query, a profile) comes once: not worth a place on disk.
             lasting = not any(shown.inputs.get(name) for name in ("query", "profile"))
-            values, more = await self._priors(await self._engine.tokens_of_prompt(end.prompt), tokens, lasting=lasting)
+            values, more = await self._priors(await self._engine.tokens.of_prompt(end.prompt), tokens, lasting=lasting)
             known = dict(zip(distinct, values, strict=True))
             prior, usage = np.array([known[text] for text in texts]), usage + more
         return Read(
@@ -65,8 +66,8 @@ class LikelihoodScorer:
         )
 
     async def _tokens(self, end: Ending, text: str) -> Tokens:
-        after = await self._engine.tokens_after(end.before, end.gap + text)
-        return after or await self._engine.tokens_of_text(end.gap + text, beginning=False)
+        after = await self._engine.tokens.after(end.before, end.gap + text)
+        return after or await self._engine.tokens.of_text(end.gap + text, beginning=False)
 
     async def _priors(
         self, prefix: Tokens, continuations: Sequence[Tokens], *, lasting: bool

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prompts import CandidateInput, ItemInput, PromptTemplate, fitting
-from reranker.engine import MOST_LABELS, Engine, Tokens
+from reranker.engine import MOST_LABELS, Engine
 from reranker.errors import LLMBadAnswer
 from reranker.memory import Memory, key
 from reranker.scoring.calibration import CONTENT_FREE, Calibration, merge, orders, windows
 from reranker.scoring.prompts import ending, fit_together, single_tokens
 from reranker.scoring.read import Read
 from reranker.shown import Shown
+from reranker.tokens import Tokens
 from reranker.wire import Usage
 
 Labels = Mapping[str, tuple[int, ...]]
@@ -136,7 +137,7 @@ class ListwiseScorer:
         slot = key("labels", weights, template.hash, tuple(labels), tuple(map(str, rendered)))
         kept, usage = self._memory.get([slot]), Usage()
         if not kept:
-            prompts = [await self._engine.tokens_of_prompt(ending(prompt).prompt) for prompt in rendered]
+            prompts = [await self._engine.tokens.of_prompt(ending(prompt).prompt) for prompt in rendered]
             logprobs, usage = await self._label_logprobs(prompts, labels)
             mean = np.log(np.exp(logprobs).mean(axis=0))
             kept = self._memory.keep({slot: " ".join(map(repr, mean.tolist()))})

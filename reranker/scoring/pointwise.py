@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prompts import PromptTemplate, TemplateError, fitting
-from reranker.engine import Engine, Tokens
+from reranker.engine import Engine
 from reranker.scoring.listwise import labelled
 from reranker.scoring.prompts import Ending, ending, fit_together, single_tokens
 from reranker.scoring.read import Read
 from reranker.shown import Shown
+from reranker.tokens import Tokens
 from reranker.wire import Usage
 
 
@@ -65,7 +66,7 @@ class PointwiseScorer:
         """An answer's tokens after the prompt. A space stands before it where the prompt or the template has one."""
         text = answer.rstrip()
         text = end.gap + text.lstrip() if end.gap else text
-        return await self._engine.tokens_after(end.before, text) or await self._engine.tokens_of_text(
+        return await self._engine.tokens.after(end.before, text) or await self._engine.tokens.of_text(
             text, beginning=False
         )
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from prompts import Fitted, Fitting, Message, Prompt, PromptTemplate
-from reranker.engine import Engine, Tokens
+from reranker.engine import Engine
 from reranker.scoring.read import Read
 from reranker.shown import Shown
+from reranker.tokens import Tokens
 
 _BORDER = 80
 """Characters of a prompt's last line that can matter to how what follows is split into tokens."""
@@ -58,7 +59,7 @@ async def single_tokens(engine: Engine, end: Ending, word: str) -> tuple[int, ..
     """
     bare = word.strip()
     forms = [end.gap + bare] if end.gap else [" " + bare, bare]
-    found = await asyncio.gather(*(engine.tokens_after(end.before, form) for form in forms))
+    found = await asyncio.gather(*(engine.tokens.after(end.before, form) for form in forms))
     return tuple({tokens[0]: None for tokens in found if tokens is not None and len(tokens) == 1})
 
 
@@ -71,7 +72,7 @@ async def fit_together(engine: Engine, steps: Sequence[Fitting]) -> tuple[list[F
     """
     prompts = [next(one) for one in steps]
     while True:
-        tokens = await asyncio.gather(*(engine.tokens_of_prompt(ending(prompt).prompt) for prompt in prompts))
+        tokens = await asyncio.gather(*(engine.tokens.of_prompt(ending(prompt).prompt) for prompt in prompts))
         longest = max(map(len, tokens))
         fitted = []
         for at, one in enumerate(steps):

@@ -44,9 +44,9 @@ async def test_usage_adds_up(engine: Engine) -> None:
 
 
 async def test_tokens_are_asked_for_once(engine: Engine, standin: StandIn) -> None:
-    assert await engine.tokens_of_text("ab", beginning=False) == (97, 98)
+    assert await engine.tokens.of_text("ab", beginning=False) == (97, 98)
     before = len(standin.requests)
-    await engine.tokens_of_text("ab", beginning=False)
+    await engine.tokens.of_text("ab", beginning=False)
     assert len(standin.requests) == before
 
 

@@ -148,7 +148,7 @@ async def test_a_server_that_accepts_and_sends_nothing_has_failed_before_the_tim
     with FaultProxy(standin.url) as proxy:
         settings = EngineSettings(url=proxy.url, first_token_timeout_s=0.2, timeout_s=600, breaker_failures=2)
         async with Engine(settings) as engine:
-            await engine.tokens_of_prompt(Prompt("Why?"))
+            await engine.tokens.of_prompt(Prompt("Why?"))
             proxy.fault = FAULTS[fault]
             with pytest.raises(LLMTimeout, match=r"sent nothing for 0\.2 s"):
                 await engine.forced_logprobs(PREFIX, [A])

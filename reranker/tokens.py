@@ -1,0 +1,82 @@
+"""Texts and prompts as the served model's tokens. The server splits them; what it said is remembered."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+
+from prompts import Prompt
+from reranker.cache import LruCache
+from reranker.transport import Transport
+from reranker.wire import ModelInfo, token_ids
+
+Tokens = Sequence[int]
+
+_TITLES, _PROMPTS = 200_000, 2_000
+"""Texts whose tokens are remembered: titles come again with every request, prompts now and then."""
+_LONG = 200
+"""Characters from which on a text counts as a prompt."""
+
+
+class Tokenizer:
+    """The served model's tokenizer. Every method raises :class:`~reranker.LLMError` where the server fails.
+
+    Args:
+        transport: to the server.
+        info: what it serves.
+    """
+
+    def __init__(self, transport: Transport, info: Callable[[], Awaitable[ModelInfo]]) -> None:
+        self._transport = transport
+        self._info = info
+        self._titles = LruCache[Hashable, tuple[int, ...]](_TITLES)
+        self._prompts = LruCache[Hashable, tuple[int, ...]](_PROMPTS)
+
+    def forget(self) -> None:
+        """Forgets every token: another model may have taken the place of the one that was asked."""
+        self._titles.clear()
+        self._prompts.clear()
+
+    async def of_text(self, text: str, *, beginning: bool, model: str | None = None) -> tuple[int, ...]:
+        """Tokens of a text; ``beginning`` adds what the model's tokenizer puts before a document.
+
+        Args:
+            model: the name that it is served under, for who is just finding out what is served.
+        """
+        name = model or (await self._info()).name
+        key, cache = (name, text, beginning), self._prompts if len(text) > _LONG else self._titles
+        if (known := cache.get(key)) is not None:
+            return known
+        answer = await self._transport.ask(
+            "POST", "/tokenize", {"model": name, "prompt": text, "add_special_tokens": beginning}
+        )
+        return cache.keep(key, token_ids(answer.get("tokens")))
+
+    async def after(self, before: str, text: str) -> tuple[int, ...] | None:
+        """Tokens of a text where it goes on from another: some tokenizers write a word differently there than at the
+        beginning of a text. None where no border between tokens lies between the two.
+        """
+        own, whole = await asyncio.gather(
+            self.of_text(before, beginning=False), self.of_text(before + text, beginning=False)
+        )
+        return whole[len(own) :] if whole[: len(own)] == own and len(whole) > len(own) else None
+
+    async def of_prompt(self, prompt: Prompt) -> tuple[int, ...]:
+        """Tokens of a rendered prompt, messages through the model's own chat template."""
+        if isinstance(prompt.content, str):
+            return await self.of_text(prompt.content, beginning=True)
+        name = (await self._info()).name
+        key = (name, prompt.content)
+        if (known := self._prompts.get(key)) is not None:
+            return known
+        answer = await self._transport.ask(
+            "POST",
+            "/tokenize",
+            {
+                "model": name,
+                "messages": [message._asdict() for message in prompt.content],
+                "add_generation_prompt": not prompt.continued,
+                "continue_final_message": prompt.continued,
+                # Thinking models would otherwise begin their answer with a monologue.
+                "chat_template_kwargs": {"enable_thinking": False},
+            },
+        )
+        return self._prompts.keep(key, token_ids(answer.get("tokens")))
