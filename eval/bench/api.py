@@ -31,7 +31,7 @@ CANDIDATES = 20
 OVERLOAD = 5
 _HISTORY = 10
 _DEADLINE_MS = 2000
-_ALONE, _MANY, _CROWD = 1, 16, 256
+_ALONE, _MANY, _CROWD = 1, 16, 512
 _REAL_REQUESTS = 48
 _START_S = 60.0
 _SAMPLE_S = 2.0
@@ -59,7 +59,8 @@ class ApiBench(BaseModel):
 
     ``..._degraded`` is the share of the answers in which a stage was replaced by its fallback; ``goodput`` counts what
     was answered within the deadline, counted from when a request was due to be sent, whatever became of those before
-    it. ``..._cpu`` is the share of one core that a process had.
+    it; ``unsent`` were due when each of the client's connections waited for an answer. ``..._cpu`` is the share of one
+    core that a process had.
     """
 
     candidates: int
@@ -77,6 +78,7 @@ class ApiBench(BaseModel):
     overload_p99_ms: float
     deadline_ms: int
     overload_failed: int
+    overload_unsent: int
     overload_service_cpu: float
     overload_client_cpu: float
     overload_degraded: float
@@ -157,7 +159,8 @@ def bench_api(
         goodput_share=round(goodput / max(peak.per_s(), 1e-9), 3),
         overload_p99_ms=round(crowd.percentile_ms(99), 1),
         deadline_ms=_DEADLINE_MS,
-        overload_failed=crowd.failed + crowd.unsent,
+        overload_failed=crowd.failed,
+        overload_unsent=crowd.unsent,
         overload_service_cpu=round(service_cpu / crowd.took_s, 2),
         overload_client_cpu=round(crowd.cpu_s / crowd.took_s, 2),
         overload_degraded=crowd.degraded_share(),
