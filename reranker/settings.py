@@ -16,7 +16,7 @@ class Limits(BaseModel):
     timeout_s: float = Field(default=60.0, gt=0)
     """The longest wait for one answer, the time in line included, where the caller sets no deadline."""
     connect_timeout_s: float = Field(default=2.0, gt=0)
-    first_token_timeout_s: float = Field(default=15.0, gt=0)
+    first_token_timeout_s: float = Field(default=30.0, gt=0)
     """The longest silence of a server that has taken a request: text is streamed, so that this bounds the wait for its
     first token; the scores of at most 64 candidates come in one piece, so that it bounds their whole read. Whatever the
     server sends to others who wait ends the silence for all: one that is busy is not one that is stuck.

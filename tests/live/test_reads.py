@@ -76,9 +76,11 @@ async def test_a_prompt_longer_than_a_batch_does_not_end_the_server(live: Engine
     line = await live.tokens.of_text("The Silence of the Lambs\n", beginning=False)
     most = (await live.info()).max_model_len - 100
     long = (line * (most // len(line) + 1))[:most]
-    crowd = [live.forced_logprobs((number, *long), tokens[:2]) for number in range(3)]
-    for read, _ in await asyncio.gather(*crowd):
-        assert np.isfinite([sum(values) for values in read]).all()
+    patient = live.settings.model_copy(update={"timeout_s": 300.0, "first_token_timeout_s": 300.0})
+    async with Engine(patient) as engine:
+        crowd = [engine.forced_logprobs((number, *long), tokens[:2]) for number in range(3)]
+        for read, _ in await asyncio.gather(*crowd):
+            assert np.isfinite([sum(values) for values in read]).all()
     assert (await live.forced_logprobs(line, tokens))[0]
 
 
