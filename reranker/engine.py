@@ -73,7 +73,7 @@ class Engine:
         self._writer = TextWriter(self._transport)
         self._info: tuple[int, ModelInfo] | None = None
         self._fingerprint: tuple[ModelInfo, tuple[float, ...]] | None = None
-        self._probing = asyncio.Lock()
+        self._probing: asyncio.Task[None] | None = None
         self._results = LruCache[Hashable, Any](settings.cache_size)
 
     async def __aenter__(self) -> Self:
@@ -84,6 +84,9 @@ class Engine:
 
     async def close(self) -> None:
         """Closes the connections."""
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.wait({self._probing})
         await self._transport.close()
 
     def state(self) -> EngineState:
@@ -99,14 +102,22 @@ class Engine:
         Raises:
             LLMError: the server cannot be reached, or does not serve the model that the settings name.
         """
-        async with self._probing:
-            if self._info is None or self._info[0] != self._transport.outages:
-                outages, found = self._transport.outages, await self._probe()
-                if self._info is not None:  # another server may have taken the place of the first
-                    self.tokens.forget()
-                    self._results.clear()
-                self._info = outages, found
-            return self._info[1]
+        if self._info is None or self._info[0] != self._transport.outages:
+            # One for all who wait, on nobody's deadline: each who gives up would leave the next with less time.
+            if self._probing is None or self._probing.done():
+                self._probing = asyncio.create_task(self._learn())
+                self._probing.add_done_callback(_seen)
+            await asyncio.shield(self._probing)
+        assert self._info is not None  # noqa: S101  # it was learnt, or an error raised
+        return self._info[1]
+
+    async def _learn(self) -> None:
+        found = await self._probe()
+        if self._info is not None:  # another server may have taken the place of the first
+            self.tokens.forget()
+            self._results.clear()
+        # Counted now: an endpoint that a server lacks counts as well, and must not be asked for again and again.
+        self._info = self._transport.outages, found
 
     async def healthy(self) -> bool:
         """Whether the server answers right now."""
@@ -329,6 +340,12 @@ class Engine:
         except LLMBadAnswer:
             return False
         return True
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    """Takes note of how a task ended, which nobody may wait for any more."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _digest(tokens: Tokens) -> bytes:

@@ -221,11 +221,7 @@ class Transport:
         began = time.monotonic()
         try:
             answer = await self._send(method, path, body, self._working if work else self._talking)
-        except LLMUnavailable:
-            self.outages += 1
-            self.breaker.failed()
-            raise
-        except LLMTimeout:
+        except (LLMUnavailable, LLMTimeout):
             self.breaker.failed()
             raise
         except asyncio.CancelledError:
@@ -253,12 +249,14 @@ class Transport:
                 remedy="Where it is only slow, raise WHYRANK_LLM__FIRST_TOKEN_TIMEOUT_S",
             ) from error
         except httpx2.TimeoutException as error:
+            self.outages += 1
             raise LLMUnavailable("the LLM server did not accept a connection in time") from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            self.outages += 1
             raise LLMUnavailable(f"the LLM server cannot be reached ({error or type(error).__name__})") from error
         if answer.status in (429, 503):
             raise LLMBusy(f"the LLM server refuses for load (HTTP {answer.status})")
-        if answer.status >= 500:
+        if answer.status >= 500:  # no outage: who answers is who was there before
             raise LLMUnavailable(f"the LLM server failed (HTTP {answer.status})")
         if answer.status >= 400:
             if answer.status == 404:  # perhaps of a model that it serves no more

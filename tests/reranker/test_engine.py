@@ -1,5 +1,7 @@
+import asyncio
 import math
 import socket
+import time
 
 import pytest
 from pydantic import SecretStr
@@ -17,6 +19,31 @@ async def test_info_says_what_is_served(engine: Engine) -> None:
     assert (info.name, info.max_model_len, info.forced) == ("stand-in", 4096, True)
     assert info.special_tokens == {SPECIAL}
     assert await engine.healthy()
+
+
+async def test_who_gives_up_leaves_the_question_what_is_served_to_the_others(engine: Engine, standin: StandIn) -> None:
+    asked: list[str] = []
+
+    def late(path: str, answer: Json) -> Json:
+        asked.append(path)
+        time.sleep(0.4 if path == "/v1/models" else 0.0)
+        return answer
+
+    standin.fault = late
+    others = [asyncio.create_task(engine.info()) for _ in range(3)]
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(engine.info(), 0.1)
+    assert {(await other).name for other in others} == {"stand-in"}
+    assert asked.count("/v1/models") == 1
+
+
+async def test_a_failed_answer_is_no_other_server(standin: StandIn) -> None:
+    async with Engine(EngineSettings(url=standin.url)) as engine:
+        known, _ = await engine.continuation_logprobs(PREFIX, [A])
+        standin.fault = lambda path, answer: 500 if path == "/v1/completions" else answer
+        with pytest.raises(LLMUnavailable):
+            await engine.continuation_logprobs(PREFIX, [B])
+        assert (await engine.continuation_logprobs(PREFIX, [A]))[0] == known  # remembered, and nothing probed again
 
 
 async def test_a_server_without_the_processor_is_noticed_and_read_otherwise(engine: Engine, standin: StandIn) -> None:
