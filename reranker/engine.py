@@ -116,7 +116,7 @@ class Engine:
         if self._info is not None:  # another server may have taken the place of the first
             self.tokens.forget()
             self._results.clear()
-        # Counted now: an endpoint that a server lacks counts as well, and must not be asked for again and again.
+        # Counted now: what a server lacks (an endpoint, our processor) counts too, and is to be looked for once.
         self._info = self._transport.outages, found
 
     async def healthy(self) -> bool:

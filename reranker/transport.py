@@ -256,7 +256,9 @@ class Transport:
             raise LLMUnavailable(f"the LLM server cannot be reached ({error or type(error).__name__})") from error
         if answer.status in (429, 503):
             raise LLMBusy(f"the LLM server refuses for load (HTTP {answer.status})")
-        if answer.status >= 500:  # no outage: who answers is who was there before
+        if answer.status >= 500:
+            if answer.status in (502, 504):  # a gateway's; otherwise who answers is who was there before
+                self.outages += 1
             raise LLMUnavailable(f"the LLM server failed (HTTP {answer.status})")
         if answer.status >= 400:
             if answer.status == 404:  # perhaps of a model that it serves no more

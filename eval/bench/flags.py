@@ -4,7 +4,7 @@ the default flags first and last, so that what changed on the machine meanwhile 
 
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
 from pydantic import BaseModel, ConfigDict
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from eval.bench.rerank import AT_ONCE, default_read
 from reranker import LlmSettings, LLMStartError, LocalServer
 from reranker.local import engine_settings
-from retrieval import Retriever
+from retrieval import InputError, Retriever
 
 Report = Callable[[str], None]
 DEFAULT = "default flags"
@@ -58,20 +58,21 @@ async def bench_flags(
         rounds: how many requests alone, and crowds.
 
     Raises:
+        InputError: a variant is neither flags nor variables.
         LLMStartError: the server does not start with the default flags.
         LLMError: it failed with them.
     """
+    runs = [(DEFAULT, _split("")), *((told, _split(told)) for told in variants), (DEFAULT, _split(""))]
     measured = []
-    for number, variant in enumerate(("", *variants, "")):
-        told = variant or DEFAULT
+    for number, (told, asked) in enumerate(runs, start=1):
         report(f"{told}: starting")
         try:
-            measured.append(await _measured(retriever, settings, variant, rounds, at_once, report))
+            measured.append(await _measured(retriever, settings, told, *asked, rounds, at_once, report))
         except LLMStartError as error:
-            if not variant:
+            if told == DEFAULT:
                 raise
-            measured.append(FlagsCost(flags=variant, failed=_reason(error.message)))
-        report(f"{told}: {number + 1} of {len(variants) + 2} measured")
+            measured.append(FlagsCost(flags=told, failed=_reason(error.message)))
+        report(f"{told}: {number} of {len(runs)} measured")
     first, last = measured[0], measured[-1]
     alone, crowd = (_mean(getattr(first, name), getattr(last, name)) for name in ("alone_s", "at_once_per_s"))
     return [
@@ -88,23 +89,38 @@ async def bench_flags(
 
 
 async def _measured(
-    retriever: Retriever, settings: LlmSettings, variant: str, rounds: int, at_once: int, report: Report
+    retriever: Retriever,
+    settings: LlmSettings,
+    told: str,
+    variables: Mapping[str, str],
+    flags: Sequence[str],
+    rounds: int,
+    at_once: int,
+    report: Report,
 ) -> FlagsCost:
-    words = shlex.split(variant)
-    flags = next((at for at, word in enumerate(words) if word.startswith("-")), len(words))
-    variables = dict(word.split("=", 1) for word in words[:flags])
-    own = settings.model_copy(update={"url": None, "vllm_args": (*settings.vllm_args, *words[flags:])})
+    own = settings.model_copy(update={"url": None, "vllm_args": (*settings.vllm_args, *flags)})
     began = time.perf_counter()
     with LocalServer(own, variables=variables, report=report) as server:
         started = time.perf_counter() - began
-        report(f"{variant or DEFAULT}: reading")
+        report(f"{told}: reading")
         alone, crowd = await default_read(retriever, engine_settings(own, server.url), rounds=rounds, at_once=at_once)
     return FlagsCost(
-        flags=variant or DEFAULT,
+        flags=told,
         alone_s=round(median(alone), 3),
         at_once_per_s=round(median(crowd), 3),
         start_s=round(started, 1),
     )
+
+
+def _split(variant: str) -> tuple[dict[str, str], list[str]]:
+    """Environment variables and flags."""
+    try:
+        words = shlex.split(variant)
+        first = next((at for at, word in enumerate(words) if word.startswith("-")), len(words))
+        return dict(word.split("=", 1) for word in words[:first]), words[first:]
+    except ValueError as error:
+        remedy = "Write --with '--block-size 64', or --with 'NAME=VALUE --block-size 64'"
+        raise InputError(f"'{variant}' is neither flags nor variables", field="with", remedy=remedy) from error
 
 
 def _reason(message: str) -> str:

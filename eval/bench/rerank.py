@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from eval.bench.raw import recording, send_raw
-from prompts import PromptLibrary, PromptTemplate, Sample, Sanitizer, user_sample
+from prompts import PromptLibrary, PromptTemplate, Sanitizer, user_sample
 from reranker import (
     Calibration,
     Engine,
@@ -200,8 +200,8 @@ async def default_read(
         await _read(way, users.next())
         alone = []
         for _ in range(rounds):
-            sample, began = users.next(), time.perf_counter()
-            await _read(way, sample)
+            shown, began = users.next(), time.perf_counter()
+            await _read(way, shown)
             alone.append(time.perf_counter() - began)
         return alone, [await _rate([_call(way, users.next()) for _ in range(at_once)]) for _ in range(2)]
 
@@ -219,36 +219,27 @@ class _Users:
         self._ids = list(retriever.user_ids())
         self._next = 0
 
-    def next(self) -> Sample:
-        """The next user's inputs: the newest :data:`HISTORY` entries, :data:`CANDIDATES` candidates."""
+    def next(self) -> Shown:
+        """What the next user's prompt shows: the newest :data:`HISTORY` entries, :data:`CANDIDATES` candidates."""
         for _ in self._ids:
             user = self._ids[self._next % len(self._ids)]
             self._next += 1
-            sample = user_sample(self._retriever, user, sanitizer=self._clean, count=CANDIDATES)
-            if len(_history(sample)) >= HISTORY:
-                return sample
-        return sample
+            shown = Shown.of(user_sample(self._retriever, user, sanitizer=self._clean, count=CANDIDATES))
+            if len(shown.history) >= HISTORY:
+                break
+        return replace(shown, history=shown.history[-HISTORY:])
 
 
 def _likelihood(engine: Engine) -> LikelihoodScorer:
     return LikelihoodScorer(engine, HISTORY, Memory())
 
 
-def _history(sample: Sample) -> list[object]:
-    history = sample.inputs["history"]
-    return list(history) if isinstance(history, list) else []
-
-
-async def _read(way: _Way, sample: Sample, *, less: int = 0) -> Usage:
-    """One read of a sample; ``less`` leaves out that many of the newest entries."""
-    whole = Shown.of(sample)
-    history = whole.history[-HISTORY:]
-    shown = replace(whole, history=history[: len(history) - less])
+async def _read(way: _Way, shown: Shown) -> Usage:
     return (await way.scorer.read(way.template, shown)).usage
 
 
-def _call(way: _Way, sample: Sample) -> Callable[[], Awaitable[object]]:
-    return lambda: _read(way, sample)
+def _call(way: _Way, shown: Shown) -> Callable[[], Awaitable[object]]:
+    return lambda: _read(way, shown)
 
 
 async def _rate(calls: Sequence[Callable[[], Awaitable[object]]]) -> float:
@@ -258,16 +249,16 @@ async def _rate(calls: Sequence[Callable[[], Awaitable[object]]]) -> float:
     return len(calls) / (time.perf_counter() - began)
 
 
-async def _returning(way: _Way, sample: Sample) -> float:
-    await _read(way, sample, less=1)
-    usage = await _read(way, sample)
+async def _returning(way: _Way, shown: Shown) -> float:
+    await _read(way, replace(shown, history=shown.history[:-1]))
+    usage = await _read(way, shown)
     return usage.cached_tokens / max(usage.prompt_tokens, 1)
 
 
-async def _passes(engine: Engine, library: PromptLibrary, sample: Sample, calibration: Calibration) -> int:
+async def _passes(engine: Engine, library: PromptLibrary, shown: Shown, calibration: Calibration) -> int:
     """Every pass writes one token."""
     way = _Way("", library.get("rank-labels"), ListwiseScorer(engine, HISTORY, Memory(), calibration))
-    return (await _read(way, sample)).completion_tokens
+    return (await _read(way, shown)).completion_tokens
 
 
 async def _pipeline(

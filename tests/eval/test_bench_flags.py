@@ -6,7 +6,7 @@ import pytest
 from eval import bench_flags
 from eval.bench import flags
 from reranker import LlmSettings, LLMStartError
-from retrieval import Retriever
+from retrieval import InputError, Retriever
 from tests.standin import StandIn
 
 
@@ -58,3 +58,12 @@ async def test_flags_that_do_not_start_are_told_and_the_others_measured(
     )
     assert [one.failed for one in result] == [None, "error: no such option: --nonsense", None, None]
     assert result[1].alone_s is None
+
+
+@pytest.mark.parametrize("variant", ["block-size 16", "'--block-size 16"])
+async def test_what_is_neither_flags_nor_variables_is_refused_before_anything_starts(
+    started: list[tuple[tuple[str, ...], dict[str, str]]], retriever: Retriever, variant: str
+) -> None:
+    with pytest.raises(InputError, match="neither flags nor variables"):
+        await bench_flags(retriever, LlmSettings(model="stand-in"), [variant], report=lambda _: None)
+    assert not started

@@ -46,6 +46,25 @@ async def test_a_failed_answer_is_no_other_server(standin: StandIn) -> None:
         assert (await engine.continuation_logprobs(PREFIX, [A]))[0] == known  # remembered, and nothing probed again
 
 
+async def test_a_gateway_that_fails_may_have_another_server_behind_it_next_time(
+    engine: Engine, standin: StandIn
+) -> None:
+    await engine.info()
+    standin.fault = lambda path, answer: 502
+    with pytest.raises(LLMUnavailable):
+        await engine.forced_logprobs(PREFIX, [A])
+    standin.fault, standin.forced = None, False
+    assert not (await engine.info()).forced
+
+
+async def test_what_a_server_lacks_is_looked_for_once(engine: Engine, standin: StandIn) -> None:
+    standin.forced = False
+    await engine.info()
+    before = len(standin.requests)
+    await engine.info()
+    assert len(standin.requests) == before
+
+
 async def test_a_server_without_the_processor_is_noticed_and_read_otherwise(engine: Engine, standin: StandIn) -> None:
     standin.forced = False
     assert not (await engine.info()).forced
