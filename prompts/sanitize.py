@@ -11,6 +11,7 @@ one, and :mod:`prompts.checks` refuses such templates.
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 MAX_LENGTH = 300
 """Characters of one string that reach a prompt; more is cut and ends in an ellipsis."""
@@ -18,6 +19,8 @@ MAX_VALUES = 20
 """Values of one attribute; nobody names more genres, and a list of tags may be endless."""
 MAX_DOCUMENT = 2000
 """The same for a document that is ranked by its text."""
+_REMEMBERED = 50_000
+"""Texts whose safe form is remembered."""
 
 _LOOKS_SPECIAL = re.compile(
     r"<[|｜][^<>]*[|｜]>|<</?\w+>>|\[/?[A-Z_]{2,}\]|"
@@ -42,10 +45,15 @@ class Sanitizer:
         breakable = sorted({token for token in special_tokens if len(token.strip()) > 1}, key=len, reverse=True)
         own = "|".join(re.escape(token) for token in breakable)
         self._special = re.compile(f"{_LOOKS_SPECIAL.pattern}|{own}" if own else _LOOKS_SPECIAL.pattern)
+        self._remembered = lru_cache(_REMEMBERED)(self._text)
 
     def text(self, value: str, *, most: int = MAX_LENGTH) -> str:
         """One line of visible text without special tokens, at most ``most`` characters."""
         value = value[: 4 * most]
+        # Titles come again with every request; what is long is mostly said once.
+        return self._remembered(value, most) if len(value) <= MAX_LENGTH else self._text(value, most)
+
+    def _text(self, value: str, most: int) -> str:
         compatible = unicodedata.normalize("NFKC", value)
         if self._special.search(compatible):  # a tokenizer that normalises would read full-width forms as a token, too
             value = compatible

@@ -1,11 +1,20 @@
 """What the reranking step may be told."""
 
 from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 EMBEDDED = "embedded"
 """Names the model that is installed with whyrank, SmolLM2-135M-Instruct."""
+
+
+def _an_address(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or (parts.port or 1) < 1:
+        raise ValueError("must be an address such as http://gpu-box:8000")
+    return url
 
 
 class Limits(BaseModel):
@@ -47,7 +56,7 @@ class EngineSettings(Limits):
 class LlmSettings(Limits):
     """Which LLM, where, and how much it counts."""
 
-    url: str | None = None
+    url: Annotated[str, AfterValidator(_an_address)] | None = None
     """A running vLLM, such as ``http://gpu-box:8000``; None runs one on this machine."""
     model: str = EMBEDDED
     """A preset (``embedded``, ``small``, ``standard``), the folder of a checkpoint, or a model's name; with a ``url``,

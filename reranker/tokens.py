@@ -1,6 +1,5 @@
 """Texts and prompts as the served model's tokens. The server splits them; what it said is remembered."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 
 from prompts import Prompt
@@ -54,9 +53,9 @@ class Tokenizer:
         """Tokens of a text where it goes on from another: some tokenizers write a word differently there than at the
         beginning of a text. None where no border between tokens lies between the two.
         """
-        own, whole = await asyncio.gather(
-            self.of_text(before, beginning=False), self.of_text(before + text, beginning=False)
-        )
+        # One after the other: both are mostly known, and a task for each costs more than looking them up.
+        own = await self.of_text(before, beginning=False)
+        whole = await self.of_text(before + text, beginning=False)
         return whole[len(own) :] if whole[: len(own)] == own and len(whole) > len(own) else None
 
     async def of_prompt(self, prompt: Prompt) -> tuple[int, ...]:

@@ -9,6 +9,8 @@ The circuit breaker is after Michael T. Nygard, Release It! (2007).
 import asyncio
 import json
 import math
+import os
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -16,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-import httpx2
+import aiohttp
 
 from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMTimeout, LLMUnavailable
 from reranker.settings import EngineSettings, Limits
@@ -27,6 +29,7 @@ BreakerState = Literal["closed", "open", "half_open"]
 _RETRY_AFTER_S = 0.1
 _KEEP_ALIVE_S = 3.0  # vLLM closes idle connections after 5 s; a request must not meet one that is being closed
 _LIGHT_AT_ONCE = 32
+_JSON = {"Content-Type": "application/json"}
 
 
 class Breaker:
@@ -161,6 +164,9 @@ class Transport:
 
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
+        self._base = settings.url.rstrip("/").removesuffix("/v1")
+        if settings.api_key:  # a key and a user of the address cannot both be sent
+            self._base = re.sub(r"(?<=://)[^/@]*@", "", self._base)
         self.gate = Gate(settings)
         self.breaker = Breaker(settings)
         self.outages = 0
@@ -177,17 +183,17 @@ class Transport:
     async def close(self) -> None:
         """Closes the connections."""
         if "_client" in self.__dict__:
-            await self._client.aclose()
+            await self._client.close()
 
     @cached_property
-    def _client(self) -> httpx2.AsyncClient:
+    def _client(self) -> aiohttp.ClientSession:
         key = self._settings.api_key
-        return httpx2.AsyncClient(
-            base_url=self._settings.url.rstrip("/").removesuffix("/v1"),
+        return aiohttp.ClientSession(
             headers={"Authorization": f"Bearer {key.get_secret_value()}"} if key else {},
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
             # The total is bounded in ask(), the wait for the first bytes in _send().
-            timeout=httpx2.Timeout(None, connect=self._settings.connect_timeout_s),
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=_KEEP_ALIVE_S),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._settings.connect_timeout_s),
+            cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,  # a proxy setting meant for the internet must not carry users' histories away
         )
 
@@ -243,17 +249,17 @@ class Transport:
         try:
             async with silence.bounded() as heard:
                 answer = await self._request(method, path, body, heard)
+        except aiohttp.ServerTimeoutError as error:
+            self.outages += 1
+            raise LLMUnavailable("the LLM server did not accept a connection in time") from error
         except TimeoutError as error:
             raise LLMTimeout(
                 f"the LLM server took a request and sent nothing for {self._settings.first_token_timeout_s:g} s",
                 remedy="Where it is only slow, raise WHYRANK_LLM__FIRST_TOKEN_TIMEOUT_S",
             ) from error
-        except httpx2.TimeoutException as error:
+        except aiohttp.ClientError as error:
             self.outages += 1
-            raise LLMUnavailable("the LLM server did not accept a connection in time") from error
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            self.outages += 1
-            raise LLMUnavailable(f"the LLM server cannot be reached ({error or type(error).__name__})") from error
+            raise LLMUnavailable(f"the LLM server cannot be reached ({_why(error)})") from error
         if answer.status in (429, 503):
             raise LLMBusy(f"the LLM server refuses for load (HTTP {answer.status})")
         if answer.status >= 500:
@@ -277,21 +283,31 @@ class Transport:
     ) -> _Answer:
         try:
             return await self._exchange(method, path, body, heard)
-        except httpx2.ConnectError:  # nothing was sent yet: the one failure after which asking again is always safe
+        except (
+            aiohttp.ClientConnectorError
+        ):  # nothing was sent yet: the one failure after which asking again is always safe
             await asyncio.sleep(_RETRY_AFTER_S)
             return await self._exchange(method, path, body, heard)
 
     async def _exchange(
         self, method: str, path: str, body: Mapping[str, Any] | None, heard: Callable[[], None]
     ) -> _Answer:
+        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         parts = []
-        async with self._client.stream(method, path, json=body) as response:
+        async with self._client.request(
+            method, self._base + path, data=data, headers=_JSON if data else None, allow_redirects=False
+        ) as response:
             # The head of a stream says nothing: vLLM sends it before the request has its turn.
-            async for part in response.aiter_bytes():
+            async for part in response.content.iter_any():
                 heard()
                 parts.append(part)
-        kind = response.headers.get("content-type", "")
-        return _Answer(response.status_code, b"".join(parts), kind.startswith("text/event-stream"))
+        return _Answer(response.status, b"".join(parts), response.content_type == "text/event-stream")
+
+
+def _why(error: aiohttp.ClientError) -> str:
+    """What happened, without the server's address, which the library's own messages name."""
+    number = error.errno if isinstance(error, OSError) else None
+    return os.strerror(number) if number and number > 0 else type(error).__name__
 
 
 def _refusal(content: bytes) -> str:

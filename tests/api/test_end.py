@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from tests.api.process import Service, serving, wait_for
-from tests.proxy import FaultProxy
+from tests.proxy import FAULTS, FaultProxy
 from tests.standin import StandIn
 
 URL = "/v1/recommendations"
@@ -79,6 +79,28 @@ def test_a_caller_who_goes_away_ends_the_work_at_the_llm(artifact_dir: Path, sta
                 httpx2.post(service.url + URL, json=other, timeout=1.0, trust_env=False)
             wait_for(lambda: proxy.abandoned > 0)
             wait_for(lambda: '"status": 499' in service.log.read_text())
+
+
+def test_no_secret_reaches_log_answers_or_metrics(artifact_dir: Path, standin: StandIn, tmp_path: Path) -> None:
+    secret, password = "sk-5ecret", "pa55word"
+    with FaultProxy(standin.url) as proxy:
+        environment = {
+            "WHYRANK_ARTIFACT": str(artifact_dir),
+            "WHYRANK_LLM__URL": proxy.url.replace("://", f"://somebody:{password}@"),
+            "WHYRANK_LLM__API_KEY": secret,
+        }
+        with serving(tmp_path, **environment) as service:
+            seen = [httpx2.post(service.url + URL, json=BODY, trust_env=False).text]
+            assert '"ranker":"fused"' in seen[0]
+            for number, fault in enumerate([*FAULTS.values(), None]):
+                proxy.fault = fault
+                other = BODY | {"user_id": f"u{number + 1}", "deadline_ms": 500}
+                seen.append(httpx2.post(service.url + URL, json=other, trust_env=False).text)
+            proxy.refuse()
+            seen += [httpx2.get(service.url + path, trust_env=False).text for path in ("/health/ready", "/metrics")]
+        seen.append(service.log.read_text())
+    assert any('"degraded":[{' in one for one in seen), "the faults were met"
+    assert not [one for one in seen if secret in one or password in one]
 
 
 def _refused(service: Service) -> bool:

@@ -56,6 +56,9 @@ def test_a_wrong_file_names_the_key(folder: Path, content: str, says: str) -> No
         ("WHYRANK_LMM__WEIGHT", "1", "Did you mean 'WHYRANK_LLM'"),
         ("WHYRANK_LLM", "{", "llm"),
         ("WHYRANK_PORT", "many", "port"),
+        ("WHYRANK_LLM__URL", "gpu-box:8000", "llm.url: Value error, must be an address such as http://"),
+        ("WHYRANK_LLM__URL", "http://", "llm.url"),
+        ("WHYRANK_LLM__URL", "http://gpu-box:99999", "llm.url"),
     ],
 )
 def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, says: str) -> None:

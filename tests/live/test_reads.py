@@ -2,6 +2,7 @@
 
 import asyncio
 
+import httpx2
 import numpy as np
 import pytest
 
@@ -94,7 +95,10 @@ async def test_a_malformed_forcing_is_refused_and_does_no_harm(live: Engine) -> 
         {"whyrank_tokens": ["a", "b"], "whyrank_lengths": [1, 1]},
         {"whyrank_tokens": [5, 6]},
     ):
-        response = await live._transport._client.post("/v1/completions", json={**body, "vllm_xargs": xargs})
+        asked = {**body, "vllm_xargs": xargs}
+        response = await asyncio.to_thread(
+            httpx2.post, live.settings.url + "/v1/completions", json=asked, trust_env=False
+        )
         assert response.status_code == 400, xargs
     with pytest.raises(LLMBadAnswer):
         await live.forced_logprobs((1, 2), [(5,), (10**9,)])
@@ -178,7 +182,8 @@ async def test_labels_sum_to_no_more_than_one_and_are_one_pass(live: Engine) -> 
 
 async def test_a_cancelled_request_is_given_up_by_the_server(live: Engine) -> None:
     async def running() -> float:
-        text = (await live._transport._client.get("/metrics")).text
+        async with httpx2.AsyncClient(trust_env=False) as client:
+            text = (await client.get(live.settings.url + "/metrics")).text
         lines = [line for line in text.splitlines() if line.startswith("vllm:num_requests_running{")]
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 

@@ -90,6 +90,14 @@ async def test_a_connection_that_is_refused_is_tried_once_more() -> None:
             assert await asking
 
 
+@pytest.mark.parametrize("place", ["127.0.0.1:1", "no-such-host.invalid:8000", "127.0.0.1:99999", ""])
+async def test_what_callers_read_names_no_address(place: str) -> None:
+    async with Engine(EngineSettings(url=f"http://{place}")) as engine:
+        with pytest.raises(LLMUnavailable, match="cannot be reached") as caught:
+            await engine.info()
+    assert not place or not any(part in str(caught.value) for part in place.split(":"))
+
+
 async def test_what_was_sent_is_not_sent_again(standin: StandIn) -> None:
     async with Engine(EngineSettings(url=standin.url)) as engine:
         await engine.info()
