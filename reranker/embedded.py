@@ -18,7 +18,8 @@ from reranker.errors import LLMStartError
 NAME = "smollm2-135m-instruct"
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-_MANIFEST = "whyrank-checkpoint.json"
+MANIFEST = "whyrank-checkpoint.json"
+"""Says what a converted checkpoint was made from, and the checksums of its files."""
 
 
 def gguf_file() -> Path:
@@ -64,7 +65,7 @@ def problems(folder: Path, *, thorough: bool) -> list[str]:
     checksum.
     """
     try:
-        files = json.loads((folder / _MANIFEST).read_text())["files"]
+        files = json.loads((folder / MANIFEST).read_text())["files"]
     except (OSError, ValueError, KeyError):
         return [f"{folder} holds no converted checkpoint"]
     found = []
@@ -100,7 +101,7 @@ def _convert(folder: Path) -> None:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     files = {file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in sorted(folder.iterdir())}
-    (folder / _MANIFEST).write_text(json.dumps({"source": GGUF_SHA256, "files": files}, indent=2))
+    (folder / MANIFEST).write_text(json.dumps({"source": GGUF_SHA256, "files": files}, indent=2))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import os
 
 import typer
 
-from api.cli import bench, demo, doctor, eval, fit, fuse, llm, prompts, recommend, serve  # noqa: A004
+from api.cli import bench, demo, doctor, eval, fit, fuse, llm, prompts, recommend, serve, tune  # noqa: A004
 from api.cli.output import error_console
 from api.observability import configure_logging
 from retrieval import InputError, WhyrankError
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.command()(demo.demo)
 app.command()(fit.fit)
+app.command()(tune.tune)
 app.command()(fuse.fuse)
 app.command()(recommend.recommend)
 app.command()(llm.llm)

@@ -1,0 +1,135 @@
+"""An adapter: what ``whyrank tune`` taught a model, as LoRA weights beside a record of what they are good for.
+
+The folder is one that peft writes and vLLM loads (``adapter_config.json``, ``adapter_model.safetensors``), with
+``adapter.json`` in it. LoRA is after Hu et al., LoRA: Low-Rank Adaptation of Large Language Models (2021).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from reranker import embedded
+from retrieval import ArtifactError
+
+FILE = "adapter.json"
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+_SAMPLED = 1 << 16
+"""Bytes that are read of each place of a weights file that its fingerprint looks at; there are 17 places."""
+
+
+class AdapterManifest(BaseModel):
+    """What an adapter was made of, and what it was worth.
+
+    Args:
+        base: served name of the model that it belongs to; ``base_hash`` its :func:`fingerprint`, None where it was not
+            on this machine.
+        template: ``name@version`` of the rank prompt, and the hash of its source.
+        data_hash: of the whole data set (:attr:`retrieval.Dataset.hash`); ``train_hash`` of the part that it was
+            trained on, and ``held_out`` how that came out of the whole, outermost first.
+        method: how it was trained, ``rank`` of the matrices that are kept.
+        weights_sha256: of the adapter's weights.
+        settings: of the training, by option.
+        steps: updates up to the weights that are kept; ``tokens`` that were targets, per second, and the highest memory
+            use in MiB, of the GPU where there is one.
+        loss_before: nats per title of the interactions that were held out, untrained; ``loss_after`` trained.
+        created: when.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    base: str
+    base_hash: str | None
+    template: str
+    template_hash: str
+    data_hash: str
+    train_hash: str
+    held_out: tuple[str, ...]
+    method: Literal["lora", "full"]
+    rank: int
+    weights_sha256: str
+    settings: dict[str, int | float | str]
+    steps: int
+    tokens: int
+    tokens_per_s: float
+    peak_memory_mib: int
+    loss_before: float
+    loss_after: float
+    created: datetime
+
+    @property
+    def name(self) -> str:
+        """What it is served under: another training has another name."""
+        return f"{self.base.rpartition('/')[2]}-tuned-{self.weights_sha256[:8]}"
+
+    def misfit(
+        self,
+        *,
+        base: str | None = None,
+        base_hash: str | None = None,
+        template_hash: str | None = None,
+        data_hash: str | None = None,
+    ) -> str | None:
+        """Why this adapter does not apply; None if it does. What is None is not looked at."""
+        if base is not None and base != self.base:
+            return f"it belongs to the model '{self.base}', not '{base}'"
+        if base_hash is not None and self.base_hash is not None and base_hash != self.base_hash:
+            return f"it belongs to other weights of '{self.base}'"
+        if template_hash is not None and template_hash != self.template_hash:
+            return f"it was trained with the prompt {self.template} as it was then"
+        if data_hash is not None and data_hash not in (self.data_hash, self.train_hash):
+            return "it was trained on other data"
+        return None
+
+
+def load_adapter(folder: Path, *, thorough: bool = False) -> AdapterManifest:
+    """The record of an adapter, its files there.
+
+    Args:
+        thorough: read the weights, too, and compare their checksum.
+
+    Raises:
+        ArtifactError: it is not whole.
+    """
+    problem: str | Exception
+    try:
+        manifest = AdapterManifest.model_validate_json((folder / FILE).read_bytes())
+        missing = [name for name in (WEIGHTS, CONFIG) if not (folder / name).is_file()]
+        if not missing and (not thorough or embedded.sha256(folder / WEIGHTS) == manifest.weights_sha256):
+            return manifest
+        problem = f"{missing[0]} is missing" if missing else f"{WEIGHTS} is damaged"
+    except (OSError, ValidationError) as error:
+        problem = error
+    raise ArtifactError(
+        f"{folder} holds no adapter ({problem})",
+        field="llm.adapter",
+        remedy="Run 'whyrank tune', or unset it",
+        code="adapter_damaged",
+    )
+
+
+def fingerprint(checkpoint: Path) -> str:
+    """Tells a checkpoint's weights from others: a hash of the sizes and of parts of its weights files.
+
+    The embedded model's is that of the file it was converted from, whatever converted it.
+    """
+    try:
+        source: Mapping[str, Any] = json.loads((checkpoint / embedded.MANIFEST).read_text())
+        return str(source["source"])
+    except (OSError, ValueError, KeyError):
+        pass
+    digest = hashlib.sha256()
+    for file in sorted([*checkpoint.glob("*.safetensors"), *checkpoint.glob("*.bin")]):
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size}\n".encode())
+        with file.open("rb") as stream:
+            for place in range(17):
+                stream.seek(max(size - _SAMPLED, 0) * place // 16)
+                digest.update(stream.read(_SAMPLED))
+    return digest.hexdigest()

@@ -1,0 +1,310 @@
+"""From a data set to an adapter: what is held out, the model, the training, and the record of it."""
+
+import math
+import random
+import resource
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from eval.protocol import FRACTION, Part, Protocol, fold
+from prompts import PromptTemplate
+from reranker import adapter, embedded
+from reranker.adapter import AdapterManifest
+from retrieval import Columns, DataError, Dataset, InputError, splits
+from tuning.windows import Window, Windows, Writer
+
+if TYPE_CHECKING:
+    from tuning.training import Progress
+
+LEAST_TITLES = 500
+"""Interactions with items that training needs, at least."""
+_RATES = {"lora": 2e-3, "full": 2e-4}
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_NOTHING_YET: dict[str, Any] = {
+    "weights_sha256": "",
+    "steps": 0,
+    "tokens": 0,
+    "tokens_per_s": 0.0,
+    "peak_memory_mib": 0,
+    "loss_before": 0.0,
+    "loss_after": 0.0,
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a model is trained.
+
+    Args:
+        method: ``lora`` trains the small matrices of an adapter; ``full`` trains all weights between the embeddings
+            and keeps their change as an adapter of the same shape.
+        rank: of the adapter's matrices.
+        learning_rate: the highest; None takes one that was found good for the method.
+        batch: windows of an update.
+        epochs: how often each interaction is a target.
+        minutes: the longest that updates may take; None for as long as the epochs do.
+        scatter: see :class:`tuning.windows.Windows`.
+        disliked: how much what was meant negatively counts as a target.
+        patience: validations without improvement, of about 8, after which training ends.
+        validation_users: a seeded sample of so many.
+        seed: of the matrices, the order and the sample.
+    """
+
+    method: Literal["lora", "full"] = "lora"
+    rank: int = 16
+    learning_rate: float | None = None
+    batch: int = 8
+    epochs: float = 2.0
+    minutes: float | None = None
+    scatter: float = 6.0
+    disliked: float = 0.3
+    patience: int = 3
+    validation_users: int = 100
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a model is trained on.
+
+    Args:
+        whole: hash of the whole data set.
+        train: what it is trained on.
+        later: what the same users did next, for validation; neither is of what ``held_out`` names first.
+        held_out: the splits, outermost first.
+    """
+
+    whole: str
+    train: Dataset
+    later: Dataset
+    held_out: tuple[str, ...]
+
+
+def prepare(dataset: Dataset, *, judged: bool) -> Data:
+    """Holds out each user's latest interactions, as ``whyrank fuse`` does.
+
+    Args:
+        judged: also leave out, before that, what ``whyrank eval`` judges on, so that the model may be judged.
+
+    Raises:
+        InputError: there is nothing to hold out.
+    """
+    kind = str(Protocol.per_user_temporal)
+    data = fold(dataset, Protocol.per_user_temporal, Part.test).train if judged else dataset
+    split = splits.per_user_temporal(data, FRACTION)
+    later = data.with_interactions(split.held_out)
+    return Data(dataset.hash, split.train, later, (kind, kind) if judged else (kind,))
+
+
+def trained_on(dataset: Dataset, manifest: AdapterManifest) -> Dataset | None:
+    """The part of a data set that an adapter was trained on; None where that cannot be told."""
+    if dataset.hash != manifest.data_hash:
+        return None
+    for _ in manifest.held_out:
+        dataset = splits.per_user_temporal(dataset, FRACTION).train
+    return dataset if dataset.hash == manifest.train_hash else None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a training will take.
+
+    Args:
+        windows: of one epoch; ``steps`` are the updates in all.
+        seconds: of all updates, by the time of one that was tried; validations come on top.
+        memory_mib: the highest use so far, after that update.
+    """
+
+    windows: int
+    steps: int
+    seconds: float
+    memory_mib: int
+
+
+Told = Callable[["Progress", int, float], None]
+"""Told after each update: how far it has come, of how many, and the training loss in nats per token."""
+
+
+def tune(
+    data: Data,
+    template: PromptTemplate,
+    out: Path,
+    *,
+    model: str,
+    base: str,
+    history_limit: int,
+    options: Options,
+    resume: bool = False,
+    estimated: Callable[[Estimate], None] = lambda _: None,
+    told: Told = lambda *_: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> AdapterManifest:
+    """Trains a model, and leaves the adapter that was best on validation in ``out``, whole or not at all. Whatever ends
+    the training, what was best by then is left there; beside it lies the state from which it can go on.
+
+    Args:
+        model: a checkpoint's folder, or its name on the hub.
+        base: the name that it is served under.
+        history_limit: the most history entries that a prompt shows when it serves.
+        resume: go on from the state.
+        stopped: asked after each update whether to end, with a state to go on from.
+
+    Raises:
+        InputError: the template or the model cannot be trained so, or ``out`` holds something else.
+        DataError: there is too little data, a loss is no number, nothing got better, or the disk is full.
+    """
+    import torch
+
+    from tuning.adapting import Adapted, load_model
+    from tuning.training import Plan, Progress, Trainer
+
+    work = _work(out)
+    best = work / "best"
+    if not resume:
+        shutil.rmtree(work, ignore_errors=True)
+    torch.manual_seed(options.seed)
+    tokenizer, network, context = load_model(model)
+    writer = Writer(template, tokenizer, data.train.noun, context=context)
+    windows = Windows(
+        writer,
+        writer.histories(data.train, disliked=options.disliked),
+        length=history_limit + 1,
+        scatter=options.scatter,
+    )
+    validation = _validation(windows, writer, data, options)
+    count = _enough(windows, validation, options)
+    adapted = Adapted(network, options.method, options.rank)
+    rate = options.learning_rate or _RATES[options.method]
+    record = AdapterManifest(
+        base=base,
+        base_hash=adapter.fingerprint(Path(model)) if Path(model).is_dir() else None,
+        template=template.reference,
+        template_hash=template.hash,
+        data_hash=data.whole,
+        train_hash=data.train.hash,
+        held_out=data.held_out,
+        method=options.method,
+        rank=options.rank,
+        settings={**{name: one for name, one in asdict(options).items() if one is not None}, "learning_rate": rate},
+        created=datetime.now(UTC),
+        **_NOTHING_YET,
+    )
+
+    def keep(progress: Progress) -> None:
+        scratch = work / "writing"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        adapted.save(scratch, base)
+        whole = record.model_copy(
+            update={
+                "weights_sha256": embedded.sha256(scratch / adapter.WEIGHTS),
+                "steps": progress.step,
+                "tokens": progress.tokens,
+                "tokens_per_s": round(progress.tokens / progress.seconds, 1),
+                "peak_memory_mib": peak_memory_mib(),
+                "loss_before": round(progress.losses[0][1], 4),
+                "loss_after": round(progress.best, 4),
+            }
+        )
+        (scratch / adapter.FILE).write_text(whole.model_dump_json(indent=2) + "\n")
+        shutil.rmtree(best, ignore_errors=True)
+        scratch.rename(best)
+
+    plan = Plan(
+        steps=max(math.ceil(count * options.epochs / options.batch), 1),
+        batch=options.batch,
+        learning_rate=rate,
+        patience=options.patience,
+        seed=options.seed,
+    )
+    identity = record.model_copy(update={"created": _EPOCH}).model_dump_json()
+    trainer = Trainer(adapted.model, windows, validation, plan, state=work / "state", keep=keep, identity=identity)
+    if resume:
+        trainer.resume()
+    took = trainer.trial()
+    if options.minutes is not None:
+        trainer.shorten(int(options.minutes * 60 / took))
+    estimated(Estimate(count, trainer.steps, trainer.steps * took, peak_memory_mib()))
+    try:
+        trainer.run(lambda loss: told(trainer.progress, trainer.steps, loss), stopped)
+    except OSError as error:
+        raise DataError(
+            f"the training's state cannot be written ({error})",
+            field="--out",
+            remedy="Free some disk space, then go on with --resume",
+            code="disk_full",
+        ) from error
+    finally:
+        if best.is_dir():
+            _publish(best, out)
+    if not (out / adapter.FILE).is_file():
+        first, last = (loss for _, loss in (trainer.progress.losses[0], trainer.progress.losses[-1]))
+        raise DataError(
+            f"training made nothing better: {first:.3f} nats per held-out title before, {last:.3f} after",
+            field="--learning-rate",
+            remedy="Try a smaller one, or more data; the LLM serves as it is",
+            code="nothing_gained",
+        )
+    shutil.rmtree(work)
+    return adapter.load_adapter(out)
+
+
+def peak_memory_mib() -> int:
+    """The highest memory use of this process so far: of the GPU where it uses one, else of the machine."""
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated() / 2**20)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak / (2**20 if sys.platform == "darwin" else 2**10))
+
+
+def _work(out: Path) -> Path:
+    """Where the state is kept.
+
+    Raises:
+        InputError: ``out`` holds something else than an adapter, or cannot be written.
+    """
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / adapter.FILE).is_file())):
+        raise InputError(f"{out} holds something else", field="--out", remedy="Name another folder", code="not_empty")
+    work = out.with_name(f".{out.name}-training")
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{work} cannot be written ({error})", field="--out", code="not_writable") from error
+    return work
+
+
+def _publish(best: Path, out: Path) -> None:
+    if out.exists():
+        shutil.rmtree(out)
+    best.rename(out)
+
+
+def _validation(windows: Windows, writer: Writer, data: Data, options: Options) -> list[Window]:
+    """What a seeded sample of users did next and liked."""
+    later = writer.histories(data.later, disliked=0.0)
+    known = set(data.train.interactions[Columns.user].unique())
+    users = sorted(later.keys() & known)
+    random.Random(options.seed).shuffle(users)  # noqa: S311  # a sample, not a secret
+    return windows.after(later, users[: options.validation_users])
+
+
+def _enough(windows: Windows, validation: Sequence[Window], options: Options) -> int:
+    """How many windows an epoch has."""
+    found = list(windows.epoch(options.seed))
+    titles = sum(window.titles for window in found)
+    if titles < LEAST_TITLES or not validation:
+        raise DataError(
+            f"{titles:.0f} interactions to learn from, and {len(validation)} users with later ones that were liked; at "
+            f"least {LEAST_TITLES} and 1 are needed",
+            field="data",
+            remedy="Give more interactions; without training the LLM serves as it is",
+            code="too_little_data",
+        )
+    return len(found)
