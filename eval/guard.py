@@ -6,8 +6,18 @@ They compare item ids and data hashes, never titles: 443 films of MovieLens shar
 from collections.abc import Iterable
 
 from eval.errors import LeakError
-from eval.protocol import Fold
-from retrieval import Columns, Retrieved
+from eval.protocol import FRACTION, Fold
+from reranker.adapter import AdapterManifest
+from retrieval import Columns, Dataset, Retrieved, splits
+
+
+def trained_on(dataset: Dataset, adapter: AdapterManifest) -> Dataset | None:
+    """The part of a data set that an adapter was trained on; None where that cannot be told."""
+    if dataset.hash != adapter.data_hash:
+        return None
+    for _ in adapter.held_out:
+        dataset = splits.per_user_temporal(dataset, FRACTION).train
+    return dataset if dataset.hash == adapter.train_hash else None
 
 
 class Guard:
@@ -20,6 +30,7 @@ class Guard:
     def __init__(self, fold: Fold) -> None:
         rows = fold.train.interactions.select(Columns.user, Columns.item).drop_nulls()
         self._data_hash = fold.train.hash
+        self._train = fold.train.interactions
         self._part = fold.part
         self._known: dict[str, set[str]] = {}
         for user, item in rows.iter_rows():
@@ -37,6 +48,27 @@ class Guard:
                 f"{what} was fitted on other data ({data_hash[:12]}) than the training part ({self._data_hash[:12]}) "
                 f"of the fold '{self._part}', and may have seen what is held out",
                 remedy="Fit it on the training part of this fold",
+            )
+
+    def tuned(self, what: str, trained: Dataset | None) -> None:
+        """Refuses a model that was trained on anything but interactions of the fold's training part.
+
+        Args:
+            trained: what it was trained on; None where that cannot be told.
+
+        Raises:
+            LeakError: it was, or may have been.
+        """
+        if trained is None:
+            raise LeakError(
+                f"{what} was trained on other data than this, and may have seen what is held out",
+                remedy="Train it on this data: whyrank tune --for-eval",
+            )
+        foreign = trained.interactions.join(self._train, on=self._train.columns, how="anti", nulls_equal=True)
+        if foreign.height:
+            raise LeakError(
+                f"{what} was trained on {foreign.height:,} interactions that the fold '{self._part}' holds out",
+                remedy="Train it without them: whyrank tune --for-eval",
             )
 
     def propose(self, user: str, item_ids: Iterable[str]) -> None:

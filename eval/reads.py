@@ -1,7 +1,7 @@
 """Asking models about cases: guarded, stored, several at a time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -14,6 +14,7 @@ from prompts import PromptTemplate, Sanitizer, TemplateError
 from reranker import Calibration, Engine, EngineSettings, LLMError, Memory
 from reranker.engine import ModelInfo
 from reranker.shown import shown
+from retrieval import Dataset
 
 CONCURRENCY = 16
 _PATIENCE_S = 600.0
@@ -38,6 +39,7 @@ class Reads:
         history_limit: the most history entries that a prompt shows.
         memory: of priors, and of which weights are served under a name.
         concurrency: how many requests at once.
+        tuned: what the server's adapters were trained on, by name; None where that cannot be told.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Reads:
         history_limit: int = 30,
         memory: Memory | None = None,
         concurrency: int = CONCURRENCY,
+        tuned: Mapping[str, Dataset | None] | None = None,
     ) -> None:
         # A measurement waits, and one failure says nothing of the next user: it is told as missing, one by one.
         self._settings = settings.model_copy(
@@ -61,6 +64,7 @@ class Reads:
         self._history_limit = history_limit
         self._memory = memory or Memory()
         self.concurrency = concurrency
+        self._tuned = tuned or {}
         self._engines: dict[str | None, Engine] = {}
         self._readers: dict[tuple[str | None, Calibration], StoredReader] = {}
 
@@ -98,8 +102,10 @@ class Reads:
                 None shows them in retrieval's order.
 
         Raises:
-            LeakError: a prompt would show what it must not.
+            LeakError: a prompt would show what it must not, or the model was trained on what is held out.
         """
+        if model is not None and model in self._tuned:
+            cases.guard.tuned(f"the adapter '{model}'", self._tuned[model])
         waiting = asyncio.Semaphore(self.concurrency)
 
         async def one(user: str) -> Outcome:

@@ -66,15 +66,16 @@ class Engine:
     ``tokens`` splits texts and prompts (:class:`~reranker.tokens.Tokenizer`).
     """
 
-    def __init__(self, settings: EngineSettings) -> None:
+    def __init__(self, settings: EngineSettings, *, transport: Transport | None = None) -> None:
         self.settings = settings
-        self._transport = Transport(settings)
+        self._transport = transport or Transport(settings)
         self.tokens = Tokenizer(self._transport, self.info)
         self._writer = TextWriter(self._transport)
         self._info: tuple[int, ModelInfo] | None = None
         self._fingerprint: tuple[ModelInfo, tuple[float, ...]] | None = None
         self._probing: asyncio.Task[None] | None = None
         self._results = LruCache[Hashable, Any](settings.cache_size)
+        self._beside: list[Engine] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -84,10 +85,20 @@ class Engine:
 
     async def close(self) -> None:
         """Closes the connections."""
+        for other in self._beside:
+            await other.close()
         if self._probing is not None:
             self._probing.cancel()
             await asyncio.wait({self._probing})
         await self._transport.close()
+
+    def beside(self, model: str) -> "Engine":
+        """Another model of the same server, such as an adapter of this one: over the same connections, in the same
+        line, behind the same breaker. Closed with this one.
+        """
+        other = Engine(self.settings.model_copy(update={"model": model}), transport=self._transport)
+        self._beside.append(other)
+        return other
 
     def state(self) -> EngineState:
         """How busy it is right now."""
@@ -309,6 +320,8 @@ class Engine:
             names = ", ".join(f"'{one.get('id')}'" for one in models) or "no model"
             raise LLMUnavailable(f"the server serves {names}" + (f", not '{wanted}'" if wanted else ""))
         name, limit = model.get("id"), model.get("max_model_len")
+        if limit is None:  # an adapter's is its model's
+            limit = next((one.get("max_model_len") for one in models if one.get("id") == model.get("parent")), None)
         if not isinstance(name, str) or not isinstance(limit, int):
             raise LLMBadAnswer("the server's list of models is not one of vLLM's")
         return ModelInfo(

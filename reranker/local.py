@@ -15,8 +15,10 @@ from types import TracebackType
 from typing import Self
 
 import httpx2
+import structlog
 
 from reranker import embedded, keeper
+from reranker.adapter import fingerprint, load_adapter
 from reranker.errors import LLMStartError
 from reranker.flags import PRESETS, choices, this_machine
 from reranker.settings import EMBEDDED, EngineSettings, LlmSettings
@@ -26,7 +28,12 @@ Report = Callable[[str], None]
 
 _FORCED_MODULE = "whyrank_forced"
 _LOGS_KEPT = 20
+_LORA_RANKS = (8, 16, 32, 64, 128, 256)
+"""Those that vLLM takes."""
 _HOST = "127.0.0.1"  # vLLM's own key does not cover every path of its server, so it never listens elsewhere
+
+
+log = structlog.get_logger()
 
 
 def runs_on_cpu() -> bool:
@@ -52,6 +59,7 @@ def command(settings: LlmSettings, model: str, name: str, port: int) -> list[str
     ]
     for choice in choices(settings, this_machine(cpu=runs_on_cpu())):
         flags += choice.flags
+    flags += _adapter_flags(settings, model, name)
     # -P, and the log's folder as the working directory: our folders 'eval' or 'tests' must not be taken for somebody's
     # modules.
     return [sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server", *flags, *settings.vllm_args]
@@ -172,6 +180,22 @@ class LocalServer:
         with contextlib.suppress(OSError):
             return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
         return "(no log)"
+
+
+def _adapter_flags(settings: LlmSettings, model: str, name: str) -> list[str]:
+    """Serves the adapter that the settings name beside the model; one that is not this model's is left out."""
+    folder = settings.adapter_folder
+    if folder is None:
+        return []
+    adapter = load_adapter(folder, thorough=True)
+    path = Path(model)
+    misfit = adapter.misfit(base=name, base_hash=fingerprint(path) if path.is_dir() else None)
+    if misfit is not None:
+        log.warning("adapter_not_served", adapter=adapter.name, problem=misfit)
+        return []
+    rank = next(one for one in _LORA_RANKS if one >= adapter.rank)
+    where = f"{adapter.name}={folder.resolve()}"
+    return ["--enable-lora", "--max-loras", "1", "--max-lora-rank", str(rank), "--lora-modules", where]
 
 
 def resolve_model(settings: LlmSettings) -> tuple[str, str]:

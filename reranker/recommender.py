@@ -46,10 +46,11 @@ from reranker.memory import Memory
 from reranker.reasons import ReasonSource, ReasonWriter
 from reranker.request import DEFAULT_K, RecommendationRequest
 from reranker.run import Run
-from reranker.scoring import Read, Reader, StabilityReport
+from reranker.scoring import Read, StabilityReport
 from reranker.settings import LlmSettings
 from reranker.shown import Shown, shown
 from reranker.taste import Tastes, taste_sentence
+from reranker.tuned import reader
 from retrieval import (
     InputError,
     RetrievalRequest,
@@ -94,7 +95,8 @@ class Recommender:
         self._weight = settings.weight
         self.fit = fit
         self._history_limit = settings.history_limit
-        self.reader = Reader(engine, settings.history_limit, memory=memory, library=library) if engine else None
+        data_hash = retriever.manifest.data_hash
+        self.reader = reader(engine, settings, data_hash, memory=memory, library=library) if engine else None
         writer = ReasonWriter(engine, retriever.catalog, retriever.manifest.noun)
         self._explainer = Explainer(retriever, self.reader, writer)
 

@@ -1,13 +1,15 @@
 """What the reranking step may be told."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 EMBEDDED = "embedded"
 """Names the model that is installed with whyrank, SmolLM2-135M-Instruct."""
+SHIPPED_ADAPTER = Path(__file__).parent / "adapters" / "movielens"
+"""What the embedded model was taught of the embedded MovieLens; docs/tuning.md says how."""
 
 
 def _an_address(url: str) -> str:
@@ -63,6 +65,10 @@ class LlmSettings(Limits):
     the served name (``embedded``: its first).
     """
     api_key: SecretStr | None = None
+    adapter: Path | Literal["shipped", "none"] = "shipped"
+    """The folder of an adapter that ``whyrank tune`` made; ``shipped`` is the embedded model's own, for the embedded
+    MovieLens. It is read where it fits model, prompt and data, and nowhere else.
+    """
     history_limit: int = Field(default=30, ge=10, le=1000)
     """The most history entries that a prompt shows."""
     weight: float = Field(default=0.5, ge=0, le=10)
@@ -82,6 +88,13 @@ class LlmSettings(Limits):
     def memory(self) -> Path:
         """The file of what needs to be read from a model once."""
         return self.cache_dir / "reads.sqlite"
+
+    @property
+    def adapter_folder(self) -> Path | None:
+        """Where the adapter lies; None for none."""
+        if self.adapter == "shipped":
+            return SHIPPED_ADAPTER if self.model == EMBEDDED and SHIPPED_ADAPTER.is_dir() else None
+        return None if self.adapter == "none" else Path(self.adapter)
 
     def limits(self) -> dict[str, object]:
         """The limits alone, for another object that has them."""

@@ -50,6 +50,8 @@ class StandIn:
         """Set when somebody closed a connection while waiting for an answer."""
         self.forced = True
         self.max_model_len = 4096
+        self.adapters: list[str] = []
+        """Names of adapters that it serves beside its model, listed as vLLM lists them."""
         self.fault: Callable[[str, Json], Json | bytes | int | None] | None = None
         self.requests: list[tuple[str, Json]] = []
         stand_in = self
@@ -131,7 +133,9 @@ class StandIn:
     def answer(self, path: str, body: Json) -> Json | int:
         """What vLLM would answer."""
         if path == "/v1/models":
-            return {"data": [{"id": "stand-in", "root": "stand-in", "max_model_len": self.max_model_len}]}
+            own = {"id": "stand-in", "root": "stand-in", "max_model_len": self.max_model_len}
+            adapters = [{"id": name, "root": f"/adapters/{name}", "parent": "stand-in"} for name in self.adapters]
+            return {"data": [own, *adapters]}
         if path == "/tokenizer_info":
             return {"added_tokens_decoder": {"2": {"content": SPECIAL}}, "eos_token": SPECIAL}
         if path == "/tokenize":

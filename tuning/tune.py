@@ -101,15 +101,6 @@ def prepare(dataset: Dataset, *, judged: bool) -> Data:
     return Data(dataset.hash, split.train, later, (kind, kind) if judged else (kind,))
 
 
-def trained_on(dataset: Dataset, manifest: AdapterManifest) -> Dataset | None:
-    """The part of a data set that an adapter was trained on; None where that cannot be told."""
-    if dataset.hash != manifest.data_hash:
-        return None
-    for _ in manifest.held_out:
-        dataset = splits.per_user_temporal(dataset, FRACTION).train
-    return dataset if dataset.hash == manifest.train_hash else None
-
-
 @dataclass(frozen=True)
 class Estimate:
     """What a training will take.

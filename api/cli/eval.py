@@ -16,6 +16,7 @@ from eval import experiment, tables
 from eval.answers import AnswerStore
 from eval.arms import parse
 from eval.cases import Regime
+from eval.guard import trained_on
 from eval.manifest import DEFAULT_ARMS, OPENED, Config, openings
 from eval.protocol import Part, Protocol
 from eval.reads import Reads
@@ -23,6 +24,7 @@ from eval.reads import Report as Tell
 from eval.report import Report, judge
 from prompts import PromptLibrary
 from reranker import EngineSettings, Memory, find_or_start
+from reranker.adapter import load_adapter
 from retrieval import Dataset, InputError, sources
 
 PUBLISHED = Path("eval/published")
@@ -36,7 +38,9 @@ def evaluate(
         Part, typer.Option(help="Which part is judged; test is for the end, and needs --purpose.")
     ] = Part.validation,
     purpose: Annotated[str, typer.Option(help="Why test is opened; it is logged.")] = "",
-    arms: Annotated[str, typer.Option(help="Rankers to compare, separated by spaces.")] = " ".join(DEFAULT_ARMS),
+    arms: Annotated[
+        str, typer.Option(help="Rankers to compare, separated by spaces; 'model=tuned' reads the adapter.")
+    ] = " ".join(DEFAULT_ARMS),
     candidates: Annotated[int, typer.Option(help="How many candidates the LLM reads.")] = 20,
     k: Annotated[str, typer.Option("-k", help="Lengths of the list that are judged.")] = "1,5,10,20",
     users: Annotated[int | None, typer.Option(help="A seeded sample of so many users; all by default.")] = None,
@@ -60,7 +64,7 @@ def evaluate(
         protocol=protocol,
         regime=regime,
         part=on,
-        arms=tuple(arms.split()),
+        arms=tuple(_named(arm, settings) for arm in arms.split()),
         candidates=candidates,
         ks=_numbers(k),
         users=users,
@@ -106,11 +110,36 @@ async def _run(
                 stack.callback(store.close)
             memory = Memory(settings.llm.memory)
             stack.callback(memory.close)
-            async with Reads(engine, store, history_limit=settings.llm.history_limit, memory=memory) as reads:
+            limit, tuned = settings.llm.history_limit, tuned_on(settings, dataset)
+            async with Reads(engine, store, history_limit=limit, memory=memory, tuned=tuned) as reads:
                 run = await experiment.run(config, dataset, library, reads, out, purpose=purpose, report=tell)
     judged = judge(run, opened=openings(out / OPENED, run.manifest.data_hash))
     (run.folder / "report.json").write_text(judged.model_dump_json(indent=2))
     return judged
+
+
+def tuned_on(settings: Settings, dataset: Dataset) -> dict[str, Dataset | None]:
+    """What the adapter that the settings name was trained on, by the name that it is served under."""
+    folder = settings.llm.adapter_folder
+    if folder is None:
+        return {}
+    adapter = load_adapter(folder)
+    return {adapter.name: trained_on(dataset, adapter)}
+
+
+def _named(arm: str, settings: Settings) -> str:
+    """``model=tuned`` is the adapter that the settings name."""
+    option = ",model=tuned"
+    if option not in arm:
+        return arm
+    if settings.llm.adapter_folder is None:
+        raise InputError(
+            f"'{arm}' names an adapter, and the settings name none",
+            field="--arms",
+            remedy="Set WHYRANK_LLM__ADAPTER to what 'whyrank tune' made",
+            code="missing_adapter",
+        )
+    return arm.replace(option, f",model={load_adapter(settings.llm.adapter_folder).name}")
 
 
 @contextmanager

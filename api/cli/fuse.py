@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from api.cli.eval import progress
-from api.cli.output import console, status
+from api.cli.eval import progress, tuned_on
+from api.cli.output import console, error_console, status
 from api.settings import Settings, load_settings
 from eval.answers import AnswerStore
 from eval.fuse import fuse as fit
 from eval.reads import Reads
-from prompts import PromptLibrary
+from prompts import PromptLibrary, PromptTemplate
 from reranker import Engine, EngineSettings, Memory, Recommender, find_or_start
+from reranker.adapter import load_adapter
 from reranker.fusion import FusionFit, save_fit
 from retrieval import Dataset, InputError, Retriever, load, sources
 
@@ -76,19 +77,34 @@ async def _fit(
         tell = stack.enter_context(progress())
         memory = Memory(settings.llm.memory)
         stack.callback(memory.close)
-        async with Reads(engine, store, history_limit=settings.llm.history_limit, memory=memory) as reads:
+        limit, tuned = settings.llm.history_limit, tuned_on(settings, dataset)
+        async with Reads(engine, store, history_limit=limit, memory=memory, tuned=tuned) as reads:
             await _refuse_positions(settings, engine, prompt, memory)
+            template = PromptLibrary(settings.prompts_dir).get(prompt)
             return await fit(
                 dataset,
-                PromptLibrary(settings.prompts_dir).get(prompt),
+                template,
                 reads,
                 out / "artifacts",
                 parameters=load(settings.artifact).manifest.parameters,
                 candidates=candidates,
                 users=users,
+                model=_model(settings, template, dataset),
                 seed=seed,
                 report=tell,
             )
+
+
+def _model(settings: Settings, template: PromptTemplate, dataset: Dataset) -> str | None:
+    """What the service will read this prompt with: the adapter where it applies, else the model itself."""
+    folder = settings.llm.adapter_folder
+    if folder is None:
+        return None
+    adapter = load_adapter(folder)
+    misfit = adapter.misfit(template_hash=template.hash, data_hash=dataset.hash)
+    if misfit is not None and settings.llm.adapter != "shipped":
+        error_console().print(f"note: the adapter {adapter.name} is not used: {misfit}", markup=False, style="yellow")
+    return adapter.name if misfit is None else None
 
 
 async def _refuse_positions(settings: Settings, engine_settings: EngineSettings, prompt: str, memory: Memory) -> None:

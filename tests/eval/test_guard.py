@@ -8,6 +8,7 @@ from eval.errors import LeakError
 from eval.protocol import Part, Protocol, Relevance, fold
 from eval.reads import Reads
 from prompts import PromptLibrary
+from reranker import EngineSettings
 from retrieval import AlsParameters, Dataset, HistoryEntry, Interaction
 from tests.eval.conftest import histories
 from tests.standin import StandIn
@@ -62,6 +63,33 @@ def test_what_was_fitted_on_more_than_the_training_part_is_refused(tmp_path: Pat
     made.guard.fitted("an adapter", made.train.hash)
     with pytest.raises(LeakError, match="an adapter was fitted on other data"):
         made.guard.fitted("an adapter", dataset.hash)
+
+
+def test_a_model_that_was_trained_on_what_is_held_out_is_refused(tmp_path: Path, dataset: Dataset) -> None:
+    made = cases(tmp_path, dataset)
+    inner = fold(dataset, Protocol.per_user_temporal, Part.validation).train
+    made.guard.tuned("an adapter", made.train)
+    made.guard.tuned("an adapter", inner)
+    planted = inner.interactions.vstack(fold(dataset, Protocol.per_user_temporal, Part.test).held_out[:1])
+    with pytest.raises(LeakError, match="1 interactions that the fold 'test' holds out"):
+        made.guard.tuned("an adapter", inner.with_interactions(planted))
+    with pytest.raises(LeakError, match="whyrank tune --for-eval"):
+        made.guard.tuned("an adapter", dataset)
+    with pytest.raises(LeakError, match="other data than this"):
+        made.guard.tuned("an adapter", None)
+
+
+async def test_an_adapter_is_not_read_where_it_knows_too_much(
+    tmp_path: Path, dataset: Dataset, standin: StandIn
+) -> None:
+    made = cases(tmp_path, dataset)
+    user = next(iter(made.of))
+    tuned = {"knows": dataset, "learned": made.train}
+    async with Reads(EngineSettings(url=standin.url), None, tuned=tuned) as reads:
+        with pytest.raises(LeakError, match="'knows'"):
+            async for _ in reads.each(made, [user], PromptLibrary().get("rank"), model="knows"):
+                pass
+        assert not [path for path, _ in standin.requests if path == "/v1/completions"]
 
 
 async def test_a_leaking_prompt_is_never_sent(tmp_path: Path, dataset: Dataset, reads: Reads, standin: StandIn) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from eval.guard import trained_on
 from prompts import PromptLibrary
 from reranker.adapter import AdapterManifest, load_adapter
 from retrieval import ArtifactError, DataError, InputError
 from tests.tuning.conftest import pairs
-from tuning import Data, Options, prepare, trained_on, tune
+from tuning import Data, Options, prepare, tune
 from tuning.training import Trainer
 
 OPTIONS = Options(rank=16, epochs=12, learning_rate=5e-3, scatter=0.0, patience=99, validation_users=20)

@@ -1,0 +1,89 @@
+"""Reads with an adapter where it applies, and with the model itself where it does not."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from prompts import PromptLibrary, PromptTemplate
+from reranker.adapter import AdapterManifest, load_adapter
+from reranker.engine import Engine
+from reranker.errors import LLMError
+from reranker.memory import Memory
+from reranker.scoring import Read, Reader
+from reranker.settings import LlmSettings
+from reranker.shown import Shown
+from retrieval import Notice
+
+_LOOK_AGAIN_S = 10.0
+"""Until a server that did not serve the adapter is asked again."""
+
+
+class TunedReader(Reader):
+    """Reads rankings with an adapter of the served model, for the prompt and the data that it was trained on. Other
+    prompts, and all that is written, are the model's own. Where the adapter does not apply, ``notices`` says why, if
+    somebody asked for it.
+
+    Args:
+        engine: the server; the adapter is served beside the model, under a name of its own.
+        adapter: its record.
+        settings: of the LLM.
+        data_hash: of the data that is served.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        adapter: AdapterManifest,
+        settings: LlmSettings,
+        data_hash: str,
+        *,
+        memory: Memory | None = None,
+        library: PromptLibrary | None = None,
+    ) -> None:
+        super().__init__(engine, settings.history_limit, memory=memory, library=library)
+        self._adapter = adapter
+        self._served = engine.beside(adapter.name)
+        self._tuned = Reader(self._served, settings.history_limit, memory=memory, library=library)
+        self._asked_for = settings.adapter != "shipped"
+        self._data_misfit = adapter.misfit(data_hash=data_hash)
+        self._absent_until = 0.0
+
+    async def read(self, template: PromptTemplate, shown: Shown, *, with_prior: bool = False) -> Read:
+        why = self._data_misfit or self._adapter.misfit(template_hash=template.hash) or await self._absence()
+        if why is None:
+            return await self._tuned.read(template, shown, with_prior=with_prior)
+        read = await super().read(template, shown, with_prior=with_prior)
+        if not self._asked_for:
+            return read
+        notice = Notice("adapter_not_used", f"the adapter {self._adapter.name} was not used: {why}")
+        return replace(read, notices=(*read.notices, notice))
+
+    async def _absence(self) -> str | None:
+        """Why the adapter cannot be read from; None if it can. The read itself tells of a server that is not there."""
+        if time.monotonic() >= self._absent_until:
+            try:
+                await self._served.info()
+            except LLMError:
+                self._absent_until = time.monotonic() + _LOOK_AGAIN_S
+            else:
+                return None
+        return "the server does not serve it; 'whyrank llm' loads it when it starts"
+
+
+def reader(
+    engine: Engine,
+    settings: LlmSettings,
+    data_hash: str,
+    *,
+    memory: Memory | None = None,
+    library: PromptLibrary | None = None,
+) -> Reader:
+    """The reader that the settings ask for.
+
+    Raises:
+        ArtifactError: the adapter that they name is damaged.
+    """
+    folder: Path | None = settings.adapter_folder
+    if folder is None:
+        return Reader(engine, settings.history_limit, memory=memory, library=library)
+    return TunedReader(engine, load_adapter(folder), settings, data_hash, memory=memory, library=library)

@@ -1,0 +1,140 @@
+"""An adapter is read where it applies, and nowhere else; whoever asked for it is told why not."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from prompts import PromptLibrary
+from reranker import Engine, EngineSettings, LlmSettings, RecommendationRequest, Recommender, local
+from reranker.adapter import CONFIG, FILE, WEIGHTS, AdapterManifest, fingerprint
+from reranker.embedded import sha256
+from retrieval import ArtifactError, Retriever
+from tests.standin import StandIn
+
+REQUEST = RecommendationRequest(user_id="u0", k=3, reasons=True)
+
+
+def manifest(data_hash: object, **changes: object) -> AdapterManifest:
+    template = PromptLibrary().get("rank")
+    values: dict[str, object] = {
+        "base": "stand-in",
+        "base_hash": None,
+        "template": template.reference,
+        "template_hash": template.hash,
+        "data_hash": data_hash,
+        "train_hash": "0",
+        "held_out": ("per-user-temporal",),
+        "method": "lora",
+        "rank": 12,
+        "weights_sha256": "abcdef0123",
+        "settings": {},
+        "steps": 1,
+        "tokens": 1,
+        "tokens_per_s": 1.0,
+        "peak_memory_mib": 1,
+        "loss_before": 2.0,
+        "loss_after": 1.0,
+        "created": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+    return AdapterManifest.model_validate(values | changes)
+
+
+def saved(folder: Path, adapter: AdapterManifest) -> LlmSettings:
+    folder.mkdir(exist_ok=True)
+    (folder / WEIGHTS).write_bytes(b"weights")
+    (folder / CONFIG).write_text("{}")
+    (folder / FILE).write_text(adapter.model_dump_json())
+    return LlmSettings(adapter=folder)
+
+
+def models(standin: StandIn, kind: str) -> set[str]:
+    """Which models completions with this in them were asked of."""
+    return {body["model"] for path, body in standin.requests if path == "/v1/completions" and kind in body}
+
+
+async def test_it_ranks_and_the_model_itself_writes(retriever: Retriever, standin: StandIn, tmp_path: Path) -> None:
+    adapter = manifest(retriever.manifest.data_hash)
+    settings = saved(tmp_path / "adapter", adapter)
+    standin.adapters = [adapter.name]
+    async with Engine(EngineSettings(url=standin.url)) as engine:
+        recommender = Recommender(retriever, engine, PromptLibrary(), settings)
+        await engine.info()
+        standin.requests.clear()
+        answer = await recommender.recommend(REQUEST)
+    assert (answer.model, answer.degraded, answer.warnings) == (adapter.name, [], [])
+    assert adapter.name in models(standin, "vllm_xargs")
+    assert models(standin, "stream") == {"stand-in"}, "sentences are not written by what was trained on lists"
+
+
+@pytest.mark.parametrize(
+    ("changes", "served", "says"),
+    [
+        ({"data_hash": "0"}, True, "trained on other data"),
+        ({"template_hash": "0"}, True, "trained with the prompt rank@"),
+        ({}, False, "the server does not serve it"),
+    ],
+)
+async def test_where_it_does_not_apply_the_model_itself_ranks(
+    retriever: Retriever, standin: StandIn, tmp_path: Path, changes: dict[str, object], served: bool, says: str
+) -> None:
+    adapter = manifest(**{"data_hash": retriever.manifest.data_hash} | changes)
+    settings = saved(tmp_path / "adapter", adapter)
+    standin.adapters = [adapter.name] if served else []
+    async with Engine(EngineSettings(url=standin.url)) as engine:
+        answer = await Recommender(retriever, engine, PromptLibrary(), settings).recommend(REQUEST)
+    assert (answer.model, answer.ranker, answer.degraded) == ("stand-in", "fused", [])
+    [warning] = answer.warnings
+    assert warning.code == "adapter_not_used"
+    assert says in warning.message
+
+
+async def test_a_server_that_comes_with_it_later_is_noticed(
+    retriever: Retriever, standin: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = manifest(retriever.manifest.data_hash)
+    settings = saved(tmp_path / "adapter", adapter)
+    monkeypatch.setattr("reranker.tuned._LOOK_AGAIN_S", 0.0)
+    async with Engine(EngineSettings(url=standin.url)) as engine:
+        recommender = Recommender(retriever, engine, PromptLibrary(), settings)
+        assert (await recommender.recommend(REQUEST)).model == "stand-in"
+        standin.adapters = [adapter.name]
+        assert (await recommender.recommend(REQUEST)).model == adapter.name
+
+
+async def test_a_dead_server_is_told_as_such(retriever: Retriever, standin: StandIn, tmp_path: Path) -> None:
+    settings = saved(tmp_path / "adapter", manifest(retriever.manifest.data_hash))
+    standin.fault = lambda path, answer: 500
+    async with Engine(EngineSettings(url=standin.url)) as engine:
+        answer = await Recommender(retriever, engine, PromptLibrary(), settings).recommend(REQUEST)
+    assert next((one.stage, one.code) for one in answer.degraded) == ("rank", "llm_unavailable")
+    assert answer.warnings == []
+
+
+async def test_a_damaged_one_is_told_at_the_start(retriever: Retriever, standin: StandIn, tmp_path: Path) -> None:
+    settings = saved(tmp_path / "adapter", manifest("0"))
+    (tmp_path / "adapter" / FILE).write_text("{")
+    async with Engine(EngineSettings(url=standin.url)) as engine:
+        with pytest.raises(ArtifactError, match=r"llm\.adapter.*holds no adapter"):
+            Recommender(retriever, engine, PromptLibrary(), settings)
+
+
+def test_a_local_server_loads_it_beside_its_model(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"1")
+    base_hash = fingerprint(tmp_path / "model")
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    (folder / WEIGHTS).write_bytes(b"weights")
+    adapter = manifest("0", base="x", base_hash=base_hash, weights_sha256=sha256(folder / WEIGHTS))
+    settings = saved(folder, adapter)
+    command = local.command(settings, str(tmp_path / "model"), "x", 1)
+    assert command[command.index("--lora-modules") + 1] == f"{adapter.name}={folder}"
+    assert command[command.index("--max-lora-rank") + 1] == "16"
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"2")
+    assert "--lora-modules" not in local.command(settings, str(tmp_path / "model"), "x", 1), "other weights"
+    assert "--lora-modules" not in local.command(settings, "y", "y", 1), "another model"
+    assert "--lora-modules" not in local.command(LlmSettings(adapter="none"), str(tmp_path / "model"), "x", 1)
+    (folder / WEIGHTS).write_bytes(b"damaged")
+    with pytest.raises(ArtifactError, match="is damaged"):
+        local.command(settings, str(tmp_path / "model"), "x", 1)
