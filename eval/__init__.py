@@ -1,6 +1,7 @@
 """Is it better, and how fast? Measurements, each printed by a command."""
 
 from eval.arms import Arm
+from eval.bench.adapter import AdapterCost, bench_adapter
 from eval.bench.api import ApiBench, bench_api
 from eval.bench.flags import FlagsCost, bench_flags
 from eval.bench.prompts import PromptsBench, bench_prompts
@@ -18,6 +19,7 @@ from eval.reads import Reads
 from eval.report import Report, judge
 
 __all__ = [
+    "AdapterCost",
     "ApiBench",
     "Arm",
     "Config",
@@ -36,6 +38,7 @@ __all__ = [
     "RerankBench",
     "RetrievalBench",
     "Run",
+    "bench_adapter",
     "bench_api",
     "bench_eval",
     "bench_flags",

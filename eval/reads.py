@@ -12,6 +12,7 @@ from eval.answers import AnswerStore, Asked, StoredReader
 from eval.cases import Cases
 from prompts import PromptTemplate, Sanitizer, TemplateError
 from reranker import Calibration, Engine, EngineSettings, LLMError, Memory
+from reranker.adapter import TUNED
 from reranker.engine import ModelInfo
 from reranker.shown import shown
 from retrieval import Dataset
@@ -104,8 +105,8 @@ class Reads:
         Raises:
             LeakError: a prompt would show what it must not, or the model was trained on what is held out.
         """
-        if model is not None and model in self._tuned:
-            cases.guard.tuned(f"the adapter '{model}'", self._tuned[model])
+        if model is not None and (model in self._tuned or TUNED in model):
+            cases.guard.tuned(f"the adapter '{model}'", self._tuned.get(model))
         waiting = asyncio.Semaphore(self.concurrency)
 
         async def one(user: str) -> Outcome:

@@ -17,8 +17,11 @@ from reranker import embedded
 from retrieval import ArtifactError
 
 FILE = "adapter.json"
+TUNED = "-tuned-"
+"""In the name of every adapter."""
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
+_RANKS = (8, 16, 32, 64, 128, 256)
 _SAMPLED = 1 << 16
 """Bytes that are read of each place of a weights file that its fingerprint looks at; there are 17 places."""
 
@@ -66,7 +69,7 @@ class AdapterManifest(BaseModel):
     @property
     def name(self) -> str:
         """What it is served under: another training has another name."""
-        return f"{self.base.rpartition('/')[2]}-tuned-{self.weights_sha256[:8]}"
+        return f"{self.base.rpartition('/')[2]}{TUNED}{self.weights_sha256[:8]}"
 
     def misfit(
         self,
@@ -86,6 +89,11 @@ class AdapterManifest(BaseModel):
         if data_hash is not None and data_hash not in (self.data_hash, self.train_hash):
             return "it was trained on other data"
         return None
+
+
+def served_rank(rank: int) -> int:
+    """The least ``--max-lora-rank`` that vLLM takes for matrices of this rank."""
+    return next(one for one in _RANKS if one >= rank)
 
 
 def load_adapter(folder: Path, *, thorough: bool = False) -> AdapterManifest:

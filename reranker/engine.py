@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from prompts import Prompt, Sampling
 from reranker.cache import LruCache
-from reranker.errors import LLMBadAnswer, LLMError, LLMUnavailable
+from reranker.errors import LLMBadAnswer, LLMError, LLMNotServed
 from reranker.settings import EngineSettings
 from reranker.tokens import Tokenizer, Tokens
 from reranker.transport import BreakerState, Transport
@@ -66,16 +66,17 @@ class Engine:
     ``tokens`` splits texts and prompts (:class:`~reranker.tokens.Tokenizer`).
     """
 
-    def __init__(self, settings: EngineSettings, *, transport: Transport | None = None) -> None:
+    def __init__(self, settings: EngineSettings, *, model_of: "Engine | None" = None) -> None:
         self.settings = settings
-        self._transport = transport or Transport(settings)
+        self._model_of = model_of
+        self._transport: Transport = model_of._transport if model_of else Transport(settings)
         self.tokens = Tokenizer(self._transport, self.info)
         self._writer = TextWriter(self._transport)
         self._info: tuple[int, ModelInfo] | None = None
         self._fingerprint: tuple[ModelInfo, tuple[float, ...]] | None = None
         self._probing: asyncio.Task[None] | None = None
         self._results = LruCache[Hashable, Any](settings.cache_size)
-        self._beside: list[Engine] = []
+        self._beside: dict[str, Engine] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -85,7 +86,7 @@ class Engine:
 
     async def close(self) -> None:
         """Closes the connections."""
-        for other in self._beside:
+        for other in self._beside.values():
             await other.close()
         if self._probing is not None:
             self._probing.cancel()
@@ -96,9 +97,10 @@ class Engine:
         """Another model of the same server, such as an adapter of this one: over the same connections, in the same
         line, behind the same breaker. Closed with this one.
         """
-        other = Engine(self.settings.model_copy(update={"model": model}), transport=self._transport)
-        self._beside.append(other)
-        return other
+        if model not in self._beside:
+            settings = self.settings.model_copy(update={"model": model})
+            self._beside[model] = Engine(settings, model_of=self)
+        return self._beside[model]
 
     def state(self) -> EngineState:
         """How busy it is right now."""
@@ -318,15 +320,19 @@ class Engine:
         model = next((one for one in models if wanted in (None, one.get("id"), one.get("root"))), None)
         if model is None:
             names = ", ".join(f"'{one.get('id')}'" for one in models) or "no model"
-            raise LLMUnavailable(f"the server serves {names}" + (f", not '{wanted}'" if wanted else ""))
+            raise LLMNotServed(f"the server serves {names}" + (f", not '{wanted}'" if wanted else ""))
         name, limit = model.get("id"), model.get("max_model_len")
         if limit is None:  # an adapter's is its model's
             limit = next((one.get("max_model_len") for one in models if one.get("id") == model.get("parent")), None)
         if not isinstance(name, str) or not isinstance(limit, int):
             raise LLMBadAnswer("the server's list of models is not one of vLLM's")
+        root = str(model.get("root") or name)
+        if self._model_of is not None:  # what the server lacks is found out once, and not by each in turn
+            known = await self._model_of.info()
+            return ModelInfo(name, root, limit, special_tokens=known.special_tokens, forced=known.forced)
         return ModelInfo(
             name=name,
-            root=str(model.get("root") or name),
+            root=root,
             max_model_len=limit,
             special_tokens=await self._special_tokens(),
             forced=await self._has_forced(name),

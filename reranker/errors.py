@@ -5,6 +5,7 @@
     WhyrankError
     └── LLMError                the LLM did not answer as it should; never reaches a caller as an error page
         ├── LLMUnavailable      nothing listens, or the connection broke          (code llm_unavailable)
+        │   └── LLMNotServed    the server serves other models                    (code llm_unavailable)
         ├── LLMTimeout          no answer within the time that was left           (code llm_timeout)
         ├── LLMBusy             the server refused for load                       (code llm_busy)
         ├── LLMBadAnswer        an answer that cannot be what was asked for       (code llm_bad_answer)
@@ -27,6 +28,10 @@ class LLMUnavailable(LLMError):
     """Nothing listens, or the connection broke."""
 
     default_code = "llm_unavailable"
+
+
+class LLMNotServed(LLMUnavailable):
+    """The server serves other models than the one that is asked for."""
 
 
 class LLMTimeout(LLMError):

@@ -18,7 +18,7 @@ import httpx2
 import structlog
 
 from reranker import embedded, keeper
-from reranker.adapter import fingerprint, load_adapter
+from reranker.adapter import fingerprint, load_adapter, served_rank
 from reranker.errors import LLMStartError
 from reranker.flags import PRESETS, choices, this_machine
 from reranker.settings import EMBEDDED, EngineSettings, LlmSettings
@@ -28,8 +28,6 @@ Report = Callable[[str], None]
 
 _FORCED_MODULE = "whyrank_forced"
 _LOGS_KEPT = 20
-_LORA_RANKS = (8, 16, 32, 64, 128, 256)
-"""Those that vLLM takes."""
 _HOST = "127.0.0.1"  # vLLM's own key does not cover every path of its server, so it never listens elsewhere
 
 
@@ -193,9 +191,8 @@ def _adapter_flags(settings: LlmSettings, model: str, name: str) -> list[str]:
     if misfit is not None:
         log.warning("adapter_not_served", adapter=adapter.name, problem=misfit)
         return []
-    rank = next(one for one in _LORA_RANKS if one >= adapter.rank)
-    where = f"{adapter.name}={folder.resolve()}"
-    return ["--enable-lora", "--max-loras", "1", "--max-lora-rank", str(rank), "--lora-modules", where]
+    rank, where = str(served_rank(adapter.rank)), f"{adapter.name}={folder.resolve()}"
+    return ["--enable-lora", "--max-loras", "1", "--max-lora-rank", rank, "--lora-modules", where]
 
 
 def resolve_model(settings: LlmSettings) -> tuple[str, str]:

@@ -67,7 +67,7 @@ class LlmSettings(Limits):
     api_key: SecretStr | None = None
     adapter: Path | Literal["shipped", "none"] = "shipped"
     """The folder of an adapter that ``whyrank tune`` made; ``shipped`` is the embedded model's own, for the embedded
-    MovieLens. It is read where it fits model, prompt and data, and nowhere else.
+    MovieLens, where the model is run on this machine. It is read where it fits model, prompt and data, nowhere else.
     """
     history_limit: int = Field(default=30, ge=10, le=1000)
     """The most history entries that a prompt shows."""
@@ -93,7 +93,8 @@ class LlmSettings(Limits):
     def adapter_folder(self) -> Path | None:
         """Where the adapter lies; None for none."""
         if self.adapter == "shipped":
-            return SHIPPED_ADAPTER if self.model == EMBEDDED and SHIPPED_ADAPTER.is_dir() else None
+            ours = self.model == EMBEDDED and self.url is None
+            return SHIPPED_ADAPTER if ours and SHIPPED_ADAPTER.is_dir() else None
         return None if self.adapter == "none" else Path(self.adapter)
 
     def limits(self) -> dict[str, object]:

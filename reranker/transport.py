@@ -306,6 +306,8 @@ class Transport:
 
 def _why(error: aiohttp.ClientError) -> str:
     """What happened, without the server's address, which the library's own messages name."""
+    if isinstance(error, aiohttp.ClientSSLError):  # its number is of another list
+        return type(error).__name__
     number = error.errno if isinstance(error, OSError) else None
     return os.strerror(number) if number and number > 0 else type(error).__name__
 

@@ -1,19 +1,23 @@
 """Reads with an adapter where it applies, and with the model itself where it does not."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from prompts import PromptLibrary, PromptTemplate
 from reranker.adapter import AdapterManifest, load_adapter
 from reranker.engine import Engine
-from reranker.errors import LLMError
+from reranker.errors import LLMError, LLMNotServed
 from reranker.memory import Memory
-from reranker.scoring import Read, Reader
+from reranker.scoring import Read, Reader, StabilityReport
 from reranker.settings import LlmSettings
 from reranker.shown import Shown
 from retrieval import Notice
 
+_NOT_SERVED = "the server does not serve it; 'whyrank llm' loads it when it starts"
 _LOOK_AGAIN_S = 10.0
 """Until a server that did not serve the adapter is asked again."""
 
@@ -49,7 +53,7 @@ class TunedReader(Reader):
         self._absent_until = 0.0
 
     async def read(self, template: PromptTemplate, shown: Shown, *, with_prior: bool = False) -> Read:
-        why = self._data_misfit or self._adapter.misfit(template_hash=template.hash) or await self._absence()
+        why = await self._objection_to_adapter(template)
         if why is None:
             return await self._tuned.read(template, shown, with_prior=with_prior)
         read = await super().read(template, shown, with_prior=with_prior)
@@ -58,16 +62,31 @@ class TunedReader(Reader):
         notice = Notice("adapter_not_used", f"the adapter {self._adapter.name} was not used: {why}")
         return replace(read, notices=(*read.notices, notice))
 
-    async def _absence(self) -> str | None:
-        """Why the adapter cannot be read from; None if it can. The read itself tells of a server that is not there."""
-        if time.monotonic() >= self._absent_until:
-            try:
-                await self._served.info()
-            except LLMError:
-                self._absent_until = time.monotonic() + _LOOK_AGAIN_S
-            else:
-                return None
-        return "the server does not serve it; 'whyrank llm' loads it when it starts"
+    async def prepare(
+        self, template: PromptTemplate, samples: Sequence[Shown], rng: np.random.Generator | None = None
+    ) -> StabilityReport:
+        if await self._objection_to_adapter(template) is None:
+            return await self._tuned.prepare(template, samples, rng)
+        return await super().prepare(template, samples, rng)
+
+    async def report(self, template: PromptTemplate) -> StabilityReport | None:
+        if await self._objection_to_adapter(template) is None:
+            return await self._tuned.report(template)
+        return await super().report(template)
+
+    async def _objection_to_adapter(self, template: PromptTemplate) -> str | None:
+        """Why this prompt is not read with the adapter; None if it is."""
+        misfit = self._data_misfit or self._adapter.misfit(template_hash=template.hash)
+        if misfit is not None or time.monotonic() < self._absent_until:
+            return misfit or _NOT_SERVED
+        try:
+            await self._served.info()
+        except LLMNotServed:
+            self._absent_until = time.monotonic() + _LOOK_AGAIN_S
+            return _NOT_SERVED
+        except LLMError:  # told by the read itself
+            return None
+        return None
 
 
 def reader(

@@ -1,6 +1,9 @@
 """What a small model learns from one's own histories: ``whyrank tune``."""
 
-from tuning.tune import Data, Estimate, Options, prepare, tune
+from tuning.choices import Choice
+from tuning.data import Data, prepare
+from tuning.options import Options
+from tuning.tune import Estimate, tune
 from tuning.windows import Window, Windows, Writer
 
-__all__ = ["Data", "Estimate", "Options", "Window", "Windows", "Writer", "prepare", "tune"]
+__all__ = ["Choice", "Data", "Estimate", "Options", "Window", "Windows", "Writer", "prepare", "tune"]

@@ -5,6 +5,8 @@ are trained, and of their change the best approximation of that rank is kept (tr
 Eckart and Young 1936).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +25,7 @@ def load_model(model: str) -> tuple[Any, Any, int]:
     Raises:
         InputError: it cannot be loaded, or is no causal language model.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -31,7 +34,7 @@ def load_model(model: str) -> tuple[Any, Any, int]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(model)
         network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16 if fast else torch.float32)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"'{model}' cannot be trained: {first}",
@@ -74,6 +77,16 @@ class Adapted:
         self._layers = {name: one for name, one in self._peft.named_modules() if hasattr(one, "lora_A")}
         self._before: dict[str, torch.Tensor] = {}
         if method == "full":
+            odd = next(
+                (name for name, one in self._layers.items() if not isinstance(one.base_layer, torch.nn.Linear)), None
+            )
+            if odd is not None:
+                raise InputError(
+                    f"the layer {odd} is of a kind whose change cannot be kept as an adapter",
+                    field="--method",
+                    remedy="Use lora",
+                    code="not_trainable",
+                )
             self._peft.base_model.disable_adapter_layers()
             for name, layer in self._layers.items():
                 self._before[name] = layer.base_layer.weight.detach().clone()
@@ -84,18 +97,40 @@ class Adapted:
         """What is trained: its parameters that require a gradient."""
         return self._peft
 
-    def save(self, folder: Path, base: str) -> None:
-        """Writes the adapter as peft does and vLLM reads it."""
+    @contextmanager
+    def served(self) -> Iterator[None]:
+        """Within it the model is what the adapter makes of the untrained one."""
+        if not self._before:
+            yield
+            return
+        trained = {name: layer.base_layer.weight.detach().clone() for name, layer in self._layers.items()}
         with torch.no_grad():
-            for name, before in self._before.items():
-                self._approximate(self._layers[name], before)
+            for name, layer in self._layers.items():
+                self._approximate(layer, self._before[name])
+                layer.base_layer.weight.copy_(self._before[name])
+        self._peft.base_model.enable_adapter_layers()
+        try:
+            yield
+        finally:
+            self._peft.base_model.disable_adapter_layers()
+            with torch.no_grad():
+                for name, layer in self._layers.items():
+                    layer.base_layer.weight.copy_(trained[name])
+                    layer.base_layer.weight.requires_grad_(True)
+
+    def save(self, folder: Path, base: str) -> None:
+        """Writes the adapter as peft does and vLLM reads it; within :meth:`served`."""
         self._peft.peft_config["default"].base_model_name_or_path = base
         self._peft.save_pretrained(folder, save_embedding_layers=False)  # else it asks the hub
         (folder / "README.md").unlink(missing_ok=True)  # a form that nobody has filled in
 
     def _approximate(self, layer: Any, before: torch.Tensor) -> None:
         change = (layer.base_layer.weight - before).float()
-        left, values, right = torch.svd_lowrank(change, q=min(2 * self._rank, *change.shape), niter=4)
+        with torch.random.fork_rng():
+            torch.manual_seed(
+                0
+            )  # the approximation draws numbers, and must come out the same in a training that goes on
+            left, values, right = torch.svd_lowrank(change, q=min(2 * self._rank, *change.shape), niter=4)
         kept = min(self._rank, len(values))
         root = values[:kept].sqrt()
         inner, outer = layer.lora_A["default"].weight, layer.lora_B["default"].weight

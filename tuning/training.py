@@ -9,14 +9,18 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from retrieval import DataError
-from tuning.windows import Window, Windows
+from tuning.choices import Choice
+from tuning.examples import Example
+from tuning.windows import Window
 
 VALIDATIONS = 8
 """Over a whole training, evenly; each saves the state."""
@@ -57,7 +61,7 @@ class Progress:
         seconds: spent on updates.
         best: the lowest validation loss, and at which step.
         waited: validations since.
-        losses: step and loss of each validation, in nats per title.
+        losses: step and loss of each validation, in nats per title, or per choice.
     """
 
     step: int = 0
@@ -80,34 +84,38 @@ class Trainer:
 
     Args:
         model: of transformers or peft; what requires a gradient is trained.
-        windows: the examples.
-        validation: windows of what came later.
+        examples: of one epoch, by its seed.
+        validation: examples of what came later.
         plan: how.
         state: the folder in which the state is kept.
         keep: writes the model as it is now where it is served from; called when validation has become better.
         identity: what the state belongs to; another identity cannot go on from it.
+        as_served: within it the model is what will be served of it: that is what validation judges, and ``keep`` keeps.
     """
 
     def __init__(
         self,
         model: Any,
-        windows: Windows,
-        validation: Sequence[Window],
+        examples: Callable[[int], Iterator[Example]],
+        validation: Sequence[Example],
         plan: Plan,
         *,
         state: Path,
         keep: Callable[[Progress], None],
         identity: str,
+        as_served: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.progress = Progress()
         self._model = model
-        self._windows = windows
-        self._validation = sorted(validation, key=lambda window: len(window.tokens))
+        self._epoch = examples
+        self._validation = validation
         self._plan = plan
         self.steps = plan.steps
         self._state = state
         self._keep = keep
         self._identity = identity
+        self._as_served = as_served
+        model.eval()  # without dropout: a training that goes on must do what one does that was not stopped
         self._named = [(name, one) for name, one in model.named_parameters() if one.requires_grad]
         self._weights = [one for _, one in self._named]
         self._masters = [one.detach().float().clone().requires_grad_() for one in self._weights]
@@ -128,7 +136,6 @@ class Trainer:
             self._validate()
         examples = self._examples()
         every = max(self.steps // VALIDATIONS, 1)
-        self._model.train()
         while self.progress.step < self.steps and self.progress.waited < self._plan.patience:
             began = time.monotonic()
             loss = self._update([next(examples) for _ in range(self._plan.batch)])
@@ -137,7 +144,7 @@ class Trainer:
             if self.progress.step == self.steps or self.progress.step % every == 0:
                 self._validate()
                 self.save()
-            elif stopped():
+            if stopped() and self.progress.step < self.steps:
                 self.save()
                 raise KeyboardInterrupt
 
@@ -148,9 +155,7 @@ class Trainer:
 
     def trial(self) -> float:
         """Seconds that one update takes; changes nothing."""
-        windows = self._windows.epoch(self._plan.seed)
-        batch = [next(windows) for _ in range(self._plan.batch)]
-        self._model.train()
+        batch = list(islice(self._epoch(self._plan.seed), self._plan.batch))
         self._backward(batch)  # the first one prepares what the others find
         began = time.monotonic()
         self._backward(batch)
@@ -175,8 +180,12 @@ class Trainer:
         (scratch / _STATE).write_text(
             json.dumps({"identity": self._identity, "steps": self.steps, "progress": asdict(self.progress)})
         )
-        shutil.rmtree(self._state, ignore_errors=True)
+        old = self._state.with_name(f".{self._state.name}-old")
+        shutil.rmtree(old, ignore_errors=True)
+        if self._state.exists():
+            self._state.rename(old)
         scratch.rename(self._state)
+        shutil.rmtree(old, ignore_errors=True)
 
     def resume(self) -> None:
         """Goes on from the state on disk.
@@ -215,17 +224,14 @@ class Trainer:
                     if kind != "weight"
                 }
 
-    def _examples(self) -> Iterator[Window]:
+    def _examples(self) -> Iterator[Example]:
         while True:
-            windows = self._windows.epoch(self._plan.seed + self.progress.epoch)
-            for _ in range(self.progress.taken):
-                next(windows)
-            for window in windows:
+            for example in islice(self._epoch(self._plan.seed + self.progress.epoch), self.progress.taken, None):
                 self.progress.taken += 1
-                yield window
+                yield example
             self.progress.epoch, self.progress.taken = self.progress.epoch + 1, 0
 
-    def _update(self, batch: Sequence[Window]) -> float:
+    def _update(self, batch: Sequence[Example]) -> float:
         plan, step = self._plan, self.progress.step
         rate = plan.learning_rate * min(1.0, (step + 1) / _WARM_UP) * (1 - step / self.steps)
         loss = self._backward(batch)
@@ -233,7 +239,7 @@ class Trainer:
             raise DataError(
                 f"the loss is {loss} at step {step + 1}; what was best at step {self.progress.best_step} is kept",
                 field="--learning-rate",
-                remedy=f"Try a smaller one than {plan.learning_rate:g}",
+                remedy=f"Start anew with a smaller one than {plan.learning_rate:g}",
                 code="loss_not_finite",
             )
         for master, weight in zip(self._masters, self._weights, strict=True):
@@ -247,32 +253,37 @@ class Trainer:
             for master, weight in zip(self._masters, self._weights, strict=True):
                 weight.copy_(master)
         self.progress.step += 1
-        self.progress.tokens += sum(sum(weight > 0 for weight in window.weights) for window in batch)
+        self.progress.tokens += sum(_targets(example) for example in batch)
         return loss
 
-    def _backward(self, batch: Sequence[Window]) -> float:
-        """Adds the gradient of the batch's mean loss per token; answers the loss."""
-        total = sum(sum(window.weights) for window in batch)
+    def _backward(self, batch: Sequence[Example]) -> float:
+        """Adds the gradient of the batch's loss: the mean per token of its windows, and the mean of its choices."""
+        windows, choices = _apart(batch)
+        total = sum(sum(window.weights) for window in windows)
         loss = 0.0
-        for part in _parts(sorted(batch, key=lambda window: len(window.tokens))):
+        for part in _parts(windows):
             own = self._loss(part) / total
+            own.backward()
+            loss += float(own.detach())
+        for choice in choices:
+            own = self._choice_loss(choice) / len(choices)
             own.backward()
             loss += float(own.detach())
         return loss
 
     def _validate(self) -> None:
-        self._model.eval()
-        with torch.no_grad():
-            total = sum(float(self._loss(part)) for part in _parts(self._validation))
-        loss = total / sum(window.titles for window in self._validation)
-        self._model.train()
-        self.progress.losses.append((self.progress.step, loss))
-        if loss < self.progress.best:
-            self.progress.best, self.progress.best_step, self.progress.waited = loss, self.progress.step, 0
-            if self.progress.step:
-                self._keep(self.progress)
-        else:
-            self.progress.waited += 1
+        windows, choices = _apart(self._validation)
+        with torch.no_grad(), self._as_served():
+            total = sum(float(self._loss(part)) for part in _parts(windows))
+            total += sum(float(self._choice_loss(choice)) for choice in choices)
+            loss = total / (sum(window.titles for window in windows) + len(choices))
+            self.progress.losses.append((self.progress.step, loss))
+            if loss < self.progress.best:
+                self.progress.best, self.progress.best_step, self.progress.waited = loss, self.progress.step, 0
+                if self.progress.step:
+                    self._keep(self.progress)
+            else:
+                self.progress.waited += 1
 
     def _loss(self, windows: Sequence[Window]) -> torch.Tensor:
         """Weighted sum of the negative log-likelihoods of all targets, in nats."""
@@ -291,9 +302,43 @@ class Trainer:
         total: torch.Tensor = (each * weights[counts]).sum()
         return total
 
+    def _choice_loss(self, choice: Choice) -> torch.Tensor:
+        """Negative log-probability of the chosen way among all, in nats: a softmax over their log-probabilities."""
+        device = self._weights[0].device
+        read = self._model(input_ids=torch.tensor([choice.prefix], device=device), use_cache=True)
+        count, longest = len(choice.options), max(map(len, choice.options))
+        tokens = torch.zeros(count, longest, dtype=torch.long)
+        there = torch.zeros(count, longest)
+        for row, option in enumerate(choice.options):
+            tokens[row, : len(option)] = torch.tensor(option)
+            there[row, : len(option)] = 1
+        tokens, there = tokens.to(device), there.to(device)
+        scores = torch.log_softmax(read.logits[0, -1].float(), -1)[tokens[:, 0]]
+        if longest > 1:  # all ways go on from the same prefix, which is read once
+            cache = read.past_key_values
+            cache.batch_repeat_interleave(count)
+            logits = self._model(input_ids=tokens[:, :-1], past_key_values=cache, use_cache=True).logits.float()
+            each = torch.log_softmax(logits, -1).gather(2, tokens[:, 1:, None])[..., 0]
+            scores = scores + (each * there[:, 1:]).sum(1)
+        return -torch.log_softmax(scores, -1)[choice.chosen]
+
+
+def _apart(examples: Sequence[Example]) -> tuple[list[Window], list[Choice]]:
+    """Windows in the order of their length, and choices."""
+    windows = [one for one in examples if isinstance(one, Window)]
+    choices = [one for one in examples if isinstance(one, Choice)]
+    return sorted(windows, key=lambda window: len(window.tokens)), choices
+
+
+def _targets(example: Example) -> int:
+    """Tokens that are to be found likely."""
+    if isinstance(example, Choice):
+        return len(example.options[example.chosen])
+    return sum(weight > 0 for weight in example.weights)
+
 
 def _parts(windows: Sequence[Window]) -> Iterator[Sequence[Window]]:
-    """Windows in the order of their length, so many at a time as may go through the model at once."""
+    """So many windows at a time as may go through the model at once."""
     part: list[Window] = []
     for window in windows:
         if part and (len(part) + 1) * len(window.tokens) > _MOST_TOKENS:

@@ -1,28 +1,27 @@
 """From a data set to an adapter: what is held out, the model, the training, and the record of it."""
 
 import math
-import random
 import resource
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from eval.protocol import FRACTION, Part, Protocol, fold
 from prompts import PromptTemplate
 from reranker import adapter, embedded
 from reranker.adapter import AdapterManifest
-from retrieval import Columns, DataError, Dataset, InputError, splits
-from tuning.windows import Window, Windows, Writer
+from retrieval import DataError, InputError
+from tuning.data import Data
+from tuning.examples import make_examples
+from tuning.options import Options
+from tuning.windows import Writer
 
 if TYPE_CHECKING:
     from tuning.training import Progress
 
-LEAST_TITLES = 500
-"""Interactions with items that training needs, at least."""
 _RATES = {"lora": 2e-3, "full": 2e-4}
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _NOTHING_YET: dict[str, Any] = {
@@ -37,81 +36,16 @@ _NOTHING_YET: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Options:
-    """How a model is trained.
-
-    Args:
-        method: ``lora`` trains the small matrices of an adapter; ``full`` trains all weights between the embeddings
-            and keeps their change as an adapter of the same shape.
-        rank: of the adapter's matrices.
-        learning_rate: the highest; None takes one that was found good for the method.
-        batch: windows of an update.
-        epochs: how often each interaction is a target.
-        minutes: the longest that updates may take; None for as long as the epochs do.
-        scatter: see :class:`tuning.windows.Windows`.
-        disliked: how much what was meant negatively counts as a target.
-        patience: validations without improvement, of about 8, after which training ends.
-        validation_users: a seeded sample of so many.
-        seed: of the matrices, the order and the sample.
-    """
-
-    method: Literal["lora", "full"] = "lora"
-    rank: int = 16
-    learning_rate: float | None = None
-    batch: int = 8
-    epochs: float = 2.0
-    minutes: float | None = None
-    scatter: float = 6.0
-    disliked: float = 0.3
-    patience: int = 3
-    validation_users: int = 100
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Data:
-    """What a model is trained on.
-
-    Args:
-        whole: hash of the whole data set.
-        train: what it is trained on.
-        later: what the same users did next, for validation; neither is of what ``held_out`` names first.
-        held_out: the splits, outermost first.
-    """
-
-    whole: str
-    train: Dataset
-    later: Dataset
-    held_out: tuple[str, ...]
-
-
-def prepare(dataset: Dataset, *, judged: bool) -> Data:
-    """Holds out each user's latest interactions, as ``whyrank fuse`` does.
-
-    Args:
-        judged: also leave out, before that, what ``whyrank eval`` judges on, so that the model may be judged.
-
-    Raises:
-        InputError: there is nothing to hold out.
-    """
-    kind = str(Protocol.per_user_temporal)
-    data = fold(dataset, Protocol.per_user_temporal, Part.test).train if judged else dataset
-    split = splits.per_user_temporal(data, FRACTION)
-    later = data.with_interactions(split.held_out)
-    return Data(dataset.hash, split.train, later, (kind, kind) if judged else (kind,))
-
-
-@dataclass(frozen=True)
 class Estimate:
     """What a training will take.
 
     Args:
-        windows: of one epoch; ``steps`` are the updates in all.
+        examples: of one epoch; ``steps`` are the updates in all.
         seconds: of all updates, by the time of one that was tried; validations come on top.
         memory_mib: the highest use so far, after that update.
     """
 
-    windows: int
+    examples: int
     steps: int
     seconds: float
     memory_mib: int
@@ -150,25 +84,29 @@ def tune(
         DataError: there is too little data, a loss is no number, nothing got better, or the disk is full.
     """
     import torch
+    from jinja2 import TemplateError as JinjaError
+    from safetensors import SafetensorError
 
     from tuning.adapting import Adapted, load_model
     from tuning.training import Plan, Progress, Trainer
 
+    out = out.resolve()
     work = _work(out)
     best = work / "best"
-    if not resume:
-        shutil.rmtree(work, ignore_errors=True)
     torch.manual_seed(options.seed)
     tokenizer, network, context = load_model(model)
-    writer = Writer(template, tokenizer, data.train.noun, context=context)
-    windows = Windows(
-        writer,
-        writer.histories(data.train, disliked=options.disliked),
-        length=history_limit + 1,
-        scatter=options.scatter,
-    )
-    validation = _validation(windows, writer, data, options)
-    count = _enough(windows, validation, options)
+    try:
+        writer = Writer(template, tokenizer, data.train.noun, context=context)
+        examples = make_examples(data, writer, options, history_limit)
+    except (ValueError, JinjaError) as error:
+        raise InputError(
+            f"the model's chat template does not take {template.reference}: {error}",
+            field="--prompt",
+            remedy="Choose a prompt with 'format: text', such as rank",
+            code="not_trainable",
+        ) from error
+    if not resume:
+        shutil.rmtree(work, ignore_errors=True)
     adapted = Adapted(network, options.method, options.rank)
     rate = options.learning_rate or _RATES[options.method]
     record = AdapterManifest(
@@ -207,23 +145,40 @@ def tune(
         scratch.rename(best)
 
     plan = Plan(
-        steps=max(math.ceil(count * options.epochs / options.batch), 1),
+        steps=max(math.ceil(examples.count * options.epochs / options.batch), 1),
         batch=options.batch,
         learning_rate=rate,
         patience=options.patience,
         seed=options.seed,
     )
-    identity = record.model_copy(update={"created": _EPOCH}).model_dump_json()
-    trainer = Trainer(adapted.model, windows, validation, plan, state=work / "state", keep=keep, identity=identity)
+    shown = f"{history_limit} {data.train.noun}"
+    trainer = Trainer(
+        adapted.model,
+        examples.epoch,
+        examples.validation,
+        plan,
+        state=work / "state",
+        keep=keep,
+        identity=record.model_copy(update={"created": _EPOCH}).model_dump_json() + shown,
+        as_served=adapted.served,
+    )
     if resume:
         trainer.resume()
-    took = trainer.trial()
+    try:
+        took = trainer.trial()
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"'{model}' does not fit this GPU's memory in training",
+            field="llm.model",
+            remedy="Use --method lora, or a smaller model",
+            code="out_of_memory",
+        ) from error
     if options.minutes is not None:
         trainer.shorten(int(options.minutes * 60 / took))
-    estimated(Estimate(count, trainer.steps, trainer.steps * took, peak_memory_mib()))
+    estimated(Estimate(examples.count, trainer.steps, trainer.steps * took, peak_memory_mib()))
     try:
         trainer.run(lambda loss: told(trainer.progress, trainer.steps, loss), stopped)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # its own error where a tensor file cannot be written
         raise DataError(
             f"the training's state cannot be written ({error})",
             field="--out",
@@ -233,7 +188,7 @@ def tune(
     finally:
         if best.is_dir():
             _publish(best, out)
-    if not (out / adapter.FILE).is_file():
+    if not trainer.progress.best_step:
         first, last = (loss for _, loss in (trainer.progress.losses[0], trainer.progress.losses[-1]))
         raise DataError(
             f"training made nothing better: {first:.3f} nats per held-out title before, {last:.3f} after",
@@ -275,27 +230,3 @@ def _publish(best: Path, out: Path) -> None:
     if out.exists():
         shutil.rmtree(out)
     best.rename(out)
-
-
-def _validation(windows: Windows, writer: Writer, data: Data, options: Options) -> list[Window]:
-    """What a seeded sample of users did next and liked."""
-    later = writer.histories(data.later, disliked=0.0)
-    known = set(data.train.interactions[Columns.user].unique())
-    users = sorted(later.keys() & known)
-    random.Random(options.seed).shuffle(users)  # noqa: S311  # a sample, not a secret
-    return windows.after(later, users[: options.validation_users])
-
-
-def _enough(windows: Windows, validation: Sequence[Window], options: Options) -> int:
-    """How many windows an epoch has."""
-    found = list(windows.epoch(options.seed))
-    titles = sum(window.titles for window in found)
-    if titles < LEAST_TITLES or not validation:
-        raise DataError(
-            f"{titles:.0f} interactions to learn from, and {len(validation)} users with later ones that were liked; at "
-            f"least {LEAST_TITLES} and 1 are needed",
-            field="data",
-            remedy="Give more interactions; without training the LLM serves as it is",
-            code="too_little_data",
-        )
-    return len(found)

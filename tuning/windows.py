@@ -54,7 +54,7 @@ class Writer:
     """Writes histories with a rank template, as the tokens of a model.
 
     Args:
-        template: a rank template that is read by likelihood.
+        template: a rank template that is read by likelihood or by labels.
         tokenizer: of transformers.
         noun: what one calls the items, in the plural.
         context: tokens that the model takes.
@@ -64,11 +64,11 @@ class Writer:
     """
 
     def __init__(self, template: PromptTemplate, tokenizer: Any, noun: str, *, context: int) -> None:
-        if template.meta.task != "rank" or template.meta.scoring != "likelihood":
+        if template.meta.task != "rank" or template.meta.scoring not in ("likelihood", "listwise"):
             raise InputError(
-                f"{template.reference} is not read by likelihood",
+                f"{template.reference} is read neither by likelihood nor by labels",
                 field="--prompt",
-                remedy="Choose a rank template with 'scoring: likelihood', such as rank",
+                remedy="Choose a rank template with 'scoring: likelihood', such as rank, or 'listwise'",
                 code="not_trainable",
             )
         self._template = template
@@ -76,10 +76,18 @@ class Writer:
         self._context = context
         added = [str(one) for one in getattr(tokenizer, "added_tokens_decoder", {}).values()]
         self.sanitizer = Sanitizer([*added, *tokenizer.all_special_tokens])
-        self._shared = {"noun": self.sanitizer.text(noun), "query": "", "profile": {}, "locale": template.meta.locale}
+        self._shared = {
+            "noun": self.sanitizer.text(noun),
+            "query": "",
+            "profile": {},
+            "locale": template.meta.locale,
+            "candidates": [],
+        }
+        self.by_labels = template.meta.scoring == "listwise"
+        """Whether the template lists the candidates behind letters, and cannot be trained on titles."""
         self._end = ending(self._rendered([]))
         self._empty = self._prompt_tokens(self._end.prompt)
-        self._line_tokens = lru_cache(maxsize=200_000)(self._split_line)
+        self._line_tokens = lru_cache(maxsize=200_000)(self._after)
 
     def histories(self, dataset: Dataset, *, disliked: float = 1.0) -> dict[str, list[Step]]:
         """Every user's interactions, oldest first.
@@ -118,6 +126,30 @@ class Writer:
             dropped = max(len(steps) // 4, 1)
             steps, first = steps[dropped:], max(first - dropped, 0)
 
+    def labels(self, letters: Sequence[str]) -> dict[str, Tokens]:
+        """Those of the letters that are one token, of their own, where the answer begins."""
+        found: dict[str, Tokens] = {}
+        for letter in letters:
+            forms = [self._end.gap + letter] if self._end.gap else [" " + letter, letter]
+            split = next((tokens for form in forms if len(tokens := self._after(form)) == 1), None)
+            if split is not None and split not in found.values():
+                found[letter] = split
+        return found
+
+    def prefix(self, history: Sequence[HistoryInput], candidates: Sequence[CandidateInput], reserve: int) -> Tokens:
+        """The prompt before an answer; the oldest history is left out where it does not fit with what follows."""
+        while True:
+            prompt = self._template.render({**self._shared, "history": list(history), "candidates": list(candidates)})
+            tokens = self._prompt_tokens(ending(prompt).prompt)
+            if len(tokens) + reserve <= self._context or not history:
+                return tokens[-max(self._context - reserve, 1) :]
+            history = history[max(len(history) // 4, 1) :]
+
+    def line(self, candidate: CandidateInput) -> Tokens:
+        """What a likelihood read reads of a candidate."""
+        text = self._template.render_candidate({**self._shared, "history": []}, candidate)
+        return self._line_tokens(self._end.gap + text)
+
     def _window(self, steps: Sequence[Step], first: int) -> Window:
         history = [step.shown for step in steps]
         lines = [self._line(entry) for entry in history]
@@ -131,7 +163,7 @@ class Writer:
         tokens, weights, titles = list(before), [0.0] * len(before), 0.0
         for place in targets:
             weight = steps[place].weight if place >= first else 0.0
-            own = self._line_tokens(lines[place])
+            own = self._line_tokens(self._end.gap + lines[place])
             tokens += own
             weights += [weight] * len(own)
             titles += weight
@@ -144,9 +176,9 @@ class Writer:
         candidate = CandidateInput(entry.title, entry.attributes)
         return self._template.render_candidate({**self._shared, "history": []}, candidate)
 
-    def _split_line(self, line: str) -> Tokens:
+    def _after(self, line: str) -> Tokens:
         """As :meth:`reranker.scoring.likelihood.LikelihoodScorer` has it split."""
-        before, text = self._end.before, self._end.gap + line
+        before, text = self._end.before, line
         own, whole = self._split(before), self._split(before + text)
         return whole[len(own) :] if whole[: len(own)] == own and len(whole) > len(own) else self._split(text)
 

@@ -12,6 +12,7 @@ import typer
 from api.cli.output import console, error_console, status
 from api.settings import load_settings
 from eval import (
+    AdapterCost,
     ApiBench,
     EvalBench,
     FlagsCost,
@@ -20,6 +21,7 @@ from eval import (
     ReasonsBench,
     RerankBench,
     RetrievalBench,
+    bench_adapter,
     bench_api,
     bench_eval,
     bench_flags,
@@ -127,6 +129,23 @@ def flags(
         typer.echo(json.dumps([one.model_dump() for one in result], indent=2))
     else:
         _show_flags(result)
+
+
+@app.command()
+def adapter(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quick: Annotated[bool, typer.Option(help="One round and a crowd of 2: whether it works, not how fast.")] = False,
+) -> None:
+    """The default read without the adapter of the settings, beside it, and with it."""
+    settings = load_settings()
+    retriever = Retriever(load(settings.artifact))
+    sizes = {"rounds": 1, "at_once": 2} if quick else {}
+    with status("starting servers") as report:
+        result = asyncio.run(bench_adapter(retriever, settings.llm, report=report, **sizes))
+    if as_json:
+        typer.echo(result.model_dump_json(indent=2))
+    else:
+        _show_adapter(result)
 
 
 @app.command()
@@ -259,6 +278,18 @@ def _show_flags(result: Sequence[FlagsCost]) -> None:
                 f"  {one.flags:<44} alone {one.alone_ratio:5.2f} x {one.alone_s:7.3f} s   at once "
                 f"{one.at_once_ratio:5.2f} x {one.at_once_per_s:7.2f}/s   ready after {one.start_s:.0f} s"
             )
+
+
+def _show_adapter(result: AdapterCost) -> None:
+    _say(
+        f"{result.adapter}: {result.megabytes:.1f} MB; trained at {result.tokens_per_s:.0f} tokens/s with "
+        f"{result.peak_memory_mib:,} MiB; ratios to the server without it, above 1 is slower"
+    )
+    for one in result.reads:
+        _say(
+            f"  {one.what:<40} alone {one.alone_ratio:5.2f} x {one.alone_s:7.3f} s   at once "
+            f"{one.at_once_ratio:5.2f} x {one.at_once_per_s:7.2f}/s"
+        )
 
 
 def _show_reasons(result: ReasonsBench) -> None:

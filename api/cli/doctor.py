@@ -17,6 +17,7 @@ from api.cli.output import console, status
 from api.settings import Settings, load_settings
 from prompts import PromptLibrary, Sanitizer, user_sample
 from reranker import Engine, EngineSettings, Memory, Reader, Shown, embedded, find_or_start, local
+from reranker.adapter import fingerprint, load_adapter
 from reranker.settings import EMBEDDED
 from retrieval import Retriever, WhyrankError, load, sources
 
@@ -42,6 +43,7 @@ def doctor(
         ("model", _model),
         ("data", _data),
         ("artifact", _artifact),
+        ("adapter", _adapter),
         ("disk", _disk),
     ]
     if live:
@@ -112,6 +114,23 @@ def _artifact(settings: Settings) -> str:
     manifest = load(settings.artifact).manifest
     size = f"{manifest.users:,} users, {manifest.items:,} items"
     return f"{settings.artifact}: {manifest.dataset}, {size}, {manifest.created:%Y-%m-%d %H:%M}"
+
+
+def _adapter(settings: Settings) -> str:
+    folder = settings.llm.adapter_folder
+    if folder is None:
+        return "none"
+    adapter = load_adapter(folder, thorough=True)
+    template = PromptLibrary(settings.prompts_dir).get(adapter.template)
+    misfit = adapter.misfit(template_hash=template.hash, data_hash=load(settings.artifact).manifest.data_hash)
+    if misfit is None and settings.llm.url is None:
+        model, name = local.resolve_model(settings.llm)
+        misfit = adapter.misfit(base=name, base_hash=fingerprint(Path(model)) if Path(model).is_dir() else None)
+    if misfit is None:
+        return f"{adapter.name} ({folder}), for {adapter.template}"
+    if settings.llm.adapter == "shipped":
+        return f"the shipped one is not used: {misfit}"
+    raise Unwell(f"{adapter.name} is not used: {misfit}; train another with 'whyrank tune', or unset llm.adapter")
 
 
 def _disk(settings: Settings) -> str:

@@ -16,6 +16,7 @@ from eval.reads import Reads
 from prompts import PromptLibrary, PromptTemplate
 from reranker import Engine, EngineSettings, Memory, Recommender, find_or_start
 from reranker.adapter import load_adapter
+from reranker.errors import LLMNotServed
 from reranker.fusion import FusionFit, save_fit
 from retrieval import Dataset, InputError, Retriever, load, sources
 
@@ -81,6 +82,13 @@ async def _fit(
         async with Reads(engine, store, history_limit=limit, memory=memory, tuned=tuned) as reads:
             await _refuse_positions(settings, engine, prompt, memory)
             template = PromptLibrary(settings.prompts_dir).get(prompt)
+            model = _model(settings, template, dataset)
+            try:
+                await reads.info(model)
+            except LLMNotServed:
+                if settings.llm.adapter != "shipped":
+                    raise
+                model = None  # as the service does where a server runs without it
             return await fit(
                 dataset,
                 template,
@@ -89,7 +97,7 @@ async def _fit(
                 parameters=load(settings.artifact).manifest.parameters,
                 candidates=candidates,
                 users=users,
-                model=_model(settings, template, dataset),
+                model=model,
                 seed=seed,
                 report=tell,
             )

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from api.cli.output import console, error_console, status
 from api.settings import load_settings
 from prompts import PromptLibrary
+from reranker.adapter import served_rank
 from reranker.local import resolve_model
 from retrieval import InputError, sources
 from tuning import Estimate, Options, prepare
@@ -52,6 +53,10 @@ def tune(
     disliked: Annotated[
         float, typer.Option(min=0, max=1, help="How much what was disliked counts as something to learn.")
     ] = _DEFAULT.disliked,
+    negatives: Annotated[
+        int,
+        typer.Option(min=0, max=50, help="Also learn to choose what came next among so many proposals of retrieval."),
+    ] = _DEFAULT.negatives,
     patience: Annotated[
         int, typer.Option(min=1, help="Validations (of 8) without improvement after which it ends.")
     ] = _DEFAULT.patience,
@@ -81,6 +86,7 @@ def tune(
         minutes=minutes,
         scatter=scatter,
         disliked=disliked,
+        negatives=negatives,
         patience=patience,
         seed=seed,
     )
@@ -113,16 +119,17 @@ def tune(
         f"{manifest.loss_after:.3f} after",
         markup=False,
     )
+    flags = f"--enable-lora --max-lora-rank {served_rank(manifest.rank)} --lora-modules {manifest.name}={out}"
     say(
         f"To use it: WHYRANK_LLM__ADAPTER={out} whyrank fuse --prompt {manifest.template}, then serve with the same; "
-        f"another vLLM takes --enable-lora --max-lora-rank {manifest.rank} --lora-modules {manifest.name}={out}",
+        f"another vLLM takes {flags}",
         markup=False,
     )
 
 
 def _tell(estimate: Estimate) -> None:
     error_console().print(
-        f"{estimate.windows:,} windows an epoch; {estimate.steps:,} updates in about {estimate.seconds / 60:.0f} "
+        f"{estimate.examples:,} examples an epoch; {estimate.steps:,} updates in about {estimate.seconds / 60:.0f} "
         f"minutes, validation on top; {estimate.memory_mib:,} MiB of memory by now",
         markup=False,
     )

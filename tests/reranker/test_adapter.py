@@ -102,6 +102,23 @@ async def test_a_server_that_comes_with_it_later_is_noticed(
         assert (await recommender.recommend(REQUEST)).model == adapter.name
 
 
+async def test_two_models_of_a_plain_server_do_not_outdate_each_other(
+    retriever: Retriever, standin: StandIn, tmp_path: Path
+) -> None:
+    """A vLLM without our processor and without the tokenizer's endpoint: what it lacks is found out once."""
+    adapter = manifest(retriever.manifest.data_hash)
+    settings = saved(tmp_path / "adapter", adapter)
+    standin.adapters, standin.forced = [adapter.name], False
+    standin.fault = lambda path, answer: 404 if path == "/tokenizer_info" else answer
+    async with Engine(EngineSettings(url=standin.url)) as engine:
+        recommender = Recommender(retriever, engine, PromptLibrary(), settings)
+        for _ in range(2):
+            assert (await recommender.recommend(REQUEST)).model == adapter.name
+        before = len(standin.requests)
+        assert (await recommender.recommend(REQUEST)).model == adapter.name
+    assert [path for path, _ in standin.requests[before:] if path != "/v1/models"] == []
+
+
 async def test_a_dead_server_is_told_as_such(retriever: Retriever, standin: StandIn, tmp_path: Path) -> None:
     settings = saved(tmp_path / "adapter", manifest(retriever.manifest.data_hash))
     standin.fault = lambda path, answer: 500

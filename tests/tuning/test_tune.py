@@ -1,6 +1,9 @@
 """From histories to an adapter: what it learns, that it goes on where it stopped, and how it fails."""
 
 import json
+import resource
+import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,10 +11,11 @@ from typing import Any
 import pytest
 
 from eval.guard import trained_on
-from prompts import PromptLibrary
+from prompts import PromptLibrary, PromptTemplate
 from reranker.adapter import AdapterManifest, load_adapter
 from retrieval import ArtifactError, DataError, InputError
 from tests.tuning.conftest import pairs
+from tests.tuning.test_windows import CHAT
 from tuning import Data, Options, prepare, tune
 from tuning.training import Trainer
 
@@ -91,8 +95,10 @@ def test_the_record_says_what_it_is_good_for(data: Data, checkpoint: Path, adapt
     assert trained_on(pairs(planted=True), manifest) is None
 
 
-def test_a_training_goes_on_where_it_was_stopped(data: Data, checkpoint: Path, adapter: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_training_goes_on_where_it_was_stopped(data: Data, checkpoint: Path, tmp_path: Path, method: Any) -> None:
     out = tmp_path / "adapter"
+    options = replace(OPTIONS, method=method, epochs=6)
     updates = 0
 
     def stopped() -> bool:
@@ -101,11 +107,12 @@ def test_a_training_goes_on_where_it_was_stopped(data: Data, checkpoint: Path, a
         return updates == 25
 
     with pytest.raises(KeyboardInterrupt):
-        train(data, checkpoint, out, stopped=stopped)
+        train(data, checkpoint, out, options, stopped=stopped)
     assert load_adapter(out, thorough=True).steps > 0, "what was best by then is there"
     with pytest.raises(DataError, match="other data, model, prompt or options"):
-        train(data, checkpoint, out, replace(OPTIONS, seed=1), resume=True)
-    whole, resumed = load_adapter(adapter), train(data, checkpoint, out, resume=True)
+        train(data, checkpoint, out, replace(options, seed=1), resume=True)
+    whole = train(data, checkpoint, tmp_path / "whole", options)
+    resumed = train(data, checkpoint, out, options, resume=True)
     assert resumed.steps == whole.steps
     assert resumed.loss_after == pytest.approx(whole.loss_after, abs=1e-3)
     assert resumed.weights_sha256 == whole.weights_sha256
@@ -128,7 +135,7 @@ def test_minutes_bound_the_plan(data: Data, checkpoint: Path, tmp_path: Path) ->
         checkpoint,
         tmp_path / "adapter",
         replace(OPTIONS, epochs=100, minutes=0.02),
-        estimated=lambda estimate: steps.append((estimate.windows, estimate.steps)),
+        estimated=lambda estimate: steps.append((estimate.examples, estimate.steps)),
     )
     [(windows, planned)] = steps
     assert planned < 100 * windows / 8
@@ -148,7 +155,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_state(
     monkeypatch.setattr(Trainer, "_backward", broken)
     with pytest.raises(DataError, match="the loss is nan at step 28") as caught:
         train(data, checkpoint, tmp_path / "adapter")
-    assert "Try a smaller one" in str(caught.value)
+    assert "a smaller one than" in str(caught.value)
     assert load_adapter(tmp_path / "adapter", thorough=True).steps > 0
 
 
@@ -160,13 +167,19 @@ def test_a_full_disk_keeps_the_last_good_state(
     def full(self: Trainer) -> None:
         nonlocal calls
         calls += 1
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         if calls == 3:
-            raise OSError(28, "No space left on device")
-        real(self)
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+        try:
+            real(self)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     monkeypatch.setattr(Trainer, "save", full)
-    with pytest.raises(DataError, match="No space left"):
+    with pytest.raises(DataError, match=r"--out.*cannot be written") as caught:
         train(data, checkpoint, tmp_path / "adapter")
+    assert "--resume" in str(caught.value)
     assert load_adapter(tmp_path / "adapter", thorough=True).steps > 0
     monkeypatch.setattr(Trainer, "save", real)
     assert train(data, checkpoint, tmp_path / "adapter", resume=True).steps > 0
@@ -185,6 +198,15 @@ def test_what_cannot_be_trained_is_told(data: Data, checkpoint: Path, tmp_path: 
     (tmp_path / "seq2seq" / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match=r"llm\.model.*cannot be trained"):
         train(data, tmp_path / "seq2seq", tmp_path / "adapter")
+
+
+def test_a_chat_that_the_model_does_not_take_is_told(data: Data, checkpoint: Path, tmp_path: Path) -> None:
+    without = tmp_path / "without"
+    shutil.copytree(checkpoint, without)
+    (without / "chat_template.jinja").unlink()
+    chat = PromptTemplate(CHAT, name="chat", version="1")
+    with pytest.raises(InputError, match=r"--prompt.*chat template does not take chat@1"):
+        tune(data, chat, tmp_path / "adapter", model=str(without), base="x", history_limit=30, options=OPTIONS)
 
 
 def test_nothing_else_is_overwritten(data: Data, checkpoint: Path, tmp_path: Path) -> None:

@@ -112,9 +112,9 @@ def test_a_title_cannot_end_a_message(tokenizer: Any, writer: Writer) -> None:
     assert tokenizer.eos_token_id not in writer.window(steps, 0).tokens
 
 
-@pytest.mark.parametrize("name", ["rank-labels", "rank-pointwise", "rank-permutation", "reason"])
+@pytest.mark.parametrize("name", ["rank-pointwise", "rank-permutation", "reason"])
 def test_what_is_not_read_by_likelihood_is_refused(tokenizer: Any, name: str) -> None:
-    with pytest.raises(InputError, match="not read by likelihood"):
+    with pytest.raises(InputError, match="neither by likelihood nor by labels"):
         Writer(PromptLibrary().get(name), tokenizer, "stories", context=512)
 
 

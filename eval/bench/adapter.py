@@ -1,0 +1,104 @@
+"""What an adapter costs: the default read on a server without it, on one that has it loaded, and with it."""
+
+from collections.abc import Callable
+from statistics import median
+
+from pydantic import BaseModel, ConfigDict
+
+from eval.bench.rerank import AT_ONCE, default_read
+from reranker import EngineSettings, LlmSettings, LocalServer
+from reranker.adapter import WEIGHTS, load_adapter
+from reranker.local import engine_settings
+from retrieval import InputError, Retriever
+
+Report = Callable[[str], None]
+
+
+class AdapterRead(BaseModel):
+    """The default read with one model.
+
+    Args:
+        what: which.
+        alone_s: seconds of one request alone, the median; ``alone_ratio`` over that without the adapter, above 1 is
+            slower.
+        at_once_per_s: requests per second with a crowd at once; ``at_once_ratio`` of those without over these.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    what: str
+    alone_s: float
+    alone_ratio: float
+    at_once_per_s: float
+    at_once_ratio: float
+
+
+class AdapterCost(BaseModel):
+    """All of them, and what training the adapter took.
+
+    Args:
+        megabytes: of its weights on disk.
+        tokens_per_s: that were targets, while training; ``peak_memory_mib`` the most that training used.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    adapter: str
+    megabytes: float
+    tokens_per_s: float
+    peak_memory_mib: int
+    reads: list[AdapterRead]
+
+
+async def bench_adapter(
+    retriever: Retriever,
+    settings: LlmSettings,
+    *,
+    rounds: int = 5,
+    at_once: int = AT_ONCE,
+    report: Report = print,
+) -> AdapterCost:
+    """Measures on two servers, one after the other: one without the adapter, one with.
+
+    Raises:
+        InputError: the settings name no adapter.
+        LLMStartError: a server does not start, or does not load the adapter.
+    """
+    folder = settings.adapter_folder
+    if folder is None:
+        raise InputError(
+            "names no adapter", field="llm.adapter", remedy="Set it to what 'whyrank tune' made", code="missing_adapter"
+        )
+    adapter = load_adapter(folder)
+    own = settings.model_copy(update={"url": None})
+    measured: list[tuple[str, float, float]] = []
+
+    async def read(what: str, server: EngineSettings) -> None:
+        report(f"reading: {what}")
+        alone, crowd = await default_read(retriever, server, rounds=rounds, at_once=at_once)
+        measured.append((what, median(alone), median(crowd)))
+
+    bare = own.model_copy(update={"adapter": "none"})
+    with LocalServer(bare, report=report) as server:
+        await read("without an adapter", engine_settings(bare, server.url))
+    with LocalServer(own, report=report) as server:
+        beside = engine_settings(own, server.url)
+        await read("the model, the adapter loaded beside it", beside)
+        await read("with the adapter", beside.model_copy(update={"model": adapter.name}))
+    _, first_alone, first_crowd = measured[0]
+    return AdapterCost(
+        adapter=adapter.name,
+        megabytes=round((folder / WEIGHTS).stat().st_size / 1e6, 1),
+        tokens_per_s=adapter.tokens_per_s,
+        peak_memory_mib=adapter.peak_memory_mib,
+        reads=[
+            AdapterRead(
+                what=what,
+                alone_s=round(alone, 3),
+                alone_ratio=round(alone / first_alone, 2),
+                at_once_per_s=round(crowd, 3),
+                at_once_ratio=round(first_crowd / crowd, 2),
+            )
+            for what, alone, crowd in measured
+        ],
+    )
