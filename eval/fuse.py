@@ -65,7 +65,7 @@ async def fuse(
     truth = part.truth(Relevance.liked)
     judged = [user for user in cases.of if user in truth]
     label = f"fit {template.reference}" + (f" on {model}" if model else "")
-    async for outcome in reads.each(cases, judged, template, model=model, calibration=calibration):
+    async for outcome in reads.each(cases, judged, template, model=model, calibration=calibration, judged=False):
         if outcome.asked is not None:
             examples.append((outcome.user, _example(cases, outcome.user, truth[outcome.user], outcome.asked.read)))
         report(label, len(examples), len(judged))

@@ -4,6 +4,7 @@ They compare item ids and data hashes, never titles: 443 films of MovieLens shar
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from eval.errors import LeakError
 from eval.protocol import FRACTION, Fold
@@ -11,13 +12,27 @@ from reranker.adapter import AdapterManifest
 from retrieval import Columns, Dataset, Retrieved, splits
 
 
-def trained_on(dataset: Dataset, adapter: AdapterManifest) -> Dataset | None:
-    """The part of a data set that an adapter was trained on; None where that cannot be told."""
+@dataclass(frozen=True)
+class Training:
+    """What an adapter was made with.
+
+    Args:
+        train: what it was trained on.
+        seen: that, and what decided when training ended.
+    """
+
+    train: Dataset
+    seen: Dataset
+
+
+def training_of(dataset: Dataset, adapter: AdapterManifest) -> Training | None:
+    """What an adapter was made with, of this data set; None where that cannot be told."""
     if dataset.hash != adapter.data_hash:
         return None
+    seen = train = dataset
     for _ in adapter.held_out:
-        dataset = splits.per_user_temporal(dataset, FRACTION).train
-    return dataset if dataset.hash == adapter.train_hash else None
+        seen, train = train, splits.per_user_temporal(train, FRACTION).train
+    return Training(train, seen) if train.hash == adapter.train_hash else None
 
 
 class Guard:
@@ -50,24 +65,25 @@ class Guard:
                 remedy="Fit it on the training part of this fold",
             )
 
-    def tuned(self, what: str, trained: Dataset | None) -> None:
-        """Refuses a model that was trained on anything but interactions of the fold's training part.
+    def tuned(self, what: str, seen: Dataset | None) -> None:
+        """Refuses a model that has seen anything but interactions of the fold's training part.
 
         Args:
-            trained: what it was trained on; None where that cannot be told.
+            seen: what it has seen; None where that cannot be told.
 
         Raises:
             LeakError: it was, or may have been.
         """
-        if trained is None:
+        if seen is None:
             raise LeakError(
                 f"{what} was trained on other data than this, and may have seen what is held out",
                 remedy="Train it on this data: whyrank tune --for-eval",
             )
-        foreign = trained.interactions.join(self._train, on=self._train.columns, how="anti", nulls_equal=True)
+        foreign = seen.interactions.join(self._train, on=self._train.columns, how="anti", nulls_equal=True)
         if foreign.height:
             raise LeakError(
-                f"{what} was trained on {foreign.height:,} interactions that the fold '{self._part}' holds out",
+                f"{what} has seen {foreign.height:,} interactions that the fold '{self._part}' holds out, in "
+                "training or in deciding when it ended",
                 remedy="Train it without them: whyrank tune --for-eval",
             )
 

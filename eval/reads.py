@@ -10,12 +10,12 @@ import numpy as np
 
 from eval.answers import AnswerStore, Asked, StoredReader
 from eval.cases import Cases
+from eval.guard import Training
 from prompts import PromptTemplate, Sanitizer, TemplateError
 from reranker import Calibration, Engine, EngineSettings, LLMError, Memory
 from reranker.adapter import TUNED
 from reranker.engine import ModelInfo
 from reranker.shown import shown
-from retrieval import Dataset
 
 CONCURRENCY = 16
 _PATIENCE_S = 600.0
@@ -40,7 +40,7 @@ class Reads:
         history_limit: the most history entries that a prompt shows.
         memory: of priors, and of which weights are served under a name.
         concurrency: how many requests at once.
-        tuned: what the server's adapters were trained on, by name; None where that cannot be told.
+        tuned: what the server's adapters were made with, by name; None where that cannot be told.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Reads:
         history_limit: int = 30,
         memory: Memory | None = None,
         concurrency: int = CONCURRENCY,
-        tuned: Mapping[str, Dataset | None] | None = None,
+        tuned: Mapping[str, Training | None] | None = None,
     ) -> None:
         # A measurement waits, and one failure says nothing of the next user: it is told as missing, one by one.
         self._settings = settings.model_copy(
@@ -95,18 +95,23 @@ class Reads:
         model: str | None = None,
         calibration: Calibration | None = None,
         shuffle: int | None = None,
+        judged: bool = True,
     ) -> AsyncIterator[Outcome]:
         """Reads every user's candidates; answers come as they are finished.
 
         Args:
             shuffle: the seed of another order for the candidates, the scores of which come back in retrieval's order;
                 None shows them in retrieval's order.
+            judged: whether the model is judged by this, and not only weights fitted: what decided when an adapter's
+                training ended may fit weights, as ``whyrank fuse`` does, and judge nothing.
 
         Raises:
-            LeakError: a prompt would show what it must not, or the model was trained on what is held out.
+            LeakError: a prompt would show what it must not, or the model has seen what is held out.
         """
         if model is not None and (model in self._tuned or TUNED in model):
-            cases.guard.tuned(f"the adapter '{model}'", self._tuned.get(model))
+            made = self._tuned.get(model)
+            seen = None if made is None else made.seen if judged else made.train
+            cases.guard.tuned(f"the adapter '{model}'", seen)
         waiting = asyncio.Semaphore(self.concurrency)
 
         async def one(user: str) -> Outcome:

@@ -16,7 +16,7 @@ from eval import experiment, tables
 from eval.answers import AnswerStore
 from eval.arms import parse
 from eval.cases import Regime
-from eval.guard import trained_on
+from eval.guard import Training, training_of
 from eval.manifest import DEFAULT_ARMS, OPENED, Config, openings
 from eval.protocol import Part, Protocol
 from eval.reads import Reads
@@ -118,13 +118,13 @@ async def _run(
     return judged
 
 
-def tuned_on(settings: Settings, dataset: Dataset) -> dict[str, Dataset | None]:
-    """What the adapter that the settings name was trained on, by the name that it is served under."""
+def tuned_on(settings: Settings, dataset: Dataset) -> dict[str, Training | None]:
+    """What the adapter that the settings name was made with, by the name that it is served under."""
     folder = settings.llm.adapter_folder
     if folder is None:
         return {}
     adapter = load_adapter(folder)
-    return {adapter.name: trained_on(dataset, adapter)}
+    return {adapter.name: training_of(dataset, adapter)}
 
 
 def _named(arm: str, settings: Settings) -> str:

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from retrieval import DataSettings, sources
 from tests.api.process import whyrank
+from tests.reranker.test_adapter import manifest, saved
 from tests.standin import StandIn
+from tuning import prepare
 
 
 @pytest.fixture
@@ -47,6 +50,30 @@ def test_an_llm_arm_and_the_fit_of_its_weights(own_data: Path, standin: StandIn)
     assert "whyrank fit" in fused.stderr
     fitted = whyrank("fit", folder=own_data)
     assert fitted.returncode == 0, fitted.stderr
+
+
+def test_an_adapter_is_judged_on_what_it_has_not_seen(own_data: Path, standin: StandIn) -> None:
+    files = DataSettings(interactions=own_data / "did.csv", items=own_data / "items.csv", noun="things")
+    dataset, _ = sources.read(files)
+    arms = ("eval", "--arms", "als llm:rank,model=tuned", "--candidates", "10", "--on", "test", "--purpose", "a test")
+    environment = {"WHYRANK_LLM__URL": standin.url}
+    unnamed = whyrank(*arms, folder=own_data, **environment)
+    assert unnamed.returncode == 2
+    assert "WHYRANK_LLM__ADAPTER" in unnamed.stderr
+    for judged in (True, False):
+        data = prepare(dataset, judged=judged)
+        adapter = manifest(dataset.hash, train_hash=data.train.hash, held_out=data.held_out)
+        saved(own_data / "adapter", adapter)
+        standin.adapters = [adapter.name]
+        done = whyrank(*arms, folder=own_data, WHYRANK_LLM__ADAPTER="adapter", **environment)
+        if judged:
+            assert done.returncode == 0, done.stderr
+            assert f"llm:rank,model={adapter.name}" in done.stdout
+            asked = {body["model"] for path, body in standin.requests if "vllm_xargs" in body}
+            assert adapter.name in asked
+        else:
+            assert done.returncode == 1
+            assert "whyrank tune --for-eval" in done.stderr
 
 
 @pytest.mark.parametrize(

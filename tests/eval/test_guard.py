@@ -5,6 +5,7 @@ import pytest
 
 from eval.cases import Cases, Regime, make_cases
 from eval.errors import LeakError
+from eval.guard import Training
 from eval.protocol import Part, Protocol, Relevance, fold
 from eval.reads import Reads
 from prompts import PromptLibrary
@@ -71,7 +72,7 @@ def test_a_model_that_was_trained_on_what_is_held_out_is_refused(tmp_path: Path,
     made.guard.tuned("an adapter", made.train)
     made.guard.tuned("an adapter", inner)
     planted = inner.interactions.vstack(fold(dataset, Protocol.per_user_temporal, Part.test).held_out[:1])
-    with pytest.raises(LeakError, match="1 interactions that the fold 'test' holds out"):
+    with pytest.raises(LeakError, match="has seen 1 interactions that the fold 'test' holds out"):
         made.guard.tuned("an adapter", inner.with_interactions(planted))
     with pytest.raises(LeakError, match="whyrank tune --for-eval"):
         made.guard.tuned("an adapter", dataset)
@@ -84,12 +85,20 @@ async def test_an_adapter_is_not_read_where_it_knows_too_much(
 ) -> None:
     made = cases(tmp_path, dataset)
     user = next(iter(made.of))
-    tuned = {"knows": dataset, "learned": made.train}
+    inner = fold(dataset, Protocol.per_user_temporal, Part.validation).train
+    tuned = {"knows": Training(made.train, dataset), "learned": Training(inner, made.train)}
     async with Reads(EngineSettings(url=standin.url), None, tuned=tuned) as reads:
         with pytest.raises(LeakError, match="'knows'"):
             async for _ in reads.each(made, [user], PromptLibrary().get("rank"), model="knows"):
                 pass
+        with pytest.raises(LeakError, match="other data than this"):
+            async for _ in reads.each(made, [user], PromptLibrary().get("rank"), model="some-tuned-01234567"):
+                pass
         assert not [path for path, _ in standin.requests if path == "/v1/completions"]
+        async for outcome in reads.each(made, [user], PromptLibrary().get("rank"), model="learned"):
+            assert outcome.missing is not None, "the stand-in serves no such model"
+        async for outcome in reads.each(made, [user], PromptLibrary().get("rank"), model="knows", judged=False):
+            assert outcome.missing is not None, "weights may be fitted on what decided when its training ended"
 
 
 async def test_a_leaking_prompt_is_never_sent(tmp_path: Path, dataset: Dataset, reads: Reads, standin: StandIn) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from eval.guard import trained_on
+from eval.guard import training_of
 from prompts import PromptLibrary, PromptTemplate
 from reranker.adapter import AdapterManifest, load_adapter
 from retrieval import ArtifactError, DataError, InputError
@@ -89,10 +89,11 @@ def test_the_record_says_what_it_is_good_for(data: Data, checkpoint: Path, adapt
     assert "other weights" in (manifest.misfit(base_hash="0") or "")
     assert "rank@1" in (manifest.misfit(template_hash="0") or "")
     assert "other data" in (manifest.misfit(data_hash="0") or "")
-    trained = trained_on(pairs(), manifest)
-    assert trained is not None
-    assert trained.hash == data.train.hash
-    assert trained_on(pairs(planted=True), manifest) is None
+    made = training_of(pairs(), manifest)
+    assert made is not None
+    assert made.train.hash == data.train.hash
+    assert made.seen.interactions.height == data.train.interactions.height + data.later.interactions.height
+    assert training_of(pairs(planted=True), manifest) is None
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
