@@ -40,6 +40,59 @@ def continuation_of(params: SamplingParams) -> list[int] | None:
     return continuation
 
 
+def mend_lora_on_cpus() -> None:
+    """Has vLLM multiply all tokens of an adapter at once on a CPU.
+
+    Its own way (0.32) copies the adapter's matrices for every token: gigabytes, at which the server dies, and most of
+    the time. And where a batch mixes requests, those that ask for no adapter get one: their index, -1, is the last.
+    """
+    try:
+        from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
+    except ImportError:  # another version; it does as it does
+        return
+    PunicaWrapperCPU.add_lora_linear = add_lora_linear
+
+
+def add_lora_linear(
+    self: Any,
+    y: torch.Tensor,
+    x: torch.Tensor,
+    lora_a_stacked: tuple[torch.Tensor, ...],
+    lora_b_stacked: tuple[torch.Tensor, ...],
+    scale: float,
+    output_slices: tuple[int, ...],
+    **_: Any,
+) -> None:
+    """Adds ``scale * x @ a.T @ b.T`` of each token's adapter to the token's part of each slice of ``y``.
+
+    Args:
+        self: vLLM's wrapper, which knows each token's adapter (-1 for none).
+        y: shape (tokens, outputs), changed in place.
+        x: shape (tokens, inputs).
+        lora_a_stacked: of each slice, shape (adapters, 1, rank, inputs).
+        lora_b_stacked: of each slice, shape (adapters, 1, width of the slice, rank).
+        scale: as above.
+        output_slices: width of each slice.
+    """
+    if self.is_prefill and self.no_lora:
+        return
+    flat, given = y.view(-1, y.shape[-1]), x.view(-1, x.shape[-1])
+    indices = self.token_lora_indices[: len(given)]
+    for adapter in range(len(lora_a_stacked[0])):
+        rows = (indices == adapter).nonzero(as_tuple=True)[0]
+        if not len(rows):
+            continue
+        some = given if len(rows) == len(given) else given[rows]
+        start = 0
+        for a, b, width in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):
+            added = scale * (some @ a[adapter, 0].T.to(some.dtype)) @ b[adapter, 0].T.to(some.dtype)
+            if len(rows) == len(given):
+                flat[:, start : start + width] += added[:, :width].to(flat.dtype)
+            else:
+                flat[rows, start : start + width] += added[:, :width].to(flat.dtype)
+            start += width
+
+
 class ForcedContinuations(LogitsProcessor):
     """Masks every logit but that of the next token to be forced."""
 
@@ -61,6 +114,8 @@ class ForcedContinuations(LogitsProcessor):
         self.end = int(vllm_config.model_config.hf_text_config.eos_token_id or 0)
         self.vocabulary = vllm_config.model_config.get_vocab_size()
         self.requests: dict[int, State] = {}
+        if device.type == "cpu":
+            mend_lora_on_cpus()
 
     def is_argmax_invariant(self) -> bool:
         return False
