@@ -65,7 +65,7 @@ class LlmSettings(Limits):
     the served name (``embedded``: its first).
     """
     api_key: SecretStr | None = None
-    adapter: Path | Literal["shipped", "none"] = "shipped"
+    adapter: Path | Literal["shipped", "none"] = "none"
     """The folder of an adapter that ``whyrank tune`` made; ``shipped`` is the embedded model's own, for the embedded
     MovieLens, where the model is run on this machine. It is read where it fits model, prompt and data, nowhere else.
     """

@@ -24,8 +24,7 @@ _LOOK_AGAIN_S = 10.0
 
 class TunedReader(Reader):
     """Reads rankings with an adapter of the served model, for the prompt and the data that it was trained on. Other
-    prompts, and all that is written, are the model's own. Where the adapter does not apply, ``notices`` says why, if
-    somebody asked for it.
+    prompts, and all that is written, are the model's own. Where the adapter does not apply, ``notices`` says why.
 
     Args:
         engine: the server; the adapter is served beside the model, under a name of its own.
@@ -48,7 +47,6 @@ class TunedReader(Reader):
         self._adapter = adapter
         self._served = engine.beside(adapter.name)
         self._tuned = Reader(self._served, settings.history_limit, memory=memory, library=library)
-        self._asked_for = settings.adapter != "shipped"
         self._data_misfit = adapter.misfit(data_hash=data_hash)
         self._absent_until = 0.0
 
@@ -57,8 +55,6 @@ class TunedReader(Reader):
         if why is None:
             return await self._tuned.read(template, shown, with_prior=with_prior)
         read = await super().read(template, shown, with_prior=with_prior)
-        if not self._asked_for:
-            return read
         notice = Notice("adapter_not_used", f"the adapter {self._adapter.name} was not used: {why}")
         return replace(read, notices=(*read.notices, notice))
 

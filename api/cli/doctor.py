@@ -128,8 +128,6 @@ def _adapter(settings: Settings) -> str:
         misfit = adapter.misfit(base=name, base_hash=fingerprint(Path(model)) if Path(model).is_dir() else None)
     if misfit is None:
         return f"{adapter.name} ({folder}), for {adapter.template}"
-    if settings.llm.adapter == "shipped":
-        return f"the shipped one is not used: {misfit}"
     raise Unwell(f"{adapter.name} is not used: {misfit}; train another with 'whyrank tune', or unset llm.adapter")
 
 

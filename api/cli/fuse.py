@@ -16,7 +16,6 @@ from eval.reads import Reads
 from prompts import PromptLibrary, PromptTemplate
 from reranker import Engine, EngineSettings, Memory, Recommender, find_or_start
 from reranker.adapter import load_adapter
-from reranker.errors import LLMNotServed
 from reranker.fusion import FusionFit, save_fit
 from retrieval import Dataset, InputError, Retriever, load, sources
 
@@ -82,13 +81,6 @@ async def _fit(
         async with Reads(engine, store, history_limit=limit, memory=memory, tuned=tuned) as reads:
             await _refuse_positions(settings, engine, prompt, memory)
             template = PromptLibrary(settings.prompts_dir).get(prompt)
-            model = _model(settings, template, dataset)
-            try:
-                await reads.info(model)
-            except LLMNotServed:
-                if settings.llm.adapter != "shipped":
-                    raise
-                model = None  # as the service does where a server runs without it
             return await fit(
                 dataset,
                 template,
@@ -97,7 +89,7 @@ async def _fit(
                 parameters=load(settings.artifact).manifest.parameters,
                 candidates=candidates,
                 users=users,
-                model=model,
+                model=_model(settings, template, dataset),
                 seed=seed,
                 report=tell,
             )
@@ -110,7 +102,7 @@ def _model(settings: Settings, template: PromptTemplate, dataset: Dataset) -> st
         return None
     adapter = load_adapter(folder)
     misfit = adapter.misfit(template_hash=template.hash, data_hash=dataset.hash)
-    if misfit is not None and settings.llm.adapter != "shipped":
+    if misfit is not None:
         error_console().print(f"note: the adapter {adapter.name} is not used: {misfit}", markup=False, style="yellow")
     return adapter.name if misfit is None else None
 
