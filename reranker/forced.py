@@ -51,8 +51,8 @@ def mend_lora_on_cpus() -> None:
     except ImportError:  # another version; it does as it does
         return
     PunicaWrapperCPU.add_lora_linear = add_lora_linear
-    # Adapters that whyrank makes leave the head as it is. vLLM would add zeros all the same, by copying a matrix as long
-    # as the vocabulary for every row, and ends where prompt log-probabilities have more rows than it counts.
+    # Adapters that whyrank makes leave the head as it is. vLLM would add zeros all the same, by copying a matrix as
+    # long as the vocabulary for every row, and ends where prompt log-probabilities have more rows than it counts.
     PunicaWrapperCPU.add_lora_logits = lambda *_, **__: None
 
 
