@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reranker import embedded
+from reranker.settings import LlmSettings
 from retrieval import ArtifactError
 
 FILE = "adapter.json"
@@ -122,11 +123,22 @@ def load_adapter(folder: Path, *, thorough: bool = False) -> AdapterManifest:
     )
 
 
-def fingerprint(checkpoint: Path) -> str:
-    """Tells a checkpoint's weights from others: a hash of the sizes and of parts of its weights files.
+def chosen_adapter(settings: LlmSettings) -> AdapterManifest | None:
+    """The record of the adapter that the settings name; None where they name none. Raises what :func:`load_adapter`
+    does.
+    """
+    return None if settings.adapter_folder is None else load_adapter(settings.adapter_folder)
+
+
+def fingerprint(model: str | Path) -> str | None:
+    """Tells a checkpoint's weights from others: a hash of the sizes and of parts of its weights files; None where the
+    model is no folder of this machine.
 
     The embedded model's is that of the file it was converted from, whatever converted it.
     """
+    checkpoint = Path(model)
+    if not checkpoint.is_dir():
+        return None
     try:
         source: Mapping[str, Any] = json.loads((checkpoint / embedded.MANIFEST).read_text())
         return str(source["source"])

@@ -186,8 +186,7 @@ def _adapter_flags(settings: LlmSettings, model: str, name: str) -> list[str]:
     if folder is None:
         return []
     adapter = load_adapter(folder, thorough=True)
-    path = Path(model)
-    misfit = adapter.misfit(base=name, base_hash=fingerprint(path) if path.is_dir() else None)
+    misfit = adapter.misfit(base=name, base_hash=fingerprint(model))
     if misfit is not None:
         log.warning("adapter_not_served", adapter=adapter.name, problem=misfit)
         return []

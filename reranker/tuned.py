@@ -3,12 +3,11 @@
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from prompts import PromptLibrary, PromptTemplate
-from reranker.adapter import AdapterManifest, load_adapter
+from reranker.adapter import AdapterManifest, chosen_adapter
 from reranker.engine import Engine
 from reranker.errors import LLMError, LLMNotServed
 from reranker.memory import Memory
@@ -98,7 +97,7 @@ def reader(
     Raises:
         ArtifactError: the adapter that they name is damaged.
     """
-    folder: Path | None = settings.adapter_folder
-    if folder is None:
+    adapter = chosen_adapter(settings)
+    if adapter is None:
         return Reader(engine, settings.history_limit, memory=memory, library=library)
-    return TunedReader(engine, load_adapter(folder), settings, data_hash, memory=memory, library=library)
+    return TunedReader(engine, adapter, settings, data_hash, memory=memory, library=library)

@@ -127,9 +127,7 @@ class Adapted:
     def _approximate(self, layer: Any, before: torch.Tensor) -> None:
         change = (layer.base_layer.weight - before).float()
         with torch.random.fork_rng():
-            torch.manual_seed(
-                0
-            )  # the approximation draws numbers, and must come out the same in a training that goes on
+            torch.manual_seed(0)  # it draws numbers; a training that goes on must come out the same
             left, values, right = torch.svd_lowrank(change, q=min(2 * self._rank, *change.shape), niter=4)
         kept = min(self._rank, len(values))
         root = values[:kept].sqrt()

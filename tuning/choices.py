@@ -12,7 +12,8 @@ from pathlib import Path
 from string import ascii_uppercase
 from tempfile import TemporaryDirectory
 
-from prompts import CandidateInput, ItemInput, item_input, newest
+from prompts import ItemInput, item_input, newest
+from reranker.scoring.listwise import labelled
 from retrieval import AlsParameters, Columns, DataError, Dataset, RetrievalRequest, Retriever, fit, load
 from tuning.windows import Step, Tokens, Writer
 
@@ -49,22 +50,16 @@ def proposals(earlier: Dataset, later: Dataset, writer: Writer, *, negatives: in
         negatives: how many proposals at most.
     """
     steps = writer.histories(later, disliked=0.0)
-    before: dict[str, set[str | None]] = {}
-    for user, item in earlier.interactions.select(Columns.user, Columns.item).iter_rows():
-        before.setdefault(user, set()).add(item)
-    touched: dict[str, list[str | None]] = {}
-    for user, item in later.interactions.select(Columns.user, Columns.item).iter_rows():
-        touched.setdefault(user, []).append(item)
+    before, touched = _items(earlier), _items(later)
     with TemporaryDirectory(prefix="whyrank-tune-") as scratch:
         fit(Path(scratch), earlier, AlsParameters())
         retriever = Retriever(load(Path(scratch)))
         known, found = set(retriever.user_ids()), {}
         for user, own in touched.items():
+            seen = set(before.get(user, ()))
             # What comes back is never proposed when serving, and would be told by its standing in the history.
             liked = [
-                step.shown
-                for step, item in zip(steps[user], own, strict=True)
-                if step.weight and item not in before.get(user, ())
+                step.shown for step, item in zip(steps[user], own, strict=True) if step.weight and item not in seen
             ]
             if user not in known or not liked:
                 continue
@@ -73,6 +68,14 @@ def proposals(earlier: Dataset, later: Dataset, writer: Writer, *, negatives: in
             candidates = retriever.retrieve(RetrievalRequest(user_id=user, exclude_ids=out, count=count)).candidates
             if candidates:
                 found[user] = Among(liked, [item_input(one.item, writer.sanitizer) for one in candidates])
+    return found
+
+
+def _items(dataset: Dataset) -> dict[str, list[str | None]]:
+    """What each user touched, oldest first; None for words."""
+    found: dict[str, list[str | None]] = {}
+    for user, item in dataset.interactions.select(Columns.user, Columns.item).iter_rows():
+        found.setdefault(user, []).append(item)
     return found
 
 
@@ -112,14 +115,10 @@ class Choices:
             among = self._among[user]
             right = rng.choice(among.liked)
             most = len(self._labels) - 1 if self._labels else len(among.proposed)
-            options = [ItemInput(right.title, right.attributes), *among.proposed[:most]]
+            options: list[ItemInput] = [ItemInput(right.title, right.attributes), *among.proposed[:most]]
             order = rng.sample(range(len(options)), len(options))
             history = [step.shown for step in newest(self._histories[user], self._length)]
-            labels: list[str | None] = [*self._labels] or [None] * len(options)
-            shown = [
-                CandidateInput(options[place].title, options[place].attributes, label, number)
-                for number, (place, label) in enumerate(zip(order, labels, strict=False), start=1)
-            ]
+            shown = labelled([options[place] for place in order], [*self._labels] or [None] * len(options))
             ways = list(self._labels.values())[: len(shown)] or [self._writer.line(one) for one in shown]
             prefix = self._writer.prefix(history, shown, reserve=max(map(len, ways)))
             yield Choice(prefix, tuple(ways), order.index(0))

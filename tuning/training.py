@@ -288,13 +288,8 @@ class Trainer:
     def _loss(self, windows: Sequence[Window]) -> torch.Tensor:
         """Weighted sum of the negative log-likelihoods of all targets, in nats."""
         device = self._weights[0].device
-        longest = max(len(window.tokens) for window in windows)
-        tokens = torch.zeros(len(windows), longest, dtype=torch.long)
-        weights = torch.zeros(len(windows), longest)
-        for row, window in enumerate(windows):
-            tokens[row, : len(window.tokens)] = torch.tensor(window.tokens)
-            weights[row, : len(window.tokens)] = torch.tensor(window.weights)
-        tokens, weights = tokens.to(device), weights[:, 1:].to(device)
+        tokens = _padded([window.tokens for window in windows]).to(device)
+        weights = _padded([window.weights for window in windows])[:, 1:].to(device)
         # No mask: what fills a row up stands at its end, where nothing that counts looks.
         logits = self._model(input_ids=tokens).logits[:, :-1]
         counts = weights > 0
@@ -306,21 +301,21 @@ class Trainer:
         """Negative log-probability of the chosen way among all, in nats: a softmax over their log-probabilities."""
         device = self._weights[0].device
         read = self._model(input_ids=torch.tensor([choice.prefix], device=device), use_cache=True)
-        count, longest = len(choice.options), max(map(len, choice.options))
-        tokens = torch.zeros(count, longest, dtype=torch.long)
-        there = torch.zeros(count, longest)
-        for row, option in enumerate(choice.options):
-            tokens[row, : len(option)] = torch.tensor(option)
-            there[row, : len(option)] = 1
-        tokens, there = tokens.to(device), there.to(device)
+        tokens = _padded(choice.options).to(device)
+        there = _padded([[1.0] * len(option) for option in choice.options]).to(device)
         scores = torch.log_softmax(read.logits[0, -1].float(), -1)[tokens[:, 0]]
-        if longest > 1:  # all ways go on from the same prefix, which is read once
+        if tokens.shape[1] > 1:  # all ways go on from the same prefix, which is read once
             cache = read.past_key_values
-            cache.batch_repeat_interleave(count)
+            cache.batch_repeat_interleave(len(choice.options))
             logits = self._model(input_ids=tokens[:, :-1], past_key_values=cache, use_cache=True).logits.float()
             each = torch.log_softmax(logits, -1).gather(2, tokens[:, 1:, None])[..., 0]
             scores = scores + (each * there[:, 1:]).sum(1)
         return -torch.log_softmax(scores, -1)[choice.chosen]
+
+
+def _padded(rows: Sequence[Sequence[float]]) -> torch.Tensor:
+    """One row each, filled up with zeros at its end."""
+    return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
 
 
 def _apart(examples: Sequence[Example]) -> tuple[list[Window], list[Choice]]:

@@ -111,7 +111,7 @@ def tune(
     rate = options.learning_rate or _RATES[options.method]
     record = AdapterManifest(
         base=base,
-        base_hash=adapter.fingerprint(Path(model)) if Path(model).is_dir() else None,
+        base_hash=adapter.fingerprint(model),
         template=template.reference,
         template_hash=template.hash,
         data_hash=data.whole,

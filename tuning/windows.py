@@ -85,7 +85,8 @@ class Writer:
         }
         self.by_labels = template.meta.scoring == "listwise"
         """Whether the template lists the candidates behind letters, and cannot be trained on titles."""
-        self._end = ending(self._rendered([]))
+        self._beginning = self._rendered([])
+        self._end = ending(self._beginning)
         self._empty = self._prompt_tokens(self._end.prompt)
         self._line_tokens = lru_cache(maxsize=200_000)(self._after)
 
@@ -147,13 +148,12 @@ class Writer:
 
     def line(self, candidate: CandidateInput) -> Tokens:
         """What a likelihood read reads of a candidate."""
-        text = self._template.render_candidate({**self._shared, "history": []}, candidate)
-        return self._line_tokens(self._end.gap + text)
+        return self._line_tokens(self._end.gap + self._line(candidate))
 
     def _window(self, steps: Sequence[Step], first: int) -> Window:
         history = [step.shown for step in steps]
-        lines = [self._line(entry) for entry in history]
-        whole, empty = self._rendered(history).content, self._rendered([]).content
+        lines = [self._line(CandidateInput(entry.title, entry.attributes)) for entry in history]
+        whole, empty = self._rendered(history).content, self._beginning.content
         plain = isinstance(whole, str) and isinstance(empty, str) and not self._end.gap
         if plain and whole == f"{empty}{''.join(lines)}":
             before, targets = self._empty, range(len(steps))
@@ -172,8 +172,7 @@ class Writer:
     def _rendered(self, history: Sequence[HistoryInput]) -> Prompt:
         return self._template.render({**self._shared, "history": list(history)})
 
-    def _line(self, entry: HistoryInput) -> str:
-        candidate = CandidateInput(entry.title, entry.attributes)
+    def _line(self, candidate: CandidateInput) -> str:
         return self._template.render_candidate({**self._shared, "history": []}, candidate)
 
     def _after(self, line: str) -> Tokens:

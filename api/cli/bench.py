@@ -5,9 +5,10 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
+from pydantic import BaseModel
 
 from api.cli.output import console, error_console, status
 from api.settings import load_settings
@@ -35,6 +36,11 @@ from prompts import PromptLibrary
 from reranker import Engine, LLMStartError, embedded, find_or_start
 from retrieval import Retriever, load
 
+Result = TypeVar("Result", bound=BaseModel)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quick = Annotated[bool, typer.Option(help="One round and a crowd of 2: whether it works, not how fast.")]
+_QUICK = {"rounds": 1, "at_once": 2}
+
 app = typer.Typer(help="Measure what each layer costs.", no_args_is_help=True)
 
 
@@ -45,7 +51,7 @@ def bench() -> None:
 
 @app.command()
 def api(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     seconds: Annotated[float, typer.Option(min=1, max=120, help="How long each load lasts.")] = 8.0,
     soak_minutes: Annotated[float, typer.Option(min=0, max=120, help="Mixed load and faults for so long.")] = 0.0,
     real: Annotated[bool, typer.Option(help="Also beside the same prompts sent raw to a real LLM.")] = True,
@@ -58,54 +64,42 @@ def api(
             result = bench_api(
                 retriever, settings.artifact, real=engine, seconds=seconds, soak_minutes=soak_minutes, report=report
             )
-    if as_json:
-        typer.echo(result.model_dump_json(indent=2))
-    else:
-        _show_api(result)
+    _tell(result, _show_api, as_json=as_json)
 
 
 @app.command()
-def prompts(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def prompts(as_json: AsJson = False) -> None:
     """Rendering beside bare Jinja, sanitising, counting tokens, tokens per candidate."""
     settings = load_settings()
     with status("measuring the prompts layer"):
         retriever = Retriever(load(settings.artifact))
         result = bench_prompts(retriever, _counter(settings.llm.cache_dir), tokenizer=embedded.NAME)
-    if as_json:
-        typer.echo(result.model_dump_json(indent=2))
-    else:
-        _show_prompts(result)
+    _tell(result, _show_prompts, as_json=as_json)
 
 
 @app.command()
 def retrieval(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     size: Annotated[float, typer.Option(min=0.001, max=10, help="1 is 5 million generated interactions.")] = 1.0,
 ) -> None:
     """Beside bare implicit at a shop's size, and models on MovieLens."""
     with status("measuring retrieval") as report:
         result = bench_retrieval(size=size, report=report)
-    if as_json:
-        typer.echo(result.model_dump_json(indent=2))
-    else:
-        _show_retrieval(result)
+    _tell(result, _show_retrieval, as_json=as_json)
 
 
 @app.command()
 def rerank(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quick: Annotated[bool, typer.Option(help="One round and a crowd of 2: whether it works, not how fast.")] = False,
+    as_json: AsJson = False,
+    quick: Quick = False,
 ) -> None:
     """Ways of reading beside each other, and the pipeline beside the same prompts sent raw."""
     settings = load_settings()
     retriever = Retriever(load(settings.artifact))
     with status("looking for the LLM") as report, find_or_start(settings.llm, report=report) as engine_settings:
-        sizes = {"rounds": 1, "at_once": 2} if quick else {}
+        sizes = _QUICK if quick else {}
         result = asyncio.run(bench_rerank(retriever, engine_settings, report=report, **sizes))
-    if as_json:
-        typer.echo(result.model_dump_json(indent=2))
-    else:
-        _show_rerank(result)
+    _tell(result, _show_rerank, as_json=as_json)
 
 
 @app.command()
@@ -116,13 +110,13 @@ def flags(
             "--with", help="Flags of vLLM to try, such as '--block-size 16' or 'NAME=VALUE --flag'; repeat it."
         ),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quick: Annotated[bool, typer.Option(help="One round and a crowd of 2: whether it works, not how fast.")] = False,
+    as_json: AsJson = False,
+    quick: Quick = False,
 ) -> None:
     """The default read on local servers with other flags, beside one with the flags of this machine."""
     settings = load_settings()
     retriever = Retriever(load(settings.artifact))
-    sizes = {"rounds": 1, "at_once": 2} if quick else {}
+    sizes = _QUICK if quick else {}
     with status("starting servers") as report:
         result = asyncio.run(bench_flags(retriever, settings.llm, variants, report=report, **sizes))
     if as_json:
@@ -133,24 +127,21 @@ def flags(
 
 @app.command()
 def adapter(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quick: Annotated[bool, typer.Option(help="One round and a crowd of 2: whether it works, not how fast.")] = False,
+    as_json: AsJson = False,
+    quick: Quick = False,
 ) -> None:
     """The default read without the adapter of the settings, beside it, and with it."""
     settings = load_settings()
     retriever = Retriever(load(settings.artifact))
-    sizes = {"rounds": 1, "at_once": 2} if quick else {}
+    sizes = _QUICK if quick else {}
     with status("starting servers") as report:
         result = asyncio.run(bench_adapter(retriever, settings.llm, report=report, **sizes))
-    if as_json:
-        typer.echo(result.model_dump_json(indent=2))
-    else:
-        _show_adapter(result)
+    _tell(result, _show_adapter, as_json=as_json)
 
 
 @app.command()
 def reasons(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     users: Annotated[int, typer.Option(min=1, help="How many users, drawn at random.")] = 20,
     k: Annotated[int, typer.Option("-k", min=1, max=20, help="How many reasons for each.")] = 4,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
@@ -165,10 +156,14 @@ def reasons(
                 return await bench_reasons(engine, retriever, library, users=users, k=k, seed=seed, report=report)
 
         result = asyncio.run(measure())
+    _tell(result, _show_reasons, as_json=as_json)
+
+
+def _tell(result: Result, show: Callable[[Result], None], *, as_json: bool) -> None:
     if as_json:
         typer.echo(result.model_dump_json(indent=2))
     else:
-        _show_reasons(result)
+        show(result)
 
 
 def _show_api(result: ApiBench) -> None:
@@ -200,7 +195,7 @@ def _show_api(result: ApiBench) -> None:
 
 @app.command("eval")
 def evaluation(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     users: Annotated[int, typer.Option(min=16, help="How many users are read.")] = 64,
     llm: Annotated[bool, typer.Option(help="Measure the runner; without, the statistics alone.")] = True,
 ) -> None:
@@ -210,10 +205,7 @@ def evaluation(
         report = stack.enter_context(status("measuring"))
         engine = stack.enter_context(find_or_start(settings.llm, report=report)) if llm else None
         result = asyncio.run(bench_eval(engine, users=users, report=report))
-    if as_json:
-        typer.echo(result.model_dump_json(indent=2))
-    else:
-        _show_eval(result)
+    _tell(result, _show_eval, as_json=as_json)
 
 
 def _counter(cache_dir: Path) -> Callable[[str], int] | None:

@@ -125,7 +125,7 @@ def _adapter(settings: Settings) -> str:
     misfit = adapter.misfit(template_hash=template.hash, data_hash=load(settings.artifact).manifest.data_hash)
     if misfit is None and settings.llm.url is None:
         model, name = local.resolve_model(settings.llm)
-        misfit = adapter.misfit(base=name, base_hash=fingerprint(Path(model)) if Path(model).is_dir() else None)
+        misfit = adapter.misfit(base=name, base_hash=fingerprint(model))
     if misfit is None:
         return f"{adapter.name} ({folder}), for {adapter.template}"
     raise Unwell(f"{adapter.name} is not used: {misfit}; train another with 'whyrank tune', or unset llm.adapter")

@@ -24,7 +24,7 @@ from eval.reads import Report as Tell
 from eval.report import Report, judge
 from prompts import PromptLibrary
 from reranker import EngineSettings, Memory, find_or_start
-from reranker.adapter import load_adapter
+from reranker.adapter import chosen_adapter
 from retrieval import Dataset, InputError, sources
 
 PUBLISHED = Path("eval/published")
@@ -120,11 +120,8 @@ async def _run(
 
 def tuned_on(settings: Settings, dataset: Dataset) -> dict[str, Training | None]:
     """What the adapter that the settings name was made with, by the name that it is served under."""
-    folder = settings.llm.adapter_folder
-    if folder is None:
-        return {}
-    adapter = load_adapter(folder)
-    return {adapter.name: training_of(dataset, adapter)}
+    adapter = chosen_adapter(settings.llm)
+    return {} if adapter is None else {adapter.name: training_of(dataset, adapter)}
 
 
 def _named(arm: str, settings: Settings) -> str:
@@ -132,14 +129,15 @@ def _named(arm: str, settings: Settings) -> str:
     option = ",model=tuned"
     if option not in arm:
         return arm
-    if settings.llm.adapter_folder is None:
+    adapter = chosen_adapter(settings.llm)
+    if adapter is None:
         raise InputError(
             f"'{arm}' names an adapter, and the settings name none",
             field="--arms",
             remedy="Set WHYRANK_LLM__ADAPTER to what 'whyrank tune' made",
             code="missing_adapter",
         )
-    return arm.replace(option, f",model={load_adapter(settings.llm.adapter_folder).name}")
+    return arm.replace(option, f",model={adapter.name}")
 
 
 @contextmanager

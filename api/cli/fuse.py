@@ -15,7 +15,7 @@ from eval.fuse import fuse as fit
 from eval.reads import Reads
 from prompts import PromptLibrary, PromptTemplate
 from reranker import Engine, EngineSettings, Memory, Recommender, find_or_start
-from reranker.adapter import load_adapter
+from reranker.adapter import chosen_adapter
 from reranker.fusion import FusionFit, save_fit
 from retrieval import Dataset, InputError, Retriever, load, sources
 
@@ -97,10 +97,9 @@ async def _fit(
 
 def _model(settings: Settings, template: PromptTemplate, dataset: Dataset) -> str | None:
     """What the service will read this prompt with: the adapter where it applies, else the model itself."""
-    folder = settings.llm.adapter_folder
-    if folder is None:
+    adapter = chosen_adapter(settings.llm)
+    if adapter is None:
         return None
-    adapter = load_adapter(folder)
     misfit = adapter.misfit(template_hash=template.hash, data_hash=dataset.hash)
     if misfit is not None:
         error_console().print(f"note: the adapter {adapter.name} is not used: {misfit}", markup=False, style="yellow")

@@ -10,7 +10,7 @@ import typer
 from api.cli.output import console, status
 from api.settings import load_settings
 from reranker import LlmSettings, LLMStartError, LocalServer, find, local
-from reranker.adapter import load_adapter
+from reranker.adapter import chosen_adapter
 from reranker.flags import PRESETS, choices, shortage, this_machine
 from retrieval import InputError
 
@@ -59,8 +59,7 @@ def _tell(settings: LlmSettings) -> None:
         console().print(f"{settings.model}: {preset.model}, {preset.licence}", markup=False)
     for choice in choices(settings, machine):
         console().print(f"  {choice}", markup=False)
-    if settings.adapter_folder is not None:
-        adapter = load_adapter(settings.adapter_folder)
+    if (adapter := chosen_adapter(settings)) is not None:
         console().print(f"  {adapter.name}: an adapter for {adapter.template}, beside the model", markup=False)
     if settings.vllm_args:
         console().print(f"  {' '.join(settings.vllm_args)}: as you asked", markup=False)

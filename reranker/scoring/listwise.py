@@ -145,7 +145,10 @@ class ListwiseScorer:
 
 
 def labelled(
-    candidates: Sequence[ItemInput], labels: Sequence[str] | Labels, *, places: Sequence[int] | NDArray[np.int64] = ()
+    candidates: Sequence[ItemInput],
+    labels: Sequence[str | None] | Labels,
+    *,
+    places: Sequence[int] | NDArray[np.int64] = (),
 ) -> list[CandidateInput]:
     """Candidates behind labels. One that does not say where retrieval had it is taken to be where it stands.
 

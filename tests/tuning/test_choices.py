@@ -116,27 +116,17 @@ def test_labels_are_learned_as_choices(data: Data, checkpoint: Path, tmp_path: P
 
 def test_choices_stand_beside_titles(data: Data, checkpoint: Path, tmp_path: Path) -> None:
     examples = []
-    tune(
-        data,
-        template("likelihood"),
-        tmp_path / "adapter",
-        model=str(checkpoint),
-        base="tiny",
-        history_limit=30,
-        options=Options(rank=16, epochs=2, learning_rate=5e-3, negatives=7),
-        estimated=lambda estimate: examples.append(estimate.examples),
-    )
-    alone = Options(rank=16, epochs=0.1, learning_rate=5e-3)
-    tune(
-        data,
-        template("likelihood"),
-        tmp_path / "other",
-        model=str(checkpoint),
-        base="tiny",
-        history_limit=30,
-        options=alone,
-        estimated=lambda estimate: examples.append(estimate.examples),
-    )
+    for negatives, epochs in ((7, 2.0), (0, 0.1)):
+        tune(
+            data,
+            template("likelihood"),
+            tmp_path / str(negatives),
+            model=str(checkpoint),
+            base="tiny",
+            history_limit=30,
+            options=Options(rank=16, epochs=epochs, learning_rate=5e-3, negatives=negatives),
+            estimated=lambda estimate: examples.append(estimate.examples),
+        )
     assert examples[0] > examples[1] + 40
 
 
