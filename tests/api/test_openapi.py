@@ -15,7 +15,12 @@ EXAMPLES = 25
 
 # Which items, users, attributes and templates there are, no schema can say; such a request is refused as it should be.
 CONFIG = SchemathesisConfig.from_dict(
-    {"checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", 403, 404, 409, 412, 413, 422, 428, 503]}}}
+    {
+        "checks": {
+            "positive_data_acceptance": {"expected-statuses": ["2xx", 403, 404, 409, 412, 413, 422, 428, 503]},
+            "negative_data_rejection": {"expected-statuses": ["4xx"]},
+        }
+    }
 )
 
 
