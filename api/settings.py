@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     data: DataSettings = DataSettings()
     prompts_dir: Path | None = None
     """A team's own prompt templates, before the shipped ones; None leaves those read-only."""
-    llm: LlmSettings = LlmSettings()
+    llm: LlmSettings = Field(default_factory=LlmSettings, validate_default=True)
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     deadline_ms: int = Field(default=30_000, ge=1, le=600_000)
@@ -52,6 +52,14 @@ class Settings(BaseSettings):
     """How often the service looks for a new artifact."""
     admin: Literal["loopback", "off"] = "loopback"
     """Who may try drafts, save and promote prompts: programs on this machine, or nobody."""
+
+    @field_validator("llm")
+    @classmethod
+    def _no_other_datas_adapter(cls, llm: LlmSettings, others: ValidationInfo) -> LlmSettings:
+        """A server that need not load the shipped adapter answers faster without it."""
+        data: DataSettings | None = others.data.get("data")
+        useless = llm.adapter == "shipped" and data is not None and not data.embedded
+        return llm.model_copy(update={"adapter": "none"}) if useless else llm
 
     @classmethod
     def settings_customise_sources(

@@ -65,9 +65,10 @@ class LlmSettings(Limits):
     the served name (``embedded``: its first).
     """
     api_key: SecretStr | None = None
-    adapter: Path | Literal["shipped", "none"] = "none"
-    """The folder of an adapter that ``whyrank tune`` made; ``shipped`` is the embedded model's own, for the embedded
-    MovieLens, where the model is run on this machine. It is read where it fits model, prompt and data, nowhere else.
+    adapter: Path | Literal["shipped", "none"] = "shipped"
+    """The folder of an adapter that ``whyrank tune`` made. It is read where it fits model, prompt and data, nowhere
+    else. ``shipped`` is the embedded model's own, for the embedded MovieLens: ``none`` with other data, or where the
+    model is not run on this machine.
     """
     history_limit: int = Field(default=30, ge=10, le=1000)
     """The most history entries that a prompt shows."""

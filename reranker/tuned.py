@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from prompts import PromptLibrary, PromptTemplate
-from reranker.adapter import AdapterManifest, chosen_adapter
+from reranker.adapter import AdapterManifest
 from reranker.engine import Engine
 from reranker.errors import LLMError, LLMNotServed
 from reranker.memory import Memory
@@ -86,18 +86,14 @@ class TunedReader(Reader):
 
 def reader(
     engine: Engine,
+    adapter: AdapterManifest | None,
     settings: LlmSettings,
     data_hash: str,
     *,
     memory: Memory | None = None,
     library: PromptLibrary | None = None,
 ) -> Reader:
-    """The reader that the settings ask for.
-
-    Raises:
-        ArtifactError: the adapter that they name is damaged.
-    """
-    adapter = chosen_adapter(settings)
+    """The reader for this adapter, if there is one."""
     if adapter is None:
         return Reader(engine, settings.history_limit, memory=memory, library=library)
     return TunedReader(engine, adapter, settings, data_hash, memory=memory, library=library)

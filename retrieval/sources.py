@@ -45,6 +45,11 @@ class DataSettings(BaseModel):
     columns: Mapping[str, str] = Field(default_factory=dict)
     """Names of the columns in one's files, by ours: ``item_id = "sku"``."""
 
+    @property
+    def embedded(self) -> bool:
+        """Whether it is the embedded MovieLens that is read."""
+        return self.interactions is None and self.items is None and self.grouplens is None
+
 
 def read(settings: DataSettings, *, now: int | None = None) -> tuple[Dataset, list[Finding]]:
     """Reads and checks the data that the settings name.

@@ -130,12 +130,12 @@ def adapter(
     as_json: AsJson = False,
     quick: Quick = False,
 ) -> None:
-    """The default read without the adapter of the settings, beside it, and with it."""
+    """The adapter's prompt without the adapter of the settings, beside it, and with it."""
     settings = load_settings()
-    retriever = Retriever(load(settings.artifact))
+    retriever, library = Retriever(load(settings.artifact)), PromptLibrary(settings.prompts_dir)
     sizes = _QUICK if quick else {}
     with status("starting servers") as report:
-        result = asyncio.run(bench_adapter(retriever, settings.llm, report=report, **sizes))
+        result = asyncio.run(bench_adapter(retriever, library, settings.llm, report=report, **sizes))
     _tell(result, _show_adapter, as_json=as_json)
 
 

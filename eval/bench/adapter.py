@@ -1,4 +1,4 @@
-"""What an adapter costs: the default read on a server without it, on one that has it loaded, and with it."""
+"""What an adapter costs: reads of its prompt on a server without it, on one that has it loaded, and with it."""
 
 from collections.abc import Callable
 from statistics import median
@@ -6,6 +6,7 @@ from statistics import median
 from pydantic import BaseModel, ConfigDict
 
 from eval.bench.rerank import AT_ONCE, default_read
+from prompts import PromptLibrary
 from reranker import EngineSettings, LlmSettings, LocalServer
 from reranker.adapter import WEIGHTS, load_adapter
 from reranker.local import engine_settings
@@ -15,7 +16,7 @@ Report = Callable[[str], None]
 
 
 class AdapterRead(BaseModel):
-    """The default read with one model.
+    """Reads with one model.
 
     Args:
         what: which.
@@ -52,6 +53,7 @@ class AdapterCost(BaseModel):
 
 async def bench_adapter(
     retriever: Retriever,
+    library: PromptLibrary,
     settings: LlmSettings,
     *,
     rounds: int = 5,
@@ -70,12 +72,12 @@ async def bench_adapter(
             "names no adapter", field="llm.adapter", remedy="Set it to what 'whyrank tune' made", code="missing_adapter"
         )
     adapter = load_adapter(folder)
-    own = settings.model_copy(update={"url": None})
+    own, template = settings.model_copy(update={"url": None}), library.get(adapter.template)
     measured: list[tuple[str, float, float]] = []
 
     async def read(what: str, server: EngineSettings) -> None:
         report(f"reading: {what}")
-        alone, crowd = await default_read(retriever, server, rounds=rounds, at_once=at_once)
+        alone, crowd = await default_read(retriever, server, rounds=rounds, at_once=at_once, template=template)
         measured.append((what, median(alone), median(crowd)))
 
     bare = own.model_copy(update={"adapter": "none"})

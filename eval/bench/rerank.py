@@ -191,12 +191,12 @@ async def bench_rerank(
 
 
 async def default_read(
-    retriever: Retriever, settings: EngineSettings, *, rounds: int, at_once: int
+    retriever: Retriever, settings: EngineSettings, *, rounds: int, at_once: int, template: PromptTemplate | None = None
 ) -> tuple[list[float], list[float]]:
     """Seconds of each of ``rounds`` default reads alone, and requests per second of each of two crowds."""
     async with Engine(_forgetful(settings)) as engine:
         users = _Users(retriever, Sanitizer((await engine.info()).special_tokens))
-        way = _Way(DEFAULT, PromptLibrary().get("rank"), _likelihood(engine))
+        way = _Way(DEFAULT, template or PromptLibrary().get("rank"), _likelihood(engine))
         await _read(way, users.next())
         alone = []
         for _ in range(rounds):

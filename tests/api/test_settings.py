@@ -5,6 +5,7 @@ import pytest
 
 from api import load_settings
 from api.settings_text import show
+from reranker.settings import SHIPPED_ADAPTER
 from retrieval import InputError
 from tests.api.process import whyrank
 
@@ -25,6 +26,18 @@ def test_flags_win_over_the_environment_over_the_file_over_defaults(
     monkeypatch.setenv("WHYRANK_LLM__WEIGHT", "0.2")
     assert (load_settings().port, load_settings().llm.weight, load_settings().llm.model) == (2, 0.2, "from-file")
     assert load_settings(port=3, host=None).port == 3
+
+
+def test_the_shipped_adapter_is_for_the_embedded_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().llm.adapter_folder == SHIPPED_ADAPTER
+    monkeypatch.setenv("WHYRANK_DATA__GROUPLENS", "ml-1m")
+    assert load_settings().llm.adapter_folder is None
+    monkeypatch.setenv("WHYRANK_LLM__ADAPTER", "mine")
+    assert load_settings().llm.adapter_folder == Path("mine")
+    monkeypatch.setenv("WHYRANK_LLM__ADAPTER", "shipped")
+    monkeypatch.delenv("WHYRANK_DATA__GROUPLENS")
+    monkeypatch.setenv("WHYRANK_LLM__URL", "http://elsewhere:8000")
+    assert load_settings().llm.adapter_folder is None
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 from eval import bench_adapter
 from eval.bench import adapter as bench
+from prompts import PromptLibrary
 from reranker import LlmSettings
 from retrieval import InputError, Retriever
 from tests.reranker.test_adapter import manifest, saved
@@ -26,7 +27,7 @@ async def test_it_reads_without_beside_and_with_the_adapter(
         yield standin
 
     monkeypatch.setattr(bench, "LocalServer", server)
-    result = await bench_adapter(retriever, settings, rounds=1, at_once=2, report=lambda _: None)
+    result = await bench_adapter(retriever, PromptLibrary(), settings, rounds=1, at_once=2, report=lambda _: None)
     assert started == ["none", tmp_path / "adapter"]
     assert [one.what for one in result.reads] == [
         "without an adapter",
@@ -41,4 +42,4 @@ async def test_it_reads_without_beside_and_with_the_adapter(
 
 async def test_there_must_be_one(retriever: Retriever) -> None:
     with pytest.raises(InputError, match=r"llm\.adapter"):
-        await bench_adapter(retriever, LlmSettings(adapter="none"), report=lambda _: None)
+        await bench_adapter(retriever, PromptLibrary(), LlmSettings(adapter="none"), report=lambda _: None)

@@ -1,23 +1,12 @@
 """The shipped adapter on a real vLLM: its numbers are those of the weights that were trained."""
 
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 from prompts import PromptLibrary
-from reranker import (
-    Engine,
-    EngineSettings,
-    LlmSettings,
-    LocalServer,
-    PromptChoice,
-    RecommendationRequest,
-    Recommender,
-    embedded,
-    engine_settings,
-)
+from reranker import Engine, LlmSettings, RecommendationRequest, Recommender, embedded
 from reranker.adapter import load_adapter
 from reranker.scoring.prompts import ending
 from reranker.settings import SHIPPED_ADAPTER
@@ -25,24 +14,6 @@ from retrieval import Retriever, sources
 from tuning import Writer, prepare
 
 LINES = ("Die Hard\n", "Babe\n", "Heat\n", "The Silence of the Lambs\n")
-
-
-@pytest.fixture(scope="module")
-def adapted(llm_settings: LlmSettings) -> LlmSettings:
-    return llm_settings.model_copy(update={"adapter": "shipped", "kv_cache_gib": 2})
-
-
-@pytest.fixture(scope="module")
-def server(adapted: LlmSettings) -> Iterator[EngineSettings]:
-    """A server with the adapter beside its model."""
-    with LocalServer(adapted) as started:
-        yield engine_settings(adapted, started.url)
-
-
-@pytest.fixture
-async def live(server: EngineSettings) -> AsyncIterator[Engine]:
-    async with Engine(server) as engine:
-        yield engine
 
 
 @pytest.fixture(scope="module")
@@ -90,12 +61,11 @@ async def test_training_splits_texts_as_serving_does(live: Engine, loaded: tuple
 
 
 async def test_the_embedded_movielens_is_ranked_with_it(
-    live: Engine, movielens: Retriever, adapted: LlmSettings
+    live: Engine, movielens: Retriever, llm_settings: LlmSettings
 ) -> None:
-    recommender = Recommender(movielens, live, PromptLibrary(), adapted)
-    prompts = PromptChoice(rank=load_adapter(SHIPPED_ADAPTER).template)
-    request = RecommendationRequest(user_id="42", k=3, reasons=False, deadline_ms=120_000, prompts=prompts)
-    answer = await recommender.recommend(request)
+    """By default."""
+    recommender = Recommender(movielens, live, PromptLibrary(), llm_settings)
+    answer = await recommender.recommend(RecommendationRequest(user_id="42", k=3, reasons=False, deadline_ms=120_000))
     assert answer.model == load_adapter(SHIPPED_ADAPTER).name
     assert answer.warnings == []
 
