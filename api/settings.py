@@ -15,7 +15,7 @@ from pydantic_settings import (
 
 from api.settings_text import explain, nearest
 from reranker import LlmSettings
-from retrieval import DataSettings, InputError
+from retrieval import DataSettings, InputError, current_data, sources
 
 FILE = Path("whyrank.toml")
 PREFIX = "WHYRANK_"
@@ -55,11 +55,13 @@ class Settings(BaseSettings):
 
     @field_validator("llm")
     @classmethod
-    def _no_other_datas_adapter(cls, llm: LlmSettings, others: ValidationInfo) -> LlmSettings:
+    def _no_adapter_for_other_data(cls, llm: LlmSettings, others: ValidationInfo) -> LlmSettings:
         """A server that need not load the shipped adapter answers faster without it."""
-        data: DataSettings | None = others.data.get("data")
-        useless = llm.adapter == "shipped" and data is not None and not data.embedded
-        return llm.model_copy(update={"adapter": "none"}) if useless else llm
+        data, artifact = others.data.get("data"), others.data.get("artifact")
+        if llm.adapter != "shipped" or data is None or artifact is None:
+            return llm
+        useful = data.embedded and current_data(artifact) in (sources.MOVIELENS_HASH, None)
+        return llm if useful else llm.model_copy(update={"adapter": "none"})
 
     @classmethod
     def settings_customise_sources(

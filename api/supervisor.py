@@ -9,6 +9,7 @@ import structlog
 
 from reranker import LLMStartError
 from reranker.local import Report
+from retrieval import WhyrankError
 
 log = structlog.get_logger()
 
@@ -91,7 +92,7 @@ class Supervisor:
                 pass
             if not self._ending.is_set():
                 log.error("llm_died")
-        except LLMStartError as error:
+        except WhyrankError as error:  # the server, or an adapter that is damaged
             if not self._ending.is_set():
                 log.error("llm_start", error=str(error))  # the message holds vLLM's own log, a traceback adds nothing
         except OSError as error:  # no memory or no disk for another process; it may come back

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from prompts import PromptLibrary, PromptTemplate
 from reranker import embedded
 from reranker.settings import LlmSettings
 from retrieval import ArtifactError
@@ -119,7 +118,7 @@ def load_adapter(folder: Path, *, thorough: bool = False) -> AdapterManifest:
     raise ArtifactError(
         f"{folder} holds no adapter ({problem})",
         field="llm.adapter",
-        remedy="Run 'whyrank tune', or unset it",
+        remedy="Run 'whyrank tune', or set it to 'none'",
         code="adapter_damaged",
     )
 
@@ -135,23 +134,6 @@ def chosen_adapter(settings: LlmSettings, data_hash: str | None = None) -> Adapt
         return None
     adapter = load_adapter(settings.adapter_folder)
     return None if settings.adapter == "shipped" and adapter.misfit(data_hash=data_hash) else adapter
-
-
-def default_template(
-    library: PromptLibrary, adapter: AdapterManifest | None, data_hash: str, locale: str = "en"
-) -> PromptTemplate:
-    """The rank prompt where nobody names one: the production version for the locale; but where the adapter was trained
-    with another version of that prompt, that one, unless a team has its own and so has decided itself.
-    """
-    template = library.find("rank", locale)
-    ours = adapter is not None and library.home(template.name) == library.shipped
-    if adapter is None or not ours or adapter.misfit(data_hash=data_hash):
-        return template
-    name, _, version = adapter.template.partition("@")
-    if name != template.name or not (version.isdigit() and int(version) in library.versions(name)):
-        return template
-    trained = library.get(adapter.template)
-    return template if adapter.misfit(template_hash=trained.hash) else trained
 
 
 def fingerprint(model: str | Path) -> str | None:

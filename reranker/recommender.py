@@ -21,7 +21,6 @@ from prompts import (
     newest,
     user_sample,
 )
-from reranker.adapter import chosen_adapter, default_template
 from reranker.answer import (
     Answer,
     DoneEvent,
@@ -97,10 +96,7 @@ class Recommender:
         self.fit = fit
         self._history_limit = settings.history_limit
         data_hash = retriever.manifest.data_hash
-        self._adapter = chosen_adapter(settings, data_hash) if engine else None
-        self.reader = (
-            reader(engine, self._adapter, settings, data_hash, memory=memory, library=library) if engine else None
-        )
+        self.reader = reader(engine, settings, data_hash, memory=memory, library=library) if engine else None
         writer = ReasonWriter(engine, retriever.catalog, retriever.manifest.noun)
         self._explainer = Explainer(retriever, self.reader, writer)
 
@@ -132,7 +128,7 @@ class Recommender:
         """
         if self.engine is None or self.reader is None:
             raise InputError("there is no LLM to be read", field="llm", code="missing_llm")
-        template = template or default_template(self._library, self._adapter, self.retriever.manifest.data_hash)
+        template = template or self._library.get("rank")
         if (known := await self.reader.report(template)) is not None:
             return known
         clean, users = _sanitizer((await self.engine.info()).special_tokens), self.retriever.user_ids()
@@ -153,7 +149,7 @@ class Recommender:
         run = Run(
             ends=(time.perf_counter() if request.began is None else request.began) + request.deadline_ms / 1000,
             # Per request: a promoted version serves the next one, and no request sees two.
-            rank_template=self._rank_template(request),
+            rank_template=request.prompts.template("rank", self._library, request.locale),
             reason_template=request.prompts.template("reason", self._library, request.locale),
         )
         count = request.checked_count(len(self.retriever.catalog))
@@ -197,11 +193,6 @@ class Recommender:
                 yield ReasonEvent(item_id=item.item_id, reason=ReasonBody.of(reason))
         run.mark()
         yield self._done(retrieved, run, read, prompted=prompted)
-
-    def _rank_template(self, request: RecommendationRequest) -> PromptTemplate:
-        if request.prompts.rank is not None:
-            return request.prompts.template("rank", self._library, request.locale)
-        return default_template(self._library, self._adapter, self.retriever.manifest.data_hash, request.locale)
 
     def _weights(self, retrieved: Retrieved, run: Run, read: Read | None) -> Weights | None:
         """What orders the answer; None for retrieval's own order."""

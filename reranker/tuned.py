@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from prompts import PromptLibrary, PromptTemplate
-from reranker.adapter import AdapterManifest
+from reranker.adapter import AdapterManifest, chosen_adapter
 from reranker.engine import Engine
 from reranker.errors import LLMError, LLMNotServed
 from reranker.memory import Memory
@@ -23,7 +23,8 @@ _LOOK_AGAIN_S = 10.0
 
 class TunedReader(Reader):
     """Reads rankings with an adapter of the served model, for the prompt and the data that it was trained on. Other
-    prompts, and all that is written, are the model's own. Where the adapter does not apply, ``notices`` says why.
+    prompts, and all that is written, are the model's own. Where the adapter does not apply, ``notices`` says why;
+    of the shipped one, which nobody asked for, only that it is not served.
 
     Args:
         engine: the server; the adapter is served beside the model, under a name of its own.
@@ -47,6 +48,7 @@ class TunedReader(Reader):
         self._served = engine.beside(adapter.name)
         self._tuned = Reader(self._served, settings.history_limit, memory=memory, library=library)
         self._data_misfit = adapter.misfit(data_hash=data_hash)
+        self._asked_for = settings.adapter != "shipped"
         self._absent_until = 0.0
 
     async def read(self, template: PromptTemplate, shown: Shown, *, with_prior: bool = False) -> Read:
@@ -54,6 +56,8 @@ class TunedReader(Reader):
         if why is None:
             return await self._tuned.read(template, shown, with_prior=with_prior)
         read = await super().read(template, shown, with_prior=with_prior)
+        if not self._asked_for and why != _NOT_SERVED:
+            return read
         notice = Notice("adapter_not_used", f"the adapter {self._adapter.name} was not used: {why}")
         return replace(read, notices=(*read.notices, notice))
 
@@ -86,14 +90,18 @@ class TunedReader(Reader):
 
 def reader(
     engine: Engine,
-    adapter: AdapterManifest | None,
     settings: LlmSettings,
     data_hash: str,
     *,
     memory: Memory | None = None,
     library: PromptLibrary | None = None,
 ) -> Reader:
-    """The reader for this adapter, if there is one."""
+    """The reader that the settings ask for.
+
+    Raises:
+        ArtifactError: the adapter that they name is damaged.
+    """
+    adapter = chosen_adapter(settings, data_hash)
     if adapter is None:
         return Reader(engine, settings.history_limit, memory=memory, library=library)
     return TunedReader(engine, adapter, settings, data_hash, memory=memory, library=library)

@@ -192,6 +192,15 @@ def load(directory: Path) -> Artifact:
     )
 
 
+def current_data(directory: Path) -> str | None:
+    """The hash of the data that the current build was fitted on; None if there is no build that can be read."""
+    name = current_build(directory)
+    try:
+        return None if name is None else _read_manifest(directory / name).data_hash
+    except ArtifactError:
+        return None
+
+
 def current_build(directory: Path) -> str | None:
     """The name of the build in use, which changes with every fit; None if there is none."""
     try:

@@ -17,7 +17,7 @@ from api.cli.output import console, status
 from api.settings import Settings, load_settings
 from prompts import PromptLibrary, Sanitizer, user_sample
 from reranker import Engine, EngineSettings, Memory, Reader, Shown, embedded, find_or_start, local
-from reranker.adapter import chosen_adapter, fingerprint, load_adapter
+from reranker.adapter import fingerprint, load_adapter
 from reranker.settings import EMBEDDED
 from retrieval import Retriever, WhyrankError, load, sources
 
@@ -117,18 +117,20 @@ def _artifact(settings: Settings) -> str:
 
 
 def _adapter(settings: Settings) -> str:
-    folder, data_hash = settings.llm.adapter_folder, load(settings.artifact).manifest.data_hash
-    if folder is None or chosen_adapter(settings.llm, data_hash) is None:
+    folder = settings.llm.adapter_folder
+    if folder is None:
         return "none"
     adapter = load_adapter(folder, thorough=True)
     template = PromptLibrary(settings.prompts_dir).get(adapter.template)
-    misfit = adapter.misfit(template_hash=template.hash, data_hash=data_hash)
+    misfit = adapter.misfit(template_hash=template.hash, data_hash=load(settings.artifact).manifest.data_hash)
     if misfit is None and settings.llm.url is None:
         model, name = local.resolve_model(settings.llm)
         misfit = adapter.misfit(base=name, base_hash=fingerprint(model))
     if misfit is None:
         return f"{adapter.name} ({folder}), for {adapter.template}"
-    raise Unwell(f"{adapter.name} is not used: {misfit}; train another with 'whyrank tune', or unset llm.adapter")
+    raise Unwell(
+        f"{adapter.name} is not used: {misfit}; train another with 'whyrank tune', or set llm.adapter to 'none'"
+    )
 
 
 def _disk(settings: Settings) -> str:

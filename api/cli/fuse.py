@@ -15,15 +15,13 @@ from eval.fuse import fuse as fit
 from eval.reads import Reads
 from prompts import PromptLibrary, PromptTemplate
 from reranker import Engine, EngineSettings, Memory, Recommender, find_or_start
-from reranker.adapter import AdapterManifest, chosen_adapter, default_template
+from reranker.adapter import chosen_adapter
 from reranker.fusion import FusionFit, save_fit
 from retrieval import Dataset, InputError, Retriever, load, sources
 
 
 def fuse(
-    prompt: Annotated[
-        str | None, typer.Option(help="The rank template that will serve; by default the one that does.")
-    ] = None,
+    prompt: Annotated[str, typer.Option(help="The rank template that will serve.")] = "rank",
     users: Annotated[int | None, typer.Option(min=30, help="A seeded sample of so many users; all by default.")] = None,
     candidates: Annotated[int, typer.Option(min=2, max=200, help="How many candidates the LLM reads.")] = 20,
     seed: Annotated[int, typer.Option(help="Of the sample and of the folds.")] = 0,
@@ -43,13 +41,12 @@ def fuse(
             remedy="Run 'whyrank fit' first, with the same data",
             code="wrong_data",
         )
-    library, adapter = PromptLibrary(settings.prompts_dir), chosen_adapter(settings.llm, dataset.hash)
-    template = library.get(prompt) if prompt else default_template(library, adapter, dataset.hash)
+    template = PromptLibrary(settings.prompts_dir).get(prompt)
     if template.meta.task != "rank":
         raise InputError(f"{template.reference} ranks nothing", field="--prompt", code="wrong_task")
     out.mkdir(parents=True, exist_ok=True)
     with status("looking for the LLM") as report, find_or_start(settings.llm, report=report) as engine:
-        fitted = asyncio.run(_fit(settings, engine, dataset, template, adapter, out, users, candidates, seed))
+        fitted = asyncio.run(_fit(settings, engine, dataset, prompt, out, users, candidates, seed))
     file = save_fit(settings.artifact, fitted)
     say = console().print
     say(
@@ -68,8 +65,7 @@ async def _fit(
     settings: Settings,
     engine: EngineSettings,
     dataset: Dataset,
-    template: PromptTemplate,
-    adapter: AdapterManifest | None,
+    prompt: str,
     out: Path,
     users: int | None,
     candidates: int,
@@ -83,7 +79,8 @@ async def _fit(
         stack.callback(memory.close)
         limit, tuned = settings.llm.history_limit, tuned_on(settings, dataset)
         async with Reads(engine, store, history_limit=limit, memory=memory, tuned=tuned) as reads:
-            await _refuse_positions(settings, engine, template, memory)
+            await _refuse_positions(settings, engine, prompt, memory)
+            template = PromptLibrary(settings.prompts_dir).get(prompt)
             return await fit(
                 dataset,
                 template,
@@ -92,14 +89,15 @@ async def _fit(
                 parameters=load(settings.artifact).manifest.parameters,
                 candidates=candidates,
                 users=users,
-                model=_model(adapter, template, dataset),
+                model=_model(settings, template, dataset),
                 seed=seed,
                 report=tell,
             )
 
 
-def _model(adapter: AdapterManifest | None, template: PromptTemplate, dataset: Dataset) -> str | None:
+def _model(settings: Settings, template: PromptTemplate, dataset: Dataset) -> str | None:
     """What the service will read this prompt with: the adapter where it applies, else the model itself."""
+    adapter = chosen_adapter(settings.llm, dataset.hash)
     if adapter is None:
         return None
     misfit = adapter.misfit(template_hash=template.hash, data_hash=dataset.hash)
@@ -108,15 +106,14 @@ def _model(adapter: AdapterManifest | None, template: PromptTemplate, dataset: D
     return adapter.name if misfit is None else None
 
 
-async def _refuse_positions(
-    settings: Settings, engine_settings: EngineSettings, template: PromptTemplate, memory: Memory
-) -> None:
+async def _refuse_positions(settings: Settings, engine_settings: EngineSettings, prompt: str, memory: Memory) -> None:
     """A model that answers with positions is not read by labels in service, so that no weights are fitted for it."""
+    library = PromptLibrary(settings.prompts_dir)
+    template = library.get(prompt)
     if template.meta.scoring == "likelihood":
         return
     async with Engine(engine_settings) as engine:
-        library, retriever = PromptLibrary(settings.prompts_dir), Retriever(load(settings.artifact))
-        recommender = Recommender(retriever, engine, library, settings.llm, memory)
+        recommender = Recommender(Retriever(load(settings.artifact)), engine, library, settings.llm, memory)
         report = await recommender.prepare(template)
     if not report.accepted:
         raise InputError(

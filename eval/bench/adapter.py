@@ -63,7 +63,7 @@ async def bench_adapter(
     """Measures on two servers, one after the other: one without the adapter, one with.
 
     Raises:
-        InputError: the settings name no adapter.
+        InputError: the settings name no adapter, or one for another kind of read.
         LLMStartError: a server does not start, or does not load the adapter.
     """
     folder = settings.adapter_folder
@@ -73,6 +73,13 @@ async def bench_adapter(
         )
     adapter = load_adapter(folder)
     own, template = settings.model_copy(update={"url": None}), library.get(adapter.template)
+    if template.meta.scoring != "likelihood":
+        raise InputError(
+            f"was trained with {template.reference}, which is not read by likelihood",
+            field="llm.adapter",
+            remedy="'whyrank eval' reads it and tells how long that takes",
+            code="not_read_by_likelihood",
+        )
     measured: list[tuple[str, float, float]] = []
 
     async def read(what: str, server: EngineSettings) -> None:

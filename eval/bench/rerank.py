@@ -275,8 +275,11 @@ async def _pipeline(
     ]
     memory = Memory()
 
+    # The model that the other ways are read with.
+    settings = LlmSettings(history_limit=HISTORY, adapter="none")
+
     def calls(engine: Engine) -> list[Callable[[], Awaitable[object]]]:
-        recommender = Recommender(retriever, engine, library, LlmSettings(history_limit=HISTORY), memory=memory)
+        recommender = Recommender(retriever, engine, library, settings, memory=memory)
         return [_recommendation(recommender, request) for request in requests]
 
     with recording(engine.settings.url) as recorder:

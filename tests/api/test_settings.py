@@ -28,7 +28,7 @@ def test_flags_win_over_the_environment_over_the_file_over_defaults(
     assert load_settings(port=3, host=None).port == 3
 
 
-def test_the_shipped_adapter_is_for_the_embedded_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shipped_adapter_is_for_the_embedded_data(artifact_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().llm.adapter_folder == SHIPPED_ADAPTER
     monkeypatch.setenv("WHYRANK_DATA__GROUPLENS", "ml-1m")
     assert load_settings().llm.adapter_folder is None
@@ -36,6 +36,9 @@ def test_the_shipped_adapter_is_for_the_embedded_data(monkeypatch: pytest.Monkey
     assert load_settings().llm.adapter_folder == Path("mine")
     monkeypatch.setenv("WHYRANK_LLM__ADAPTER", "shipped")
     monkeypatch.delenv("WHYRANK_DATA__GROUPLENS")
+    monkeypatch.setenv("WHYRANK_ARTIFACT", str(artifact_dir))
+    assert load_settings().llm.adapter_folder is None
+    monkeypatch.delenv("WHYRANK_ARTIFACT")
     monkeypatch.setenv("WHYRANK_LLM__URL", "http://elsewhere:8000")
     assert load_settings().llm.adapter_folder is None
 

@@ -40,6 +40,12 @@ async def test_it_reads_without_beside_and_with_the_adapter(
     assert (result.reads[0].alone_ratio, result.reads[0].at_once_ratio) == (1.0, 1.0)
 
 
+async def test_one_that_is_read_by_labels_is_refused(retriever: Retriever, tmp_path: Path) -> None:
+    settings = saved(tmp_path / "adapter", manifest(retriever.manifest.data_hash, template="rank-labels@1"))
+    with pytest.raises(InputError, match="not read by likelihood"):
+        await bench_adapter(retriever, PromptLibrary(), settings, report=lambda _: None)
+
+
 async def test_there_must_be_one(retriever: Retriever) -> None:
     with pytest.raises(InputError, match=r"llm\.adapter"):
         await bench_adapter(retriever, PromptLibrary(), LlmSettings(adapter="none"), report=lambda _: None)

@@ -24,6 +24,8 @@ from reranker import (
     RecommendationRequest,
     Recommender,
 )
+from reranker.adapter import load_adapter
+from reranker.settings import SHIPPED_ADAPTER
 from retrieval import Interaction, Retriever
 from tests.reranker.test_keeper import gone
 
@@ -35,7 +37,7 @@ async def test_explained_recommendations(live: Engine, movielens: Retriever) -> 
         answer = await recommender.recommend(RecommendationRequest(user_id=user, k=5, deadline_ms=120_000))
         assert answer.ranker == "fused"
         assert answer.degraded == []
-        assert answer.model == "smollm2-135m-instruct"
+        assert answer.model == load_adapter(SHIPPED_ADAPTER).name
         assert len({item.item_id for item in answer.items}) == 5
         moved += sum(item.rank != item.retrieval_rank for item in answer.items)
         for item in answer.items:
@@ -136,7 +138,6 @@ async def test_the_same_request_gets_the_same_scores(
     assert remembered.usage.llm_requests == 0
     async with Engine(server) as another:
         third, cached = await scores(another)
-    # A line of title and genres is some fifteen tokens; .4 was seen once.
     assert first == pytest.approx(third, abs=1.0), "read again, up to the rounding of bfloat16"
     assert cached.usage.cached_tokens > 0, "over the server's prefix cache"
 

@@ -1,13 +1,12 @@
 """An adapter is read where it applies, and nowhere else; whoever asked for it is told why not."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from prompts import PromptEditor, PromptLibrary
-from reranker import Engine, EngineSettings, LlmSettings, PromptChoice, RecommendationRequest, Recommender, local
+from prompts import PromptLibrary
+from reranker import Engine, EngineSettings, LlmSettings, RecommendationRequest, Recommender, local
 from reranker.adapter import CONFIG, FILE, WEIGHTS, AdapterManifest, fingerprint
 from reranker.embedded import sha256
 from retrieval import ArtifactError, Retriever
@@ -90,43 +89,12 @@ async def test_where_it_does_not_apply_the_model_itself_ranks(
     assert says in warning.message
 
 
-async def test_it_brings_the_prompt_that_it_was_trained_with(
-    retriever: Retriever, standin: StandIn, tmp_path: Path
-) -> None:
-    trained = PromptLibrary().get("rank@1")
-    production = PromptLibrary().get("rank")
-    assert trained.hash != production.hash
-    adapter = manifest(retriever.manifest.data_hash, template="rank@1", template_hash=trained.hash)
-    settings = saved(tmp_path / "adapter", adapter)
-    standin.adapters = [adapter.name]
-
-    async def used(library: PromptLibrary, request: RecommendationRequest = REQUEST) -> tuple[str | None, str]:
-        async with Engine(EngineSettings(url=standin.url)) as engine:
-            answer = await Recommender(retriever, engine, library, settings).recommend(request)
-        assert answer.prompts.rank is not None
-        return answer.model, f"{answer.prompts.rank.name}@{answer.prompts.rank.version}"
-
-    assert await used(PromptLibrary()) == (adapter.name, "rank@1")
-    assert await used(PromptLibrary(), replace(REQUEST, prompts=PromptChoice(rank="rank"))) == (
-        "stand-in",
-        production.reference,
-    )
-    assert (await used(PromptLibrary(), replace(REQUEST, locale="zh")))[0] == "stand-in"
-    own = PromptLibrary(tmp_path / "prompts")
-    editor = PromptEditor(own, who="a test")
-    saved_own = editor.save("rank", f"{production.source}\n")
-    editor.promote("rank", int(saved_own.version))
-    assert await used(own) == ("stand-in", saved_own.reference), "what a team has promoted serves"
-
-
 async def test_the_shipped_one_is_none_elsewhere(retriever: Retriever, standin: StandIn) -> None:
     async with Engine(EngineSettings(url=standin.url)) as engine:
         answer = await Recommender(retriever, engine, PromptLibrary(), LlmSettings(adapter="shipped")).recommend(
             REQUEST
         )
     assert (answer.model, answer.warnings) == ("stand-in", [])
-    assert answer.prompts.rank is not None
-    assert answer.prompts.rank.version == PromptLibrary().get("rank").version
 
 
 async def test_a_server_that_comes_with_it_later_is_noticed(
