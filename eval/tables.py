@@ -92,16 +92,20 @@ def _markdown(report: Report) -> str:
         )
         lines.append(f"| {' | '.join(cells)} |")
     lines.append(_reference(f"ceiling (best order of `als`' first {config.candidates})", liked.ceiling, every.ceiling))
-    lines += [
-        f"\n`{one.arm}` - `{one.baseline}`: {one.difference:+.4f} ({one.low:+.4f} to {one.high:+.4f}); these users "
-        f"would show {one.detectable:.4f} with 80 % power, and {one.users_needed or 0:,} users the difference that "
-        "was seen."
-        for one in liked.differences
-        if one.baseline != "als"
-    ]
+    lines += [f"\n{_against_twin(one)}" for one in liked.differences if one.baseline != "als"]
     if against:
         lines += ["", f"The least difference to `als` that these users would show with 80 % power: {_least(against)}."]
     return "\n".join(lines)
+
+
+def _against_twin(one: Difference) -> str:
+    pair = f"`{one.arm}` - `{one.baseline}`"
+    if not one.detectable:
+        return f"{pair}: no user's value differs."
+    return (
+        f"{pair}: {one.difference:+.4f} ({one.low:+.4f} to {one.high:+.4f}); these users would show "
+        f"{one.detectable:.4f} with 80 % power, and {one.users_needed or 0:,} users the difference that was seen."
+    )
 
 
 def _reference(name: str, liked: dict[str, float], every: dict[str, float]) -> str:
