@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     data: DataSettings = DataSettings()
     prompts_dir: Path | None = None
     """A team's own prompt templates, before the shipped ones; None leaves those read-only."""
-    llm: LlmSettings = Field(default_factory=LlmSettings, validate_default=True)
+    llm: LlmSettings = LlmSettings()
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     deadline_ms: int = Field(default=30_000, ge=1, le=600_000)

@@ -85,14 +85,11 @@ def add_lora_linear(
         rows = (indices == adapter).nonzero(as_tuple=True)[0]
         if not len(rows):
             continue
-        some = given if len(rows) == len(given) else given[rows]
-        start = 0
+        where = slice(None) if len(rows) == len(given) else rows  # all: a view, and no copy
+        some, start = given[where], 0
         for a, b, width in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):
             added = scale * (some @ a[adapter, 0].T.to(some.dtype)) @ b[adapter, 0].T.to(some.dtype)
-            if len(rows) == len(given):
-                flat[:, start : start + width] += added[:, :width].to(flat.dtype)
-            else:
-                flat[rows, start : start + width] += added[:, :width].to(flat.dtype)
+            flat[where, start : start + width] += added[:, :width].to(flat.dtype)
             start += width
 
 
