@@ -1,7 +1,7 @@
 """Values that are remembered while the process runs, the least recently used forgotten first."""
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -9,11 +9,17 @@ V = TypeVar("V")
 
 
 class LruCache(Generic[K, V]):
-    """At most ``most`` values (0: none); counts hits and misses."""
+    """At most ``most`` values (0: none), or values of so much size together; counts hits and misses.
 
-    def __init__(self, most: int) -> None:
+    Args:
+        size: how much of ``most`` a value takes; without, 1.
+    """
+
+    def __init__(self, most: int, *, size: Callable[[V], int] | None = None) -> None:
         self.most = most
         self.hits = self.misses = 0
+        self._size = size or (lambda _: 1)
+        self._taken = 0
         self._values: OrderedDict[K, V] = OrderedDict()
 
     def __len__(self) -> int:
@@ -33,11 +39,16 @@ class LruCache(Generic[K, V]):
 
         So of two that were read at once the first stays, and everybody goes on with the same.
         """
-        value = self._values.setdefault(key, value)
-        while len(self._values) > self.most:
-            self._values.popitem(last=False)
+        if key in self._values:
+            return self._values[key]
+        self._values[key] = value
+        self._taken += self._size(value)
+        while self._taken > self.most:
+            _, oldest = self._values.popitem(last=False)
+            self._taken -= self._size(oldest)
         return value
 
     def clear(self) -> None:
         """Forgets the values, not the counts."""
         self._values.clear()
+        self._taken = 0

@@ -8,23 +8,27 @@ where two ask it at once. What is not: vLLM composes its batches as requests com
 read twice differs by some tenths in the log-probability of a line of fifteen tokens.
 """
 
-import asyncio
 import hashlib
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from prompts import Prompt, Sampling
 from reranker.cache import LruCache
-from reranker.errors import LLMBadAnswer, LLMError, LLMNotServed
+from reranker.errors import LLMError, LLMRefused
+from reranker.probe import Seen, View, alike, card_of, models, special_tokens
 from reranker.settings import EngineSettings
 from reranker.tokens import Tokenizer, Tokens
 from reranker.transport import BreakerState, Transport
-from reranker.wire import ModelInfo, Usage, logprobs_of, token_ids
+from reranker.wire import CompletionChoice, ModelInfo, Usage, forced_logprobs_of, next_logprobs_of, prompt_logprobs_of
 from reranker.writing import TextWriter
 
 __all__ = ["MOST_LABELS", "Engine", "EngineState", "ModelInfo", "Usage"]
+
+T = TypeVar("T")
 
 MOST_LABELS = 128
 """Token ids that vLLM reads in one request."""
@@ -33,6 +37,13 @@ _HEARD_S = 0.25
 """What is remembered is answered only while the server was heard of so lately: one that is down must not seem up."""
 _AT_ONCE = 64
 """Continuations of one request; vLLM works on no more sequences at once by default, and a caller may want its turn."""
+_AT_ONCE_READ = 16_384
+"""Tokens of the prompts of one request that reads prompt log-probabilities: about a megabyte comes back, which takes
+some 15 ms to check."""
+_FORGET_S = 5.0
+"""Between two times that tokens are forgotten since the server refused what was made of them."""
+_FORCED_SAMPLE = ("zebra quartz", "quartz")
+"""Texts that no model would write by itself."""
 _FINGERPRINT = (
     "In the spring of that year the two sisters left the old house by the river, sold what they could not carry, and "
     "took the night train to the city, where nobody knew them."
@@ -72,9 +83,9 @@ class Engine:
         self._transport: Transport = model_of._transport if model_of else Transport(settings)
         self.tokens = Tokenizer(self._transport, self.info)
         self._writer = TextWriter(self._transport)
-        self._info: tuple[int, ModelInfo] | None = None
-        self._fingerprint: tuple[ModelInfo, tuple[float, ...]] | None = None
-        self._probing: asyncio.Task[None] | None = None
+        self._view = View(self._look, lambda: self._transport.outages, self._replaced)
+        self._fingerprint: tuple[float, ...] | None = None
+        self._forgot = -_FORGET_S
         self._results = LruCache[Hashable, Any](settings.cache_size)
         self._beside: dict[str, Engine] = {}
 
@@ -88,9 +99,8 @@ class Engine:
         """Closes the connections."""
         for other in self._beside.values():
             await other.close()
-        if self._probing is not None:
-            self._probing.cancel()
-            await asyncio.wait({self._probing})
+        await self._view.close()
+        await self._writer.close()
         await self._transport.close()
 
     def beside(self, model: str) -> "Engine":
@@ -115,27 +125,16 @@ class Engine:
         Raises:
             LLMError: the server cannot be reached, or does not serve the model that the settings name.
         """
-        if self._info is None or self._info[0] != self._transport.outages:
-            # One for all who wait, on nobody's deadline: each who gives up would leave the next with less time.
-            if self._probing is None or self._probing.done():
-                self._probing = asyncio.create_task(self._learn())
-                self._probing.add_done_callback(_seen)
-            await asyncio.shield(self._probing)
-        assert self._info is not None  # noqa: S101  # it was learnt, or an error raised
-        return self._info[1]
-
-    async def _learn(self) -> None:
-        found = await self._probe()
-        if self._info is not None:  # another server may have taken the place of the first
-            self.tokens.forget()
-            self._results.clear()
-        # Counted now: what a server lacks (an endpoint, our processor) counts too, and is to be looked for once.
-        self._info = self._transport.outages, found
+        own = (await self._view.seen()).info
+        if self._model_of is None:
+            return own
+        base = await self._model_of.info()  # what the server lacks is found out once, and not by each in turn
+        return replace(own, special_tokens=base.special_tokens, forced=base.forced)
 
     async def healthy(self) -> bool:
         """Whether the server answers right now."""
         try:
-            await self._models()
+            await models(self._transport)
         except LLMError:
             return False
         return True
@@ -144,12 +143,17 @@ class Engine:
         """Log-probabilities of a fixed sentence's tokens: two servers whose values differ serve different weights,
         whatever they call them.
         """
-        info = await self.info()
-        if self._fingerprint is None or self._fingerprint[0] is not info:
-            tokens = await self.tokens.of_text(_FINGERPRINT, beginning=False, model=info.name)
-            values, _ = await self.prompt_logprobs(tokens[:1], [tokens[1:]])
-            self._fingerprint = info, tuple(values[0])
-        return self._fingerprint[1]
+        seen = await self._view.seen()
+        if self._fingerprint is None:
+            values = await self._read_fingerprint(seen.info.name, seen.sample)
+            if (await self._view.seen()).info.generation != seen.info.generation:
+                return values
+            self._fingerprint = self._fingerprint or values
+        return self._fingerprint
+
+    async def _read_fingerprint(self, model: str, tokens: Tokens) -> tuple[float, ...]:
+        [values], _ = await self._prompt_logprobs(model, tokens[:1], [tokens[1:]])
+        return tuple(values)
 
     async def continuation_logprobs(
         self, prefix: Tokens, continuations: Sequence[Tokens]
@@ -177,7 +181,10 @@ class Engine:
             else:
                 known[key] = value
         asked = list(missing.items())
-        parts = [asked[at : at + _AT_ONCE] for at in range(0, len(asked), _AT_ONCE)]
+        most = _AT_ONCE
+        if not info.forced:  # the prefix is then part of every prompt
+            most = min(most, max(_AT_ONCE_READ // (len(prefix) + max(map(len, continuations), default=0) + 1), 1))
+        parts = [asked[at : at + most] for at in range(0, len(asked), most)]
         usage = Usage()
         if not parts:
             await self._still_there()
@@ -192,12 +199,16 @@ class Engine:
         """As :meth:`continuation_logprobs`, by forced decoding and not remembered: one request, every continuation a
         choice of it.
         """
-        return await self._forced((await self.info()).name, prefix, continuations)
+        try:
+            return await self._forced((await self.info()).name, prefix, continuations)
+        except LLMRefused:
+            self._transport.outages += 1  # the server has no processor, or has it no more
+            raise
 
     async def _forced(
         self, model: str, prefix: Tokens, continuations: Sequence[Tokens]
     ) -> tuple[list[list[float]], Usage]:
-        answer, usage = await self._transport.complete(
+        return await self._complete(
             {
                 "model": model,
                 "prompt": list(prefix),
@@ -212,43 +223,33 @@ class Engine:
                     "whyrank_lengths": [len(tokens) for tokens in continuations],
                 },
             },
+            lambda choices: [
+                forced_logprobs_of(choice, tokens) for choice, tokens in zip(choices, continuations, strict=True)
+            ],
             choices=len(continuations),
         )
-        logprobs = []
-        for choice, tokens in zip(answer, continuations, strict=True):
-            written = token_ids(choice.get("token_ids"))
-            if written[: len(tokens)] != tuple(tokens):
-                self._transport.outages += 1  # the server has no processor, or has it no more
-                raise LLMBadAnswer(
-                    "the server did not write the tokens that were forced",
-                    remedy="Start it with '--logits-processors whyrank_forced:ForcedContinuations'",
-                )
-            logprobs.append(logprobs_of((choice.get("logprobs") or {}).get("token_logprobs"), len(tokens)))
-        return logprobs, usage
 
     async def prompt_logprobs(self, prefix: Tokens, continuations: Sequence[Tokens]) -> tuple[list[list[float]], Usage]:
         """As :meth:`forced_logprobs`, read from the prompt, which any vLLM can do."""
-        answer, usage = await self._transport.complete(
+        return await self._prompt_logprobs((await self.info()).name, prefix, continuations)
+
+    async def _prompt_logprobs(
+        self, model: str, prefix: Tokens, continuations: Sequence[Tokens]
+    ) -> tuple[list[list[float]], Usage]:
+        return await self._complete(
             {
-                "model": (await self.info()).name,
+                "model": model,
                 "prompt": [[*prefix, *tokens] for tokens in continuations],
                 "max_tokens": 1,
                 "temperature": 0.0,
                 "prompt_logprobs": 0,
             },
+            lambda choices: [
+                prompt_logprobs_of(choice, len(prefix), tokens)
+                for choice, tokens in zip(choices, continuations, strict=True)
+            ],
             choices=len(continuations),
         )
-        logprobs = []
-        for choice, tokens in zip(answer, continuations, strict=True):
-            places = choice.get("prompt_logprobs")
-            if not isinstance(places, list) or len(places) != len(prefix) + len(tokens):
-                raise LLMBadAnswer("the server left out prompt log-probabilities")
-            values = [
-                place.get(str(token), {}).get("logprob") if isinstance(place, dict) else None
-                for place, token in zip(places[len(prefix) :], tokens, strict=True)
-            ]
-            logprobs.append(logprobs_of(values, len(tokens)))
-        return logprobs, usage
 
     async def next_logprobs(self, prompts: Sequence[Tokens], ids: Sequence[int]) -> tuple[list[list[float]], Usage]:
         """Natural log-probability of each of these token ids to be the next, after every prompt: one forward pass each,
@@ -265,7 +266,7 @@ class Engine:
         if (known := self._results.get(key)) is not None:
             await self._still_there()
             return known, Usage()
-        answer, usage = await self._transport.complete(
+        logprobs, usage = await self._complete(
             {
                 "model": name,
                 "prompt": [list(prompt) for prompt in prompts],
@@ -275,13 +276,9 @@ class Engine:
                 "logprob_token_ids": list(ids),
                 "return_tokens_as_token_ids": True,
             },
+            lambda choices: [next_logprobs_of(choice, ids) for choice in choices],
             choices=len(prompts),
         )
-        logprobs = []
-        for choice in answer:
-            places = (choice.get("logprobs") or {}).get("top_logprobs")
-            place = places[0] if isinstance(places, list) and places and isinstance(places[0], dict) else {}
-            logprobs.append(logprobs_of([place.get(f"token_id:{token}") for token in ids], len(ids)))
         return self._results.keep(key, logprobs), usage
 
     async def write(
@@ -301,70 +298,64 @@ class Engine:
         if (known := self._results.get(key)) is not None:
             await self._still_there()
             return known, Usage()
-        text, usage = await self._writer.write(info, tokens, sampling, stop=stop, pattern=pattern)
+        with self._doubting():
+            text, usage = await self._writer.write(info, tokens, sampling, stop=stop, pattern=pattern)
         return self._results.keep(key, text), usage
 
     async def _still_there(self) -> None:
         if self._transport.heard_of() > _HEARD_S:
-            await self._models()
+            await models(self._transport)
 
-    async def _models(self) -> list[dict[str, Any]]:
-        served = (await self._transport.ask("GET", "/v1/models")).get("data")
-        if not isinstance(served, list):
-            raise LLMBadAnswer("the server's list of models is not one of vLLM's")
-        return [one for one in served if isinstance(one, dict)]
+    async def _complete(
+        self, body: Mapping[str, Any], read: Callable[[list[CompletionChoice]], T], *, choices: int
+    ) -> tuple[T, Usage]:
+        with self._doubting():
+            return await self._transport.complete(body, read, choices=choices)
 
-    async def _probe(self) -> ModelInfo:
-        models = await self._models()
-        wanted = self.settings.model
-        model = next((one for one in models if wanted in (None, one.get("id"), one.get("root"))), None)
-        if model is None:
-            names = ", ".join(f"'{one.get('id')}'" for one in models) or "no model"
-            raise LLMNotServed(f"the server serves {names}" + (f", not '{wanted}'" if wanted else ""))
-        name, limit = model.get("id"), model.get("max_model_len")
-        if limit is None:  # an adapter's is its model's
-            limit = next((one.get("max_model_len") for one in models if one.get("id") == model.get("parent")), None)
-        if not isinstance(name, str) or not isinstance(limit, int):
-            raise LLMBadAnswer("the server's list of models is not one of vLLM's")
-        root = str(model.get("root") or name)
-        if self._model_of is not None:  # what the server lacks is found out once, and not by each in turn
-            known = await self._model_of.info()
-            return ModelInfo(name, root, limit, special_tokens=known.special_tokens, forced=known.forced)
-        return ModelInfo(
-            name=name,
-            root=root,
-            max_model_len=limit,
-            special_tokens=await self._special_tokens(),
-            forced=await self._has_forced(name),
-        )
-
-    async def _special_tokens(self) -> frozenset[str]:
+    @contextmanager
+    def _doubting(self) -> Iterator[None]:
+        """Forgets tokens where what was made of them is refused: they may come from an answer that was wrong."""
         try:
-            answer = await self._transport.ask("GET", "/tokenizer_info")
-        except LLMBadAnswer:  # the endpoint is optional; the sanitizer then goes by what special tokens look like
-            return frozenset()
-        decoder = answer.get("added_tokens_decoder")
-        listed = list(decoder.values()) if isinstance(decoder, dict) else []
-        added = [entry.get("content") if isinstance(entry, dict) else entry for entry in listed]
-        named = [value for name, value in answer.items() if name.endswith("_token")]
-        return frozenset(token for token in [*added, *named] if isinstance(token, str))
+            yield
+        except LLMRefused:
+            if time.monotonic() - self._forgot >= _FORGET_S:
+                self._forgot = time.monotonic()
+                self.tokens.forget()
+            raise
+
+    async def _look(self) -> Seen:
+        card = await card_of(self._transport, self.settings.model)
+        assert card.max_model_len is not None  # noqa: S101  # filled in
+        info = ModelInfo(
+            name=card.id,
+            root=card.root or card.id,
+            max_model_len=card.max_model_len,
+            special_tokens=await special_tokens(self._transport) if self._model_of is None else frozenset(),
+            forced=await self._has_forced(card.id) if self._model_of is None else False,
+        )
+        return Seen(info, await self.tokens.split(_FINGERPRINT, beginning=False, model=info.name))
+
+    async def _replaced(self, before: Seen, now: Seen) -> bool:
+        """Whether the model, its tokenizer or its weights are others than before; what was known is then forgotten."""
+        if now.looks_like(before):
+            if self._fingerprint is None:  # nothing tells whether the weights are the same
+                self._results.clear()
+                return False
+            if alike(self._fingerprint, await self._read_fingerprint(now.info.name, now.sample)):
+                return False
+        self._fingerprint = None
+        self.tokens.forget()
+        self._results.clear()
+        return True
 
     async def _has_forced(self, model: str) -> bool:
         """Forces two continuations that no model would write by itself, and looks whether they were written."""
-        one, other = [
-            await self.tokens.of_text(text, beginning=False, model=model) for text in ("zebra quartz", "quartz")
-        ]
+        one, other = [await self.tokens.split(text, beginning=False, model=model) for text in _FORCED_SAMPLE]
         try:
             await self._forced(model, one, [one, other])
-        except LLMBadAnswer:
+        except LLMRefused:
             return False
         return True
-
-
-def _seen(task: asyncio.Task[None]) -> None:
-    """Takes note of how a task ended, which nobody may wait for any more."""
-    if not task.cancelled():
-        task.exception()
 
 
 def _digest(tokens: Tokens) -> bytes:

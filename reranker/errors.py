@@ -9,6 +9,7 @@
         ├── LLMTimeout          no answer within the time that was left           (code llm_timeout)
         ├── LLMBusy             the server refused for load                       (code llm_busy)
         ├── LLMBadAnswer        an answer that cannot be what was asked for       (code llm_bad_answer)
+        │   └── LLMRefused      the server, or its model, cannot do what was asked (code llm_bad_answer)
         └── LLMStartError       a local vLLM did not start, or died               (code llm_start)
 """
 
@@ -50,6 +51,10 @@ class LLMBadAnswer(LLMError):
     """An answer that cannot be what was asked for."""
 
     default_code = "llm_bad_answer"
+
+
+class LLMRefused(LLMBadAnswer):
+    """The server, or its model, cannot do what was asked; asking again is of no use."""
 
 
 class LLMStartError(LLMError):

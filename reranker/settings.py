@@ -36,8 +36,12 @@ class Limits(BaseModel):
     """Requests that the server works on at once; further ones wait in line here."""
     max_waiting: int = Field(default=256, ge=0)
     """Requests that may wait in line; further ones are refused at once."""
+    retries: int = Field(default=4, ge=0, le=10)
+    """How often a request is repeated that failed quickly, while the server mostly works and the deadline allows."""
     breaker_failures: int = Field(default=5, ge=1)
-    """After so many failures in a row nothing is asked for ``breaker_cool_down_s``; then one request tries again."""
+    """After so many failures in a row, retries included, nothing is asked for ``breaker_cool_down_s``; then one request
+    tries again.
+    """
     breaker_cool_down_s: float = Field(default=5.0, gt=0)
     stall_s: float = Field(default=5.0, gt=0)
     """A caller who gives up after so long counts as a failure of the server; one who gives up sooner does not."""

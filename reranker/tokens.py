@@ -5,12 +5,15 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from prompts import Prompt
 from reranker.cache import LruCache
 from reranker.transport import Transport
-from reranker.wire import ModelInfo, token_ids
+from reranker.wire import ModelInfo, tokens_of
 
 Tokens = Sequence[int]
 
-_TITLES, _PROMPTS = 200_000, 2_000
-"""Texts whose tokens are remembered: titles come again with every request, prompts now and then."""
+_REMEMBERED = 2_000_000
+"""Tokens of titles that are remembered, which come again with every request, and of prompts, which do now and then;
+some 70 MB each."""
+_BYTES_EACH = 64
+"""Bytes of an answer for each character of a text, which is four tokens at most."""
 _LONG = 200
 """Characters from which on a text counts as a prompt."""
 
@@ -26,28 +29,26 @@ class Tokenizer:
     def __init__(self, transport: Transport, info: Callable[[], Awaitable[ModelInfo]]) -> None:
         self._transport = transport
         self._info = info
-        self._titles = LruCache[Hashable, tuple[int, ...]](_TITLES)
-        self._prompts = LruCache[Hashable, tuple[int, ...]](_PROMPTS)
+        self._titles = LruCache[Hashable, tuple[int, ...]](_REMEMBERED, size=len)
+        self._prompts = LruCache[Hashable, tuple[int, ...]](_REMEMBERED, size=len)
 
     def forget(self) -> None:
         """Forgets every token: another model may have taken the place of the one that was asked."""
         self._titles.clear()
         self._prompts.clear()
 
-    async def of_text(self, text: str, *, beginning: bool, model: str | None = None) -> tuple[int, ...]:
-        """Tokens of a text; ``beginning`` adds what the model's tokenizer puts before a document.
-
-        Args:
-            model: the name that it is served under, for who is just finding out what is served.
-        """
-        name = model or (await self._info()).name
+    async def of_text(self, text: str, *, beginning: bool) -> tuple[int, ...]:
+        """Tokens of a text; ``beginning`` adds what the model's tokenizer puts before a document."""
+        name = (await self._info()).name
         key, cache = (name, text, beginning), self._prompts if len(text) > _LONG else self._titles
         if (known := cache.get(key)) is not None:
             return known
-        answer = await self._transport.ask(
-            "POST", "/tokenize", {"model": name, "prompt": text, "add_special_tokens": beginning}
-        )
-        return cache.keep(key, token_ids(answer.get("tokens")))
+        return cache.keep(key, await self.split(text, beginning=beginning, model=name))
+
+    async def split(self, text: str, *, beginning: bool, model: str) -> tuple[int, ...]:
+        """As :meth:`of_text`, asked now, whatever is remembered."""
+        body = {"model": model, "prompt": text, "add_special_tokens": beginning}
+        return await self._transport.ask("/tokenize", body, read=tokens_of, most=_BYTES_EACH * len(text))
 
     async def after(self, before: str, text: str) -> tuple[int, ...] | None:
         """Tokens of a text where it goes on from another: some tokenizers write a word differently there than at the
@@ -66,8 +67,7 @@ class Tokenizer:
         key = (name, prompt.content)
         if (known := self._prompts.get(key)) is not None:
             return known
-        answer = await self._transport.ask(
-            "POST",
+        tokens = await self._transport.ask(
             "/tokenize",
             {
                 "model": name,
@@ -77,5 +77,7 @@ class Tokenizer:
                 # Thinking models would otherwise begin their answer with a monologue.
                 "chat_template_kwargs": {"enable_thinking": False},
             },
+            read=tokens_of,
+            most=_BYTES_EACH * sum(len(message.content) for message in prompt.content),
         )
-        return self._prompts.keep(key, token_ids(answer.get("tokens")))
+        return self._prompts.keep(key, tokens)

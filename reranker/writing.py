@@ -1,14 +1,36 @@
 """Text that the served model writes, held to a pattern where the server can do that."""
 
 import asyncio
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from prompts import Sampling
-from reranker.errors import LLMBadAnswer, LLMBusy, LLMError
+from reranker.errors import LLMBadAnswer, LLMError, LLMRefused, LLMUnavailable
 from reranker.tokens import Tokens
 from reranker.transport import Transport
 from reranker.wire import ModelInfo, Usage
+
+_PATIENCE_S = 1.0
+"""The longest that a sentence waits to know whether it can be held to a pattern."""
+_LOOK_AGAIN_S, _LOOK_LAST_S = 5.0, 300.0
+"""Until a server that could not is tried again; doubled each time, since a pattern can end a server that is fine
+without."""
+
+
+@dataclass
+class _Patterns:
+    """Whether one model can be held to patterns."""
+
+    held: bool = False
+    again: float = 0.0
+    pause_s: float = _LOOK_AGAIN_S
+    asking: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    def failed(self) -> None:
+        self.held, self.again = False, time.monotonic() + self.pause_s
+        self.pause_s = min(2 * self.pause_s, _LOOK_LAST_S)
 
 
 class TextWriter:
@@ -16,8 +38,15 @@ class TextWriter:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._probing = asyncio.Lock()
-        self._patterns: dict[str, bool] = {}
+        self._patterns: dict[str, _Patterns] = {}
+
+    async def close(self) -> None:
+        """Stops asking."""
+        tasks = [one.asking for one in self._patterns.values() if one.asking is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def write(
         self, info: ModelInfo, tokens: Tokens, sampling: Sampling, *, stop: Sequence[str], pattern: str | None
@@ -37,31 +66,31 @@ class TextWriter:
         }
         if pattern is not None and await self._holds_to_patterns(info):
             try:
-                return await self._text({**body, "structured_outputs": {"regex": pattern}})
-            except LLMBadAnswer:
-                return await self._text(body)
-        return await self._text(body)
-
-    async def _text(self, body: dict[str, Any]) -> tuple[str, Usage]:
-        answer, usage = await self._transport.complete(body, choices=1)
-        text = answer[0].get("text")
-        if not isinstance(text, str):
-            raise LLMBadAnswer("the server's answer has no text")
-        return text, usage
+                return await self._transport.write({**body, "structured_outputs": {"regex": pattern}})
+            except LLMRefused:  # this one
+                pass
+            except (LLMBadAnswer, LLMUnavailable):
+                self._patterns[info.root].failed()
+        return await self._transport.write(body)
 
     async def _holds_to_patterns(self, info: ModelInfo) -> bool:
-        """Asks for what no model would write by itself, once; where that goes wrong in any way but for load, patterns
-        are left alone while the process runs: they have ended servers that were fine without.
-        """
-        async with self._probing:
-            if info.root not in self._patterns:
-                self._patterns[info.root] = False
-                body = {"model": info.name, "prompt": [0], "max_tokens": 8, "structured_outputs": {"regex": "zqxj"}}
-                try:
-                    self._patterns[info.root] = (await self._text(body))[0].startswith("zqxj")
-                except LLMBusy:
-                    del self._patterns[info.root]
-                    return False
-                except LLMError:
-                    return False
-            return self._patterns[info.root]
+        found = self._patterns.setdefault(info.root, _Patterns())
+        if not found.held and time.monotonic() >= found.again:
+            if found.asking is None or found.asking.done():
+                found.asking = asyncio.create_task(self._try_pattern(info, found))
+            await asyncio.wait({found.asking}, timeout=_PATIENCE_S)
+            if not found.asking.done():
+                found.again = max(found.again, time.monotonic() + _PATIENCE_S)  # the next does not wait for it
+        return found.held
+
+    async def _try_pattern(self, info: ModelInfo, found: _Patterns) -> None:
+        """Asks for what no model would write by itself."""
+        body: dict[str, Any] = {"model": info.name, "prompt": [0], "max_tokens": 8}
+        try:
+            text, _ = await self._transport.write({**body, "structured_outputs": {"regex": "zqxj"}}, repair=False)
+        except LLMError:
+            text = ""
+        if text.startswith("zqxj"):
+            found.held, found.pause_s = True, _LOOK_AGAIN_S
+        else:
+            found.failed()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from prompts import CandidateInput, ItemInput, PromptTemplate, fitting
 from reranker.engine import MOST_LABELS, Engine
-from reranker.errors import LLMBadAnswer
+from reranker.errors import LLMRefused
 from reranker.memory import Memory, key
 from reranker.scoring.calibration import CONTENT_FREE, Calibration, merge, orders, windows
 from reranker.scoring.prompts import ending, fit_together, single_tokens
@@ -91,7 +91,7 @@ class ListwiseScorer:
         """The letters that are one token where the answer begins, as many as one request can read.
 
         Raises:
-            LLMBadAnswer: there are not enough.
+            LLMRefused: there are not enough.
         """
         sample = labelled(candidates[:1], ascii_uppercase)
         end = ending(template.render({**inputs, "history": [], "candidates": sample}))
@@ -103,7 +103,7 @@ class ListwiseScorer:
                 labels[letter] = ids
                 taken |= set(ids)
         if len(labels) < min(len(candidates), 4):
-            raise LLMBadAnswer(
+            raise LLMRefused(
                 f"only {len(labels)} letters are one token of this model after '{end.before.strip()}', so that labels "
                 "cannot be read",
                 remedy="Rank with a likelihood template",

@@ -9,7 +9,7 @@ import numpy as np
 from prompts import PromptLibrary, PromptTemplate, TemplateError
 from prompts.front_matter import Scoring
 from reranker.engine import Engine
-from reranker.errors import LLMBadAnswer
+from reranker.errors import LLMRefused
 from reranker.memory import Memory, key
 from reranker.scoring.calibration import Calibration
 from reranker.scoring.likelihood import LikelihoodScorer
@@ -135,6 +135,6 @@ class Reader:
             if report is None:
                 async with self._measuring:
                     report = await self.report(template) or await self.prepare(template, [shown] * _OWN_ROUNDS)
-        except LLMBadAnswer as error:  # such as no letters that are one token
+        except LLMRefused as error:  # such as no letters that are one token
             return error.message, None
         return report.reason, report.order_stability

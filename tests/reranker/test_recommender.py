@@ -263,16 +263,17 @@ async def test_reasons_that_are_there_in_time_stay(recommender: Recommender, sta
 
 
 async def test_one_item_without_a_sentence_leaves_the_others(recommender: Recommender, standin: StandIn) -> None:
-    written = 0
+    spoiled: list[str] = []
 
-    def cut_the_second(path: str, answer: Json) -> Json:
-        nonlocal written
+    def one_is_broken(path: str, answer: Json) -> Json:
+        """Whatever is asked for the first of the prompts, however often it is asked."""
         if path == "/v1/completions" and "text" in answer["choices"][0]:
-            written += 1
-            return {**answer, "choices": []} if written == 2 else answer
+            prompt = str(standin.requests[-1][1]["prompt"])
+            spoiled[:] = spoiled or [prompt]
+            return {**answer, "choices": []} if prompt == spoiled[0] else answer
         return answer
 
-    standin.fault = cut_the_second
+    standin.fault = one_is_broken
     answer = await recommender.recommend(RecommendationRequest(user_id="u0", k=3))
     assert [(one.stage, one.code) for one in answer.degraded] == [("reason", "llm_bad_answer")]
     assert sorted(item.reason.source for item in answer.items if item.reason) == ["evidence", "llm", "llm"]

@@ -161,7 +161,7 @@ class Contract:
         )
         reserve = template.meta.sampling.max_tokens if self.scoring == "permutation" else 0
         standin.max_model_len = prompt + reserve - 5
-        engine._info = None
+        engine._transport.outages += 1
         read = await self.read(engine, template, few, *titles)
         assert 0 < read.history_shown < 30
         assert read.trimmed.history == 30 - read.history_shown

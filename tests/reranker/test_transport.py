@@ -6,11 +6,11 @@ import time
 import pytest
 
 from prompts import Prompt, Sampling
-from reranker import Engine, EngineSettings, LLMBadAnswer, LLMBusy, LLMTimeout, LLMUnavailable
+from reranker import Engine, EngineSettings, LLMBadAnswer, LLMBusy, LLMError, LLMTimeout, LLMUnavailable
 from reranker.local import free_port
 from reranker.settings import Limits
-from reranker.transport import Breaker
-from reranker.wire import streamed
+from reranker.transport import Breaker, RetryBudget
+from reranker.wire import Usage, streamed_text_of
 from tests.proxy import FAULTS, FaultProxy
 from tests.standin import Json, StandIn
 
@@ -98,13 +98,51 @@ async def test_what_callers_read_names_no_address(place: str) -> None:
     assert not place or not any(part in str(caught.value) for part in place.split(":"))
 
 
-async def test_what_was_sent_is_not_sent_again(standin: StandIn) -> None:
+@pytest.mark.parametrize("fault", [500, None, b"garbage", b'{"choices": []}'])
+async def test_a_quick_failure_is_repaired(standin: StandIn, fault: bytes | int | None) -> None:
+    async with Engine(EngineSettings(url=standin.url)) as engine:
+        await engine.info()
+        failing = iter([True, True, True])
+        standin.fault = lambda path, answer: fault if next(failing, False) else answer
+        assert (await engine.forced_logprobs(PREFIX, [A]))[0]
+
+
+async def test_retries_are_bounded(standin: StandIn) -> None:
+    async with Engine(EngineSettings(url=standin.url, retries=2, breaker_failures=1000)) as engine:
+        await engine.info()
+        before = len(completions(standin))
+        standin.fault = lambda path, answer: 500
+        assert isinstance(await later(engine, 1), LLMUnavailable)
+        assert len(completions(standin)) == before + 3
+        for _ in range(100):
+            assert isinstance(await later(engine, 1), LLMUnavailable)
+        assert len(completions(standin)) <= before + 101 + RetryBudget.MOST, "a server that is down is not flooded"
+        standin.fault = None
+        assert await later(engine, 1) is None
+
+
+@pytest.mark.parametrize("status", [400, 429, 503])
+async def test_what_a_server_refuses_is_not_sent_again(standin: StandIn, status: int) -> None:
     async with Engine(EngineSettings(url=standin.url)) as engine:
         await engine.info()
         before = len(completions(standin))
-        standin.fault = lambda path, answer: None
-        with pytest.raises(LLMUnavailable):
+        standin.fault = lambda path, answer: status
+        with pytest.raises(LLMError):
             await engine.forced_logprobs(PREFIX, [A])
+        assert len(completions(standin)) == before + 1
+
+
+async def test_what_took_its_time_to_fail_is_not_sent_again(standin: StandIn) -> None:
+    async with Engine(EngineSettings(url=standin.url)) as engine:
+        await engine.info()
+        before = len(completions(standin))
+
+        def slow(path: str, answer: Json) -> int:
+            time.sleep(1.1)
+            return 500
+
+        standin.fault = slow
+        assert isinstance(await later(engine, 1), LLMUnavailable)
         assert len(completions(standin)) == before + 1
 
 
@@ -186,21 +224,21 @@ async def test_a_server_that_answers_others_is_not_silent(standin: StandIn) -> N
 def test_a_stream_is_put_together() -> None:
     event = b'data: {"choices": [{"index": 0, "text": "%s"}]}\n\n'
     usage = b'data: {"choices": [], "usage": {"prompt_tokens": 3}}\n\n'
-    whole = event % b"a " + event % b"film" + usage + b"data: [DONE]\n\n"
-    assert streamed(whole) == {"choices": [{"index": 0, "text": "a film"}], "usage": {"prompt_tokens": 3}}
+    end = b"data: [DONE]\n\n"
+    whole = event % b"a " + event % b"film" + usage + end
+    assert streamed_text_of(whole) == ("a film", Usage(1, 3))
     for broken in (b"", event % b"a", event % b"a" + usage):
         with pytest.raises(LLMBadAnswer, match="broke off"):
-            streamed(broken)
+            streamed_text_of(broken)
     with pytest.raises(LLMBadAnswer, match="no text"):
-        streamed(b'data: {"choices": [{"index": 0, "text": null}]}\n\ndata: [DONE]\n\n')
+        streamed_text_of(usage + end)
     with pytest.raises(LLMUnavailable, match="while it was writing"):
-        streamed(event % b"a" + b'data: {"error": {"code": 500}}\n\ndata: [DONE]\n\n')
+        streamed_text_of(event % b"a" + b'data: {"error": {"code": 500}}\n\n' + end)
     with pytest.raises(LLMBadAnswer, match="refused"):
-        streamed(b'data: {"error": {"code": 400}}\n\ndata: [DONE]\n\n')
-    with pytest.raises(LLMBadAnswer, match="no event"):
-        streamed(b"data: 1\n\ndata: [DONE]\n\n")
-    with pytest.raises(ValueError, match="Expecting"):
-        streamed(b"data: <html>\n\ndata: [DONE]\n\n")
+        streamed_text_of(b'data: {"error": {"code": 400}}\n\n' + end)
+    for nonsense in (b"1", b"<html>", b'{"choices": 5}', b'{"choices": [{"index": 0, "text": null}]}'):
+        with pytest.raises(LLMBadAnswer):
+            streamed_text_of(b"data: " + nonsense + b"\n\n" + end)
 
 
 def test_half_open_lets_one_piece_of_work_try() -> None:
