@@ -92,7 +92,7 @@ class StoredReader:
     async def read(self, template: PromptTemplate, shown: Shown, *, with_prior: bool = False) -> Asked:
         """As :meth:`reranker.Reader.read`, raising what it raises."""
         info = await self._engine.info()
-        weights = self._memory.model(info.name, info.root, await self._engine.fingerprint())
+        weights = await self._memory.model(info.name, info.root, await self._engine.fingerprint())
         depends = [
             *(weights, info.max_model_len, template.hash, self._history_limit, with_prior, dict(shown.inputs)),
             self._calibration.model_dump(),

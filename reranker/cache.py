@@ -1,7 +1,7 @@
 """Values that are remembered while the process runs, the least recently used forgotten first."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -47,6 +47,12 @@ class LruCache(Generic[K, V]):
             _, oldest = self._values.popitem(last=False)
             self._taken -= self._size(oldest)
         return value
+
+    def forget(self, keys: Iterable[K]) -> None:
+        """Forgets the values of these keys."""
+        for key in keys:
+            if key in self._values:
+                self._taken -= self._size(self._values.pop(key))
 
     def clear(self) -> None:
         """Forgets the values, not the counts."""

@@ -1,8 +1,7 @@
 """How well texts answer a query, for callers who bring both."""
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,13 +11,16 @@ from scipy.special import expit
 from prompts import CandidateInput, PromptLibrary, PromptTemplate, Sanitizer, document_inputs
 from prompts.sanitize import MAX_DOCUMENT
 from reranker.answer import PromptUsed
-from reranker.engine import Engine
+from reranker.cache import LruCache
+from reranker.engine import Engine, digest
 from reranker.tokens import Tokens
-from reranker.wire import Usage
+from reranker.wire import ModelInfo, Usage
 from retrieval import InputError
 
 MOST_DOCUMENTS = 1000
 _BATCH = 32
+_BATCH_TOKENS = 16_384
+"""Tokens of the prompts of one request, where it has several: what comes back is checked between other requests."""
 _AT_ONCE = 4
 """Batches in flight: enough to keep the server's batch full, few enough to leave room for others."""
 _LEAST_ROOM = 16
@@ -71,7 +73,7 @@ class DocumentRanker:
     def __init__(self, engine: Engine, library: PromptLibrary) -> None:
         self._engine = engine
         self._library = library
-        self._priors: OrderedDict[tuple[str, Tokens, Tokens], float] = OrderedDict()
+        self._priors = LruCache[Hashable, float](_PRIOR_CACHE)
 
     async def rank(self, query: str, documents: Sequence[str], *, locale: str = "en") -> DocumentRanking:
         """Relevance of every document.
@@ -106,7 +108,7 @@ class DocumentRanker:
         read = [tokens[:room] for tokens in whole]
         distinct = list(dict.fromkeys(read))
         with_query, used = await self._logprobs(prefix, distinct)
-        without, more = await self._without_query(model.name, bare, distinct)
+        without, more = await self._without_query(model, bare, distinct)
         gain = {
             tokens: (one - other) / len(tokens) ** 0.5
             for tokens, one, other in zip(distinct, with_query, without, strict=True)
@@ -151,7 +153,12 @@ class DocumentRanker:
 
         # Texts of one length together, so that the batches take equally long.
         places = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-        batches = [places[begin : begin + _BATCH] for begin in range(0, len(places), _BATCH)]
+        batches: list[list[int]] = []
+        for place in places:
+            room = min(_BATCH, _BATCH_TOKENS // (len(prefix) + len(texts[place]) + 1))
+            if not batches or len(batches[-1]) >= room:
+                batches.append([])
+            batches[-1].append(place)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(read([texts[place] for place in batch])) for batch in batches]
@@ -166,18 +173,18 @@ class DocumentRanker:
                 values[place] = value
         return values, usage
 
-    async def _without_query(self, model: str, prefix: Tokens, texts: Sequence[Tokens]) -> tuple[list[float], Usage]:
+    async def _without_query(
+        self, model: ModelInfo, prefix: Tokens, texts: Sequence[Tokens]
+    ) -> tuple[list[float], Usage]:
         """The same without the query, which does not change from one query to the next and is remembered."""
-        missing = [text for text in texts if (model, prefix, text) not in self._priors]
-        values, usage = await self._logprobs(prefix, missing)
-        known = dict(zip(missing, values, strict=True))
-        for text in texts:
-            known[text] = known[text] if text in known else self._priors[model, prefix, text]
-            self._priors[model, prefix, text] = known[text]
-            self._priors.move_to_end((model, prefix, text))
-        while len(self._priors) > _PRIOR_CACHE:
-            self._priors.popitem(last=False)
-        return [known[text] for text in texts], usage
+        start = (model.name, model.generation, digest(prefix))
+        keys = [(*start, digest(text)) for text in texts]
+        known = {key: value for key in keys if (value := self._priors.get(key)) is not None}
+        missing = [at for at, key in enumerate(keys) if key not in known]
+        values, usage = await self._logprobs(prefix, [texts[at] for at in missing])
+        for at, value in zip(missing, values, strict=True):
+            known[keys[at]] = self._priors.keep(keys[at], value)
+        return [known[key] for key in keys], usage
 
 
 def _is_cut(text: str) -> bool:

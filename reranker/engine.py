@@ -171,8 +171,8 @@ class Engine:
         """
         info = await self.info()
         read = self.forced_logprobs if info.forced else self.prompt_logprobs
-        start = _digest(prefix)
-        keys: list[Hashable] = [(info.name, start, _digest(one)) for one in continuations]
+        start = digest(prefix)
+        keys: list[Hashable] = [(info.name, start, digest(one)) for one in continuations]
         known: dict[Hashable, tuple[float, ...]] = {}
         missing: dict[Hashable, Tokens] = {}
         for key, one in zip(keys, continuations, strict=True):
@@ -262,7 +262,7 @@ class Engine:
             One list per prompt, in order, with one value per id; and the tokens used.
         """
         name = (await self.info()).name
-        key = (name, "next", tuple(ids), tuple(_digest(prompt) for prompt in prompts))
+        key = (name, "next", tuple(ids), tuple(digest(prompt) for prompt in prompts))
         if (known := self._results.get(key)) is not None:
             await self._still_there()
             return known, Usage()
@@ -294,7 +294,7 @@ class Engine:
             LLMError: the server failed, or answered what cannot be.
         """
         info, tokens = await self.info(), await self.tokens.of_prompt(prompt)
-        key = (info.name, "text", _digest(tokens), sampling.model_dump_json(), tuple(stop), pattern)
+        key = (info.name, "text", digest(tokens), sampling.model_dump_json(), tuple(stop), pattern)
         if (known := self._results.get(key)) is not None:
             await self._still_there()
             return known, Usage()
@@ -358,5 +358,6 @@ class Engine:
         return True
 
 
-def _digest(tokens: Tokens) -> bytes:
+def digest(tokens: Tokens) -> bytes:
+    """Stands for tokens in the keys of what is remembered."""
     return hashlib.blake2b(",".join(map(str, tokens)).encode(), digest_size=16).digest()

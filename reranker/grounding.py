@@ -37,6 +37,10 @@ _OF_YOU = re.compile(
 _LIKED = r"(?:\b(?:liked|enjoyed|loved)\b|喜欢过?了?|喜爱)"
 _OPENING_QUOTES, _CLOSING_QUOTES = "\"'“‘《「(（ ", "\"'”’》」)） "
 _LONGEST = 400
+_TITLE_WORDS = 50
+"""Words at the beginning of a title of which a text may name some."""
+_MOST_QUOTES = 20
+"""Quotation marks and spaces in a row that are looked through."""
 _ITEM, _EVIDENCE = "\ue000", "\ue001"
 """Stand for the titles while the rest is looked at; the first history item is \ue001, the next \ue002 ..."""
 _PLACEHOLDERS = re.compile(r"[\ue000-\uf8ff]")
@@ -154,6 +158,8 @@ def _shape(text: str, given: Sequence[ItemInput], *, chinese: bool) -> Refusal |
         return Refusal(Fault.broken, "it is not a whole sentence")
     if len(text) > _LONGEST + sum(len(one.title) for one in given):
         return Refusal(Fault.broken, "it is too long")
+    if not text.isprintable() and "\n" not in text:
+        return Refusal(Fault.markup, "it holds characters that cannot be shown")
     return None
 
 
@@ -167,8 +173,7 @@ def _mask(text: str, item: ItemInput, evidence: Sequence[ItemInput]) -> str:
     for title in sorted(marks, key=len, reverse=True):
         text = _whole(title).sub(marks[title], text)
     for title in marks:  # "Star Wars" for "Star Wars: Episode IV - A New Hope"
-        for part in _parts(title):
-            text = part.sub(_PART, text)
+        text = _without_parts(text, title)
     return text
 
 
@@ -178,20 +183,49 @@ def _whole(title: str) -> re.Pattern[str]:
     return re.compile(_bounded(title))
 
 
-@lru_cache(maxsize=1024)
-def _parts(title: str) -> tuple[re.Pattern[str], ...]:
-    """Patterns of what a title may be shortened to, the longest first."""
-    words = WORD.findall(title)
-    parts = (
-        words[start : start + length]
-        for length in range(len(words) - 1, 1, -1)
-        for start in range(len(words) - length + 1)
-    )
-    return tuple(
-        re.compile(r"(?<!\w)" + r"\W{1,3}".join(map(re.escape, part)) + r"(?!\w)")
-        for part in parts
-        if part[0][0].isupper() and not {word.casefold() for word in part} <= wording.ENGLISH
-    )
+def _without_parts(text: str, title: str) -> str:
+    """The text with a placeholder for what the title may be shortened to: two of its words or more, in their order, the
+    longest first. Both are compared word by word, up to :data:`_TITLE_WORDS` of the title.
+    """
+    own = WORD.findall(title)[:_TITLE_WORDS]
+    said = list(WORD.finditer(text))
+    places: dict[str, list[int]] = {}
+    for at, word in enumerate(own):
+        places.setdefault(word, []).append(at)
+    # runs[at][place]: how many words the text has in common with the title from there on.
+    runs: list[dict[int, int]] = [{} for _ in range(len(said) + 1)]
+    for at in range(len(said) - 1, -1, -1):
+        joined = at + 1 < len(said) and _close(text[said[at].end() : said[at + 1].start()])
+        for place in places.get(said[at][0], ()):
+            runs[at][place] = 1 + (runs[at + 1].get(place + 1, 0) if joined else 0)
+    parts: list[tuple[int, int]] = []
+    for at, run in enumerate(runs):
+        length = min(max(run.values(), default=0), len(own) - 1)
+        while length > 1 and not _stands_alone(text, said[at].start(), said[at + length - 1].end()):
+            length -= 1
+        part = [word[0] for word in said[at : at + length]]
+        if length > 1 and part[0][0].isupper() and not {word.casefold() for word in part} <= wording.ENGLISH:
+            parts.append((at, length))
+    taken: set[int] = set()
+    chosen: list[tuple[int, int]] = []
+    for at, length in sorted(parts, key=lambda part: -part[1]):
+        while length > 1 and not taken.isdisjoint(range(at, at + length)):
+            length -= 1
+        if length > 1:
+            taken.update(range(at, at + length))
+            chosen.append((at, length))
+    for at, length in sorted(chosen, reverse=True):
+        text = text[: said[at].start()] + _PART + text[said[at + length - 1].end() :]
+    return text
+
+
+def _close(between: str) -> bool:
+    """Whether words with this between them stand together."""
+    return 1 <= len(between) <= 3 and not any(char.isalnum() or char == "_" for char in between)
+
+
+def _stands_alone(text: str, start: int, end: int) -> bool:
+    return not any(char.isalnum() or char == "_" for char in (text[start - 1 : start] + text[end : end + 1]))
 
 
 def _bounded(text: str) -> str:
@@ -226,15 +260,17 @@ def _facts(item: ItemInput) -> _Facts:
 
 def _without_values(masked: str, given: Sequence[ItemInput]) -> str:
     """The text without attribute values that hold signs of their own (C#, R&B, node.js)."""
+    plain = masked.casefold()
     for value in sorted({value for one in given for value in _facts(one).values}, key=len, reverse=True):
-        if _MARKUP.search(value):
+        # Few of them are said: only those are worth a pattern.
+        if value.casefold() in plain and _MARKUP.search(value):
             masked = re.sub(_bounded(value), " ", masked, flags=re.IGNORECASE)
     return masked
 
 
 def _of_the_user(masked: str) -> Refusal | None:
     """What is said of the reader: only that the evidence was liked."""
-    quotes = rf"[{re.escape(_OPENING_QUOTES + _CLOSING_QUOTES)}]*"
+    quotes = rf"[{re.escape(_OPENING_QUOTES + _CLOSING_QUOTES)}]*+"
     one = rf"{quotes}[\ue001-\uf8ff]{quotes}"
     # A comma before "and" begins another clause: "you liked Alien, and Heat is a thriller".
     several = rf"(?:{one}(?:[,、，]{one})*(?:and|&|和|与|以及|、))?"
@@ -249,10 +285,9 @@ def _clause(
 ) -> Refusal | None:
     words = frozenset[str]().union(*(one.words for one in said))
     numbers = frozenset[str]().union(*(one.numbers for one in said))
+    decades = {number[2] + "0" for number in numbers if len(number) == 4}
     plain = unicodedata.normalize("NFKC", clause)
-    for decade in _DECADE.finditer(plain):
-        if any(len(number) == 4 and number[2] + "0" == decade[1] for number in numbers):
-            plain = plain.replace(decade[0], " ")
+    plain = _DECADE.sub(lambda decade: " " if decade[1] in decades else decade[0], plain)
     for number in _NUMBER.findall(plain):
         if number not in numbers and number.strip("0").rstrip(".,") not in numbers:
             return Refusal(Fault.number, f"it says {number}, which is not in the facts")
@@ -263,8 +298,9 @@ def _clause(
         return _chinese_claim(plain, said)
     if language != "en":
         return None
+    known = words | vocabulary.nouns
     for word in WORD.findall(plain):
-        if word[0].isdigit() or supported(word.casefold(), words | vocabulary.nouns):
+        if word[0].isdigit() or supported(word.casefold(), known):
             continue
         fault = Fault.name if word[0].isupper() else Fault.claim
         told = "names" if fault is Fault.name else "says"
@@ -292,10 +328,12 @@ def _chinese_claim(clause: str, said: Sequence[_Facts]) -> Refusal | None:
 
 def _chinese_parts(clause: str, phrases: Sequence[str]) -> set[str]:
     """Two to six Chinese characters of a clause that stand in a phrase."""
-    whole = "\n".join(phrases)
-    runs = re.findall(r"[\u3400-\u9fff]{2,}", clause)
-    parts = {run[at : at + size] for run in runs for size in range(2, 7) for at in range(len(run) - size + 1)}
-    return {part for part in parts if part in whole}
+
+    def parts(text: str) -> set[str]:
+        runs = re.findall(r"[\u3400-\u9fff]{2,}", text)
+        return {run[at : at + size] for run in runs for size in range(2, 7) for at in range(len(run) - size + 1)}
+
+    return parts(clause) & parts("\n".join(phrases))
 
 
 def _foreign_name(masked: str, known: frozenset[str], language: str) -> str | None:
@@ -304,7 +342,7 @@ def _foreign_name(masked: str, known: frozenset[str], language: str) -> str | No
         word = match[0]
         if not word[0].isupper() or word == "I" or supported(word.casefold(), known):
             continue
-        before = masked[: match.start()].rstrip(_OPENING_QUOTES)
+        before = masked[max(match.start() - _MOST_QUOTES, 0) : match.start()].rstrip(_OPENING_QUOTES)
         if (not before or before[-1] in ".!?:") and language not in ("en", "zh"):
             continue
         return word

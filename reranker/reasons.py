@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from prompts import ItemInput, PromptTemplate, Sanitizer, evidence_inputs, item_input
 from prompts.front_matter import FACTS
@@ -21,8 +22,12 @@ from reranker.wire import Usage
 from retrieval import Evidence, Item
 
 _ATTEMPTS = 2
-_LONGEST_FACT = 40
-"""Characters of an attribute's value that a sentence may take up as it is."""
+_LONGEST_FACT, _MOST_FACTS = 40, 100
+"""Characters of an attribute's value that a sentence may take up as it is, and how many of them a pattern lists."""
+_LONGEST_WRITTEN = 2000
+"""Characters of what the model wrote that are looked at: several times what a reason may have."""
+_OFF_LOOP = 4000
+"""Characters of an item and its evidence from which on a sentence is checked in a thread."""
 
 
 class ReasonSource(StrEnum):
@@ -136,6 +141,7 @@ class ReasonWriter:
         item, evidence = item_input(wanted.item, sanitizer), evidence_inputs(wanted.evidence, sanitizer)
         locale = template.meta.locale
         inputs = {"item": item, "evidence": evidence, "locale": locale, "noun": sanitizer.text(self._noun)}
+        large = sum(len(str(one)) for one in (item, *evidence)) > _OFF_LOOP
         for attempt in range(_ATTEMPTS):
             prompt = template.render({**inputs, "complaint": str(refused[-1]) if refused else ""})
             # The retry is sampled: with the same seed and temperature 0 a small model would say the same again.
@@ -143,8 +149,10 @@ class ReasonWriter:
             pattern = _pattern(template.meta.pattern, template.showing(item))
             written, used = await self._engine.write(prompt, sampling, stop=["\n"], pattern=pattern)
             usage += used
-            text = first_sentence(_joined(prompt.opening, written.strip(), locale), after=len(prompt.opening))
-            problem = check(text, item, evidence, self._vocabulary, locale)
+            written = written[:_LONGEST_WRITTEN].strip()
+            text = first_sentence(_joined(prompt.opening, written, locale), after=len(prompt.opening))
+            checked = partial(check, text, item, evidence, self._vocabulary, locale)
+            problem = await asyncio.to_thread(checked) if large else checked()
             if problem is None:
                 ids = [one.item.item_id for one in wanted.evidence]
                 return Reason(text, ids, wanted.basis, ReasonSource.llm, tuple(refused)), usage
@@ -169,7 +177,7 @@ def _pattern(pattern: str | None, item: ItemInput) -> str | None:
         return pattern
     values = [one for value in item.attributes.values() for one in (value if isinstance(value, list) else [value])]
     facts = {form for value in values for form in (str(value), str(value).lower()) if len(form) <= _LONGEST_FACT}
-    longest_first = sorted(facts, key=lambda fact: (-len(fact), fact))
+    longest_first = sorted(sorted(facts)[:_MOST_FACTS], key=lambda fact: (-len(fact), fact))
     # Not re.escape: it also escapes spaces and dashes, which other dialects of regular expressions refuse.
     escaped = [re.sub(r"[\\.+*?()|\[\]{}^$]", r"\\\g<0>", fact) for fact in longest_first]
     return pattern.replace(FACTS, f"(?:{'|'.join(escaped)})") if escaped else None

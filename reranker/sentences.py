@@ -137,7 +137,8 @@ def _shared(item: ItemInput, evidence: Sequence[ItemInput]) -> Shared | None:
     tags = [
         value for values in item.attributes.values() if isinstance(values, list) for value in values if _says(value)
     ]
-    having = {value: tuple(one for one in evidence if value in _tags(one)) for value in tags}
+    own = [(one, frozenset(_tags(one))) for one in evidence]
+    having = {value: tuple(one for one, its in own if value in its) for value in tags}
     best = max(having.values(), key=len, default=())
     if best:
         return Shared(tuple(value for value in tags if having[value] == best)[:_MOST_SHARED], None, best)
@@ -166,7 +167,7 @@ def _quoted_en(titles: Sequence[str]) -> list[str]:
 def _runs_on(title: str) -> bool:
     words = re.findall(r"\w+", title)
     ordinary = all(word.casefold() in wording.ENGLISH or word.isdigit() for word in words)
-    return ordinary or not title[0].isupper() or bool(re.search(r"[,;.!?](?:\s|$)| (?:and|&) ", title))
+    return ordinary or not title[:1].isupper() or bool(re.search(r"[,;.!?](?:\s|$)| (?:and|&) ", title))
 
 
 def _quoted_zh(noun: str) -> Callable[[Sequence[str]], list[str]]:

@@ -3,7 +3,9 @@
 import os
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
+from prompts.sanitize import MAX_LENGTH
 from reranker import wording
 from retrieval import Item
 
@@ -11,6 +13,10 @@ WORD = re.compile(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff\ue000-\uf8ff]+(?:['’][^
 """A word of letters or digits, or one Chinese character."""
 
 
+_SHARED = 5
+"""Letters that the words of a family begin with."""
+_LONGEST_TITLE = 50
+"""Words of a title that tell it from others."""
 _ENDINGS = frozenset(
     [
         *("", "s", "es", "ed", "ing", "er", "ers", "e", "y", "ies", "ic", "ical", "tic", "tical", "tically"),
@@ -31,12 +37,15 @@ class Vocabulary:
     """An attribute with more distinct values is free text (a description), whose words prove nothing."""
 
     def __init__(self, items: Iterable[Item], noun: str = "items") -> None:
-        self._titles: dict[str, list[tuple[str, ...]]] = {}
+        self._titles: set[tuple[str, ...]] = set()
+        self._lengths: dict[tuple[str, ...], set[int]] = {}
+        """How many words the titles have that begin with these two."""
         values: dict[str, set[str]] = {}
         for item in items:
-            words = tuple(words_of(item.title))
+            words = tuple(words_of(item.title[: 2 * MAX_LENGTH]))[:_LONGEST_TITLE]
             if len(words) > 1:
-                self._titles.setdefault(words[0], []).append(words)
+                self._titles.add(words)
+                self._lengths.setdefault(words[:2], set()).add(len(words))
             for name, value in item.attributes.items():
                 many = value if isinstance(value, tuple) else (value,)
                 values.setdefault(name, set()).update(one.casefold() for one in many if isinstance(one, str))
@@ -47,7 +56,7 @@ class Vocabulary:
                 for some in values.values()
                 if len(some) <= self.MOST_VALUES
                 for one in some
-                if len(one) > 2 and (plain := f" {' '.join(words_of(one))} ").strip()
+                if 2 < len(one) <= MAX_LENGTH and (plain := f" {' '.join(words_of(one))} ").strip()
             }
         )
         self.nouns = _nouns(noun)
@@ -55,9 +64,10 @@ class Vocabulary:
     def foreign_title(self, text: str, known: str) -> str | None:
         """A title of several words that the text names although ``known`` does not hold it."""
         words, known = words_of(text), " ".join(words_of(known))
-        for start, word in enumerate(words):
-            for title in self._titles.get(word, ()):
-                if tuple(words[start : start + len(title)]) != title or " ".join(title) in known:
+        for start in range(len(words)):
+            for length in sorted(self._lengths.get(tuple(words[start : start + 2]), ())):
+                title = tuple(words[start : start + length])
+                if title not in self._titles or " ".join(title) in known:
                     continue
                 # "it is" or "for all" are titles as well; said in lower case inside a sentence they are ordinary words.
                 if _capitalised(text, title) or (len(title) > 4 and not set(title) <= wording.ENGLISH):
@@ -81,8 +91,17 @@ def supported(word: str, facts: frozenset[str]) -> bool:
         return True
     if any(one in facts for one in wording.SYNONYMS.get(plain, ())):
         return True
-    root = _root(plain)
-    return any(_root(fact) == root or _one_family(fact, plain) for fact in facts)
+    roots, families = _forms(facts)
+    return _root(plain) in roots or any(_one_family(fact, plain) for fact in families.get(plain[:_SHARED], ()))
+
+
+@lru_cache(maxsize=64)
+def _forms(facts: frozenset[str]) -> tuple[frozenset[str], dict[str, list[str]]]:
+    """The roots of words, and the words by the beginning that a family has in common."""
+    families: dict[str, list[str]] = {}
+    for fact in facts:
+        families.setdefault(fact[:_SHARED], []).append(fact)
+    return frozenset(map(_root, facts)), families
 
 
 def _root(word: str) -> str:
@@ -99,8 +118,8 @@ def _one_family(one: str, other: str) -> bool:
     shared = len(os.path.commonprefix([one, other]))  # noqa: RUF071  # of words, not of paths
     endings = {one[shared:], other[shared:]}
     if endings & {"ce", "ces"}:  # romance and romantic, but not Roman
-        return shared >= 5 and endings & {"tic", "tically"} != set()
-    return shared >= 5 and endings <= _ENDINGS
+        return shared >= _SHARED and endings & {"tic", "tically"} != set()
+    return shared >= _SHARED and endings <= _ENDINGS
 
 
 def _nouns(noun: str) -> frozenset[str]:
@@ -116,7 +135,7 @@ def _nouns(noun: str) -> frozenset[str]:
 
 def _capitalised(text: str, title: tuple[str, ...]) -> bool:
     """Whether the text holds the title with capitals in it beyond the first letter of a sentence."""
-    pattern = r"\W+".join(re.escape(word) for word in title)
+    pattern = r"\W++".join(re.escape(word) for word in title)
     return any(
         sum(word[0].isupper() for word in WORD.findall(match[0])) > 1
         for match in re.finditer(pattern, text, re.IGNORECASE)

@@ -13,7 +13,7 @@ import numpy as np
 
 from prompts import PromptTemplate, fitting
 from reranker.engine import Engine
-from reranker.memory import Memory, key
+from reranker.memory import Memory, kept_number, key
 from reranker.scoring.prompts import Ending, ending, fit_together
 from reranker.scoring.read import Read
 from reranker.shown import Shown
@@ -77,15 +77,19 @@ class LikelihoodScorer:
             logprobs, usage = await self._engine.continuation_logprobs(prefix, continuations)
             return [sum(values) for values in logprobs], usage
         model = await self._engine.info()
-        weights = self._memory.model(model.name, model.root, await self._engine.fingerprint())
+        weights = await self._memory.model(model.name, model.root, await self._engine.fingerprint())
         start = key(weights, tuple(prefix))
         keys = [key(start, tuple(tokens)) for tokens in continuations]
-        known = self._memory.get(keys)
+        kept = await self._memory.get(keys)
+        known = {one: number for one, text in kept.items() if (number := kept_number(text)) is not None}
         missing = [at for at, one in enumerate(keys) if one not in known]
         usage = Usage()
         if missing:
             logprobs, usage = await self._engine.continuation_logprobs(prefix, [continuations[at] for at in missing])
-            known |= self._memory.keep(
-                {keys[at]: repr(sum(values)) for at, values in zip(missing, logprobs, strict=True)}
-            )
-        return [float(known[one]) for one in keys], usage
+            read = {keys[at]: sum(values) for at, values in zip(missing, logprobs, strict=True)}
+            damaged = any(one in kept for one in read)
+            now = await self._memory.keep({one: repr(value) for one, value in read.items()}, replace=damaged)
+            known |= {
+                one: value if (number := kept_number(now[one])) is None else number for one, value in read.items()
+            }
+        return [known[one] for one in keys], usage

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from prompts import CandidateInput, ItemInput, PromptTemplate, fitting
 from reranker.engine import MOST_LABELS, Engine
 from reranker.errors import LLMRefused
-from reranker.memory import Memory, key
+from reranker.memory import Memory, kept_number, key
 from reranker.scoring.calibration import CONTENT_FREE, Calibration, merge, orders, windows
 from reranker.scoring.prompts import ending, fit_together, single_tokens
 from reranker.scoring.read import Read
@@ -133,15 +133,23 @@ class ListwiseScorer:
             for title in CONTENT_FREE
         ]
         model = await self._engine.info()
-        weights = self._memory.model(model.name, model.root, await self._engine.fingerprint())
+        weights = await self._memory.model(model.name, model.root, await self._engine.fingerprint())
         slot = key("labels", weights, template.hash, tuple(labels), tuple(map(str, rendered)))
-        kept, usage = self._memory.get([slot]), Usage()
-        if not kept:
+        kept, usage = _numbers((await self._memory.get([slot])).get(slot, "")), Usage()
+        if len(kept) != len(labels):
             prompts = [await self._engine.tokens.of_prompt(ending(prompt).prompt) for prompt in rendered]
             logprobs, usage = await self._label_logprobs(prompts, labels)
             mean = np.log(np.exp(logprobs).mean(axis=0))
-            kept = self._memory.keep({slot: " ".join(map(repr, mean.tolist()))})
-        return np.array([float(value) for value in kept[slot].split()]), usage
+            own = {slot: " ".join(map(repr, mean.tolist()))}
+            now = await self._memory.keep(own, replace=bool(kept))
+            kept = _numbers(now[slot])
+        return np.array(kept), usage
+
+
+def _numbers(text: str) -> list[float]:
+    """Numbers that were kept; none where one of them is none."""
+    found = [number for one in text.split() if (number := kept_number(one)) is not None]
+    return found if len(found) == len(text.split()) else []
 
 
 def labelled(

@@ -38,7 +38,7 @@ def repaired(text: str, labels: Sequence[str], retrieval: Sequence[int] | None =
     ([1, 0, 2], Repairs(dropped_duplicate=1, dropped_unknown=2, appended_missing=1))
     """
     known = {label: place for place, label in enumerate(labels)}
-    found: list[int] = []
+    found: dict[int, None] = {}
     duplicate = unknown = 0
     for word in re.findall(r"\w+", text):
         place = known.get(word.upper())
@@ -47,7 +47,7 @@ def repaired(text: str, labels: Sequence[str], retrieval: Sequence[int] | None =
         elif place in found:
             duplicate += 1
         else:
-            found.append(place)
+            found[place] = None
     missing = sorted(set(range(len(labels))) - set(found), key=lambda place: retrieval[place] if retrieval else place)
     return [*found, *missing], Repairs(duplicate, unknown, len(missing))
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from pydantic import ValidationError
 
 from prompts import PromptLibrary, PromptTemplate, TemplateError
 from prompts.front_matter import Scoring
@@ -111,18 +112,21 @@ class Reader:
         report = await measure_stability(
             self._engine, template, samples, rng or np.random.default_rng(0), history_limit=self._history_limit
         )
-        self._memory.keep({await self._slot(template): report.model_dump_json()}, replace=True)
+        await self._memory.keep({await self._slot(template): report.model_dump_json()}, replace=True)
         return report
 
     async def report(self, template: PromptTemplate) -> StabilityReport | None:
         """What was found for the served model and this template; None where nobody has measured."""
         slot = await self._slot(template)
-        kept = self._memory.get([slot])
-        return StabilityReport.model_validate_json(kept[slot]) if kept else None
+        kept = await self._memory.get([slot])
+        try:
+            return StabilityReport.model_validate_json(kept[slot]) if kept else None
+        except ValidationError:  # of another version, or damaged
+            return None
 
     async def _slot(self, template: PromptTemplate) -> bytes:
         model = await self._engine.info()
-        weights = self._memory.model(model.name, model.root, await self._engine.fingerprint())
+        weights = await self._memory.model(model.name, model.root, await self._engine.fingerprint())
         return key("stability", weights, template.hash)
 
     async def _objection(self, template: PromptTemplate, shown: Shown) -> tuple[str | None, float | None]:
