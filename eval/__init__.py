@@ -3,6 +3,7 @@
 from eval.arms import Arm
 from eval.bench.adapter import AdapterCost, bench_adapter
 from eval.bench.api import ApiBench, bench_api
+from eval.bench.faults import FaultSoak, bench_faults
 from eval.bench.flags import FlagsCost, bench_flags
 from eval.bench.prompts import PromptsBench, bench_prompts
 from eval.bench.reasons import ReasonsBench, bench_reasons
@@ -24,6 +25,7 @@ __all__ = [
     "Arm",
     "Config",
     "EvalBench",
+    "FaultSoak",
     "FlagsCost",
     "LeakError",
     "Part",
@@ -41,6 +43,7 @@ __all__ = [
     "bench_adapter",
     "bench_api",
     "bench_eval",
+    "bench_faults",
     "bench_flags",
     "bench_prompts",
     "bench_reasons",

@@ -19,9 +19,9 @@ PUBLIC = {
     "Memory ModelInfo OrderSensitivity PromptChoice RankingEvent Read Reader ReasonEvent "
     "RecommendationRequest Recommender Repairs Shown StabilityReport Usage embedded engine_settings find "
     "find_or_start local measure_stability order_sensitivity",
-    "eval": "AdapterCost ApiBench Arm Config EvalBench FlagsCost LeakError Part PromptsBench Protocol Ratio Reads "
-    "ReasonsBench Regime Relevance Report RerankBench RetrievalBench Run bench_adapter bench_api bench_eval "
-    "bench_flags bench_prompts bench_reasons bench_rerank bench_retrieval fold fuse judge run",
+    "eval": "AdapterCost ApiBench Arm Config EvalBench FaultSoak FlagsCost LeakError Part PromptsBench Protocol Ratio "
+    "Reads ReasonsBench Regime Relevance Report RerankBench RetrievalBench Run bench_adapter bench_api bench_eval "
+    "bench_faults bench_flags bench_prompts bench_reasons bench_rerank bench_retrieval fold fuse judge run",
     "tuning": "Choice Data Estimate Options Window Windows Writer prepare tune",
     "api": "Settings create_app load_settings",
 }

@@ -16,6 +16,7 @@ from eval import (
     AdapterCost,
     ApiBench,
     EvalBench,
+    FaultSoak,
     FlagsCost,
     PromptsBench,
     Ratio,
@@ -25,6 +26,7 @@ from eval import (
     bench_adapter,
     bench_api,
     bench_eval,
+    bench_faults,
     bench_flags,
     bench_prompts,
     bench_reasons,
@@ -33,7 +35,7 @@ from eval import (
 )
 from eval.compare import Mean
 from prompts import PromptLibrary
-from reranker import Engine, LLMStartError, embedded, find_or_start
+from reranker import Engine, LLMStartError, embedded, find, find_or_start
 from retrieval import Retriever, load
 
 Result = TypeVar("Result", bound=BaseModel)
@@ -53,17 +55,29 @@ def bench() -> None:
 def api(
     as_json: AsJson = False,
     seconds: Annotated[float, typer.Option(min=1, max=120, help="How long each load lasts.")] = 8.0,
-    soak_minutes: Annotated[float, typer.Option(min=0, max=120, help="Mixed load and faults for so long.")] = 0.0,
     real: Annotated[bool, typer.Option(help="Also beside the same prompts sent raw to a real LLM.")] = True,
+    faults: Annotated[bool, typer.Option("--faults", help="A soak instead: mixed load while the LLM fails.")] = False,
+    minutes: Annotated[float, typer.Option(min=0.1, max=600, help="How long the soak lasts in all.")] = 10.0,
 ) -> None:
-    """What the HTTP service adds to its LLM, how much it takes, and what it does when there is too much."""
+    """What the HTTP service adds to its LLM, how much it takes, and what it does when there is too much.
+
+    With --faults: mixed load while 5% and then 30% of the LLM's answers fail; a running LLM is used where there is one.
+    Ends with 1 where a caller got an error that the API does not promise, or a place was lost.
+    """
     settings = load_settings()
+    if faults:
+        with status("soak") as report:
+            retriever = Retriever(load(settings.artifact))
+            running = find(settings.llm) if real else None
+            soak = bench_faults(retriever, settings.artifact, real=running, minutes=minutes, report=report)
+        _tell(soak, _show_faults, as_json=as_json)
+        if not soak.holds:
+            raise typer.Exit(1)
+        return
     with status("measuring the service") as report:
         retriever = Retriever(load(settings.artifact))
         with find_or_start(settings.llm, report=report) if real else nullcontext() as engine:
-            result = bench_api(
-                retriever, settings.artifact, real=engine, seconds=seconds, soak_minutes=soak_minutes, report=report
-            )
+            result = bench_api(retriever, settings.artifact, real=engine, seconds=seconds, report=report)
     _tell(result, _show_api, as_json=as_json)
 
 
@@ -185,12 +199,23 @@ def _show_api(result: ApiBench) -> None:
     _say(f"  memory                    {result.memory_before_mib:8.1f} MiB before, {result.memory_after_mib:.1f} after")
     if result.real_per_s is not None:
         _say(f"  with the real LLM         {result.real_per_s:8.2f} /s, the same prompts raw {result.raw_per_s:.2f} /s")
-    if result.soak is not None:
-        soak = result.soak
-        _say(
-            f"  soak of {soak.minutes:g} minutes: {soak.answered:,} answered ({soak.degraded:,} degraded), "
-            f"{soak.failed} failed, {soak.memory_mib:.0f} MiB, {soak.memory_slope_mib_per_hour:+.1f} MiB per hour"
-        )
+
+
+def _show_faults(result: FaultSoak) -> None:
+    _say(f"soak of {result.minutes:g} minutes in front of {result.llm}")
+    for one in result.loads:
+        _say(f"{one.share:.0%} spoilt ({one.llm_spoilt:,} of {one.llm_asked:,} answers of the LLM)")
+        _say(f"  healthy recommendations   {one.healthy:8.1%} of {one.recommendations:,}")
+        for kind, counts in one.statuses.items():
+            told = ", ".join(f"{count:,} x {status if status != '0' else 'broken'}" for status, count in counts.items())
+            _say(f"  {kind.replace('_', ' '):<25} {told}")
+        _say(f"  not promised              {one.unexpected:8,}")
+        _say(f"  places lost               {one.in_flight_after:8,}")
+        slope = f"{one.memory_slope_mib_per_hour:+.1f} MiB per hour"
+        _say(f"  memory                    {one.memory_mib:8.1f} MiB, {slope}")
+        _say(f"  descriptors               {one.descriptors_first:8,} at first, {one.descriptors_last:,} at the end")
+        if one.loop_lag_s is not None:
+            _say(f"  worst lag of the loop     {one.loop_lag_s * 1000:8.0f} ms")
 
 
 @app.command("eval")

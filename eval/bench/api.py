@@ -6,14 +6,9 @@ prompts sent raw.
 """
 
 import asyncio
-import contextlib
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,8 +18,8 @@ from pydantic import BaseModel
 
 from eval.bench.load import Outcome, run
 from eval.bench.raw import recording, send_raw
+from eval.bench.serving import instant, serving
 from reranker import EngineSettings
-from reranker.local import free_port
 from retrieval import Retriever
 
 CANDIDATES = 20
@@ -33,25 +28,10 @@ _HISTORY = 10
 _DEADLINE_MS = 2000
 _ALONE, _MANY, _CROWD = 1, 16, 512
 _REAL_REQUESTS = 48
-_START_S = 60.0
-_SAMPLE_S = 2.0
 _ROUNDS = 3
 """Peak and overload by turns, so that what else the machine does meanwhile weighs on both."""
-_FAULTY_SHARE = 0.05
 
 Report = Callable[[str], None]
-
-
-class Soak(BaseModel):
-    """Mixed load, with some of the LLM's answers spoilt, for a long time."""
-
-    minutes: float
-    answered: int
-    degraded: int
-    refused: int
-    failed: int
-    memory_mib: float
-    memory_slope_mib_per_hour: float
 
 
 class ApiBench(BaseModel):
@@ -86,22 +66,6 @@ class ApiBench(BaseModel):
     memory_after_mib: float
     real_per_s: float | None
     raw_per_s: float | None
-    soak: Soak | None
-
-
-@dataclass(frozen=True)
-class _Service:
-    url: str
-
-    def memory_mib(self) -> float:
-        return self._metric("whyrank_process_resident_memory_bytes") / 2**20
-
-    def cpu_s(self) -> float:
-        return self._metric("whyrank_process_cpu_seconds_total")
-
-    def _metric(self, name: str) -> float:
-        text = httpx2.get(f"{self.url}/metrics", trust_env=False, timeout=10).text
-        return float(next(line for line in text.splitlines() if line.startswith(f"{name} ")).split()[1])
 
 
 def bench_api(
@@ -110,7 +74,6 @@ def bench_api(
     *,
     real: EngineSettings | None = None,
     seconds: float = 8.0,
-    soak_minutes: float = 0.0,
     report: Report = lambda _: None,
 ) -> ApiBench:
     """Measures the service over an artifact.
@@ -119,11 +82,10 @@ def bench_api(
         retriever: of the artifact; its items make up the histories that are sent.
         real: a real LLM; None leaves out what is measured with one.
         seconds: of each run of load.
-        soak_minutes: 0 leaves the soak out.
     """
     bodies, explained = _bodies(retriever, reasons=False), _bodies(retriever, reasons=True)
-    with TemporaryDirectory(prefix="whyrank-bench-") as scratch, _instant(Path(scratch)) as llm:
-        with _serving(Path(scratch), artifact, llm) as service:
+    with TemporaryDirectory(prefix="whyrank-bench-") as scratch, instant(Path(scratch)) as llm:
+        with serving(Path(scratch), artifact, llm) as service:
 
             def load(what: str, bodies: Iterator[bytes], connections: int, rate: float | None = None) -> Outcome:
                 report(what)
@@ -142,7 +104,6 @@ def bench_api(
                 service_cpu += service.cpu_s() - used
             goodput = crowd.per_s(within_s=_DEADLINE_MS / 1000)
             after = service.memory_mib()
-            soak = _soak(service, llm, bodies, explained, soak_minutes, report) if soak_minutes else None
         pipeline, raw = _beside_raw(Path(scratch), artifact, real, bodies, report) if real else (None, None)
     return ApiBench(
         candidates=CANDIDATES,
@@ -168,7 +129,6 @@ def bench_api(
         memory_after_mib=round(after, 1),
         real_per_s=pipeline,
         raw_per_s=raw,
-        soak=soak,
     )
 
 
@@ -215,93 +175,10 @@ def _beside_raw(
             await asyncio.gather(*map(one, patient))
             return time.perf_counter() - began
 
-    with recording(real.url) as recorder, _serving(scratch, artifact, recorder.url) as service:
+    with recording(real.url) as recorder, serving(scratch, artifact, recorder.url) as service:
         asyncio.run(ask(service.url))
         completions = recorder.completions[-_REAL_REQUESTS:]
-    with _serving(scratch, artifact, real.url) as service:
+    with serving(scratch, artifact, real.url) as service:
         ours = asyncio.run(ask(service.url))  # both find the server's prefix cache as the recording left it
     raw = asyncio.run(send_raw(real.url, completions, 8))
     return round(_REAL_REQUESTS / ours, 2), round(_REAL_REQUESTS / raw, 2)
-
-
-def _soak(
-    service: _Service, llm: str, bodies: Iterator[bytes], explained: Iterator[bytes], minutes: float, report: Report
-) -> Soak:
-    """Mixed load for some minutes while the LLM spoils some of its answers."""
-    report(f"soak of {minutes:g} minutes")
-    httpx2.post(f"{llm}/fault", json={"share": _FAULTY_SHARE}, trust_env=False)
-    places: list[tuple[float, float]] = []
-
-    def mixed() -> Iterator[bytes]:
-        while True:
-            yield next(bodies)
-            yield next(explained)
-
-    async def sampled() -> Outcome:
-        sending = asyncio.to_thread(run, service.url, mixed(), connections=8, seconds=minutes * 60)
-        load = asyncio.create_task(sending)
-        while not load.done():
-            await asyncio.wait({load}, timeout=_SAMPLE_S)
-            places.append((time.monotonic(), await asyncio.to_thread(service.memory_mib)))
-        return load.result()
-
-    outcome = asyncio.run(sampled())
-    settled = np.array(places[len(places) // 4 :])  # caches fill up first
-    slope = float(np.polyfit(settled[:, 0], settled[:, 1], 1)[0]) * 3600 if len(settled) > 2 else 0.0
-    return Soak(
-        minutes=minutes,
-        answered=len(outcome.seconds),
-        degraded=outcome.degraded,
-        refused=outcome.refused,
-        failed=outcome.failed,
-        memory_mib=round(float(settled[-1, 1]), 1),
-        memory_slope_mib_per_hour=round(slope, 1),
-    )
-
-
-@contextlib.contextmanager
-def _instant(scratch: Path) -> Iterator[str]:
-    port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "eval.bench.instant:app", "--port", str(port), "--no-access-log"]
-    root = Path(__file__).parents[2]
-    with _process([*command, "--lifespan", "off"], scratch / "llm.log", f"http://127.0.0.1:{port}/v1/models", root):
-        yield f"http://127.0.0.1:{port}"
-
-
-@contextlib.contextmanager
-def _serving(scratch: Path, artifact: Path, llm: str) -> Iterator[_Service]:
-    port = free_port()
-    command = [str(Path(sys.executable).with_name("whyrank")), "serve", "--port", str(port)]
-    environment = {"WHYRANK_ARTIFACT": str(artifact.resolve()), "WHYRANK_LLM__URL": llm, "WHYRANK_HOST": "127.0.0.1"}
-    url = f"http://127.0.0.1:{port}"
-    # Another working directory: a whyrank.toml of the user's must not change what is measured.
-    with _process(command, scratch / "serve.log", f"{url}/health/live", scratch, environment):
-        yield _Service(url)
-
-
-@contextlib.contextmanager
-def _process(
-    command: list[str], log: Path, answers: str, folder: Path, environment: dict[str, str] | None = None
-) -> Iterator[None]:
-    """A process that listens, for the duration of the ``with`` block."""
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            command, stdout=stream, stderr=stream, cwd=folder, env={**os.environ, **(environment or {})}
-        )
-    try:
-        end = time.monotonic() + _START_S
-        while not _is_up(answers):
-            if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"{command[0]} did not start: {log.read_text(errors='replace')[-2000:]}")
-            time.sleep(0.1)
-        yield
-    finally:
-        process.terminate()
-        process.wait(timeout=_START_S)
-
-
-def _is_up(url: str) -> bool:
-    try:
-        return httpx2.get(url, timeout=1.0, trust_env=False).status_code == 200
-    except httpx2.HTTPError:
-        return False

@@ -1,11 +1,8 @@
 """An LLM server that answers at once, for measuring what stands around one: vLLM's protocol, made-up numbers.
 
-Plain ASGI in a process of its own: ``uvicorn eval.bench.instant:app``. ``POST /fault`` with ``{"share": 0.1}`` makes it
-fail so many requests, in turn by an error, a cut answer and no answer at all.
+Plain ASGI in a process of its own: ``uvicorn eval.bench.instant:app``.
 """
 
-import asyncio
-import itertools
 import json
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -14,10 +11,6 @@ from typing import Any
 Message = MutableMapping[str, Any]
 _CHARACTERS_PER_TOKEN = 4
 _VOCABULARY = 50_000
-_HANGS_S = 30.0
-
-_share = 0.0
-_count = itertools.count(1)
 
 
 async def app(
@@ -26,7 +19,6 @@ async def app(
     send: Callable[[Message], Awaitable[None]],
 ) -> None:
     """Answers one request."""
-    global _share
     if scope["type"] != "http":
         return
     body = b""
@@ -36,20 +28,9 @@ async def app(
         body += message.get("body", b"")
         more = message.get("more_body", False)
     asked = json.loads(body) if body else {}
-    if scope["path"] == "/fault":
-        _share = float(asked["share"])
-        await _send(send, 200, b"{}")
-        return
     content = json.dumps(_answer(scope["path"], asked)).encode()
     if asked.get("stream"):
         content = b"data: " + content + b"\n\ndata: [DONE]\n\n"
-    number = next(_count)
-    if _share and number % max(round(1 / _share), 1) == 0:
-        kind = number // max(round(1 / _share), 1) % 3
-        if kind == 2:
-            await asyncio.sleep(_HANGS_S)
-        await _send(send, 500 if kind == 0 else 200, content[: len(content) // 2])
-        return
     await _send(send, 200, content)
 
 

@@ -9,7 +9,7 @@ from retrieval import Retriever
 
 
 def test_every_figure_is_there(retriever: Retriever, artifact_dir: Path) -> None:
-    result = bench_api(retriever, artifact_dir, seconds=1.0, soak_minutes=0.1)
+    result = bench_api(retriever, artifact_dir, seconds=1.0)
     assert 0 < result.added_p50_ms <= result.added_p99_ms
     assert result.requests_per_s > 0
     assert result.overload_failed == 0
@@ -18,10 +18,6 @@ def test_every_figure_is_there(retriever: Retriever, artifact_dir: Path) -> None
     assert result.goodput_share > 0
     assert result.memory_after_mib > 0
     assert result.real_per_s is None
-    assert result.soak is not None
-    assert result.soak.answered > 0
-    assert result.soak.failed == 0
-    assert result.soak.degraded > 0, "the faults of the soak were not noticed"
 
 
 def test_load_goes_to_this_machine_only() -> None:

@@ -1,0 +1,89 @@
+"""The service and an LLM that answers at once, as processes of their own, for as long as something is measured."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+
+from reranker.local import free_port
+
+_START_S = 60.0
+
+
+@dataclass(frozen=True)
+class ServedBench:
+    """A service that is measured."""
+
+    url: str
+
+    def memory_mib(self) -> float:
+        """Resident memory."""
+        return self.metrics().get("whyrank_process_resident_memory_bytes", 0.0) / 2**20
+
+    def cpu_s(self) -> float:
+        """Processor time since its start."""
+        return self.metrics()["whyrank_process_cpu_seconds_total"]
+
+    def metrics(self) -> dict[str, float]:
+        """Its metrics by name and labels, as ``/metrics`` writes them."""
+        text = httpx2.get(f"{self.url}/metrics", trust_env=False, timeout=10).text
+        rows = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
+        return {name: float(value) for name, value in rows}
+
+
+@contextlib.contextmanager
+def instant(scratch: Path) -> Iterator[str]:
+    """The address of an LLM that answers at once (:mod:`eval.bench.instant`)."""
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "eval.bench.instant:app", "--port", str(port), "--no-access-log"]
+    root = Path(__file__).parents[2]
+    with _process([*command, "--lifespan", "off"], scratch / "llm.log", f"http://127.0.0.1:{port}/v1/models", root):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def serving(
+    scratch: Path, artifact: Path, llm: str, environment: dict[str, str] | None = None
+) -> Iterator[ServedBench]:
+    """A service over an artifact."""
+    port = free_port()
+    command = [str(Path(sys.executable).with_name("whyrank")), "serve", "--port", str(port)]
+    own = {"WHYRANK_ARTIFACT": str(artifact.resolve()), "WHYRANK_LLM__URL": llm, "WHYRANK_HOST": "127.0.0.1"}
+    url = f"http://127.0.0.1:{port}"
+    # Another working directory: a whyrank.toml of the user's must not change what is measured.
+    with _process(command, scratch / "serve.log", f"{url}/health/live", scratch, own | (environment or {})):
+        yield ServedBench(url)
+
+
+@contextlib.contextmanager
+def _process(
+    command: list[str], log: Path, answers: str, folder: Path, environment: dict[str, str] | None = None
+) -> Iterator[None]:
+    """A process that listens, for the duration of the ``with`` block."""
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            command, stdout=stream, stderr=stream, cwd=folder, env={**os.environ, **(environment or {})}
+        )
+    try:
+        end = time.monotonic() + _START_S
+        while not _is_up(answers):
+            if process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"{command[0]} did not start: {log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=_START_S)
+
+
+def _is_up(url: str) -> bool:
+    try:
+        return httpx2.get(url, timeout=1.0, trust_env=False).status_code == 200
+    except httpx2.HTTPError:
+        return False
