@@ -323,9 +323,15 @@ class Engine:
                 self.tokens.forget()
             raise
 
-    async def _look(self) -> Seen:
+    async def _look(self, known: Seen | None) -> Seen:
         card = await card_of(self._transport, self.settings.model)
         assert card.max_model_len is not None  # noqa: S101  # filled in
+        if known is not None:
+            same = (card.id, card.root or card.id, card.max_model_len) == (
+                *(known.info.name, known.info.root, known.info.max_model_len),
+            )
+            if same and (self._model_of is not None or (known.info.forced and known.info.special_tokens)):
+                return known  # a server that lacks something is asked whether it still does
         info = ModelInfo(
             name=card.id,
             root=card.root or card.id,

@@ -14,7 +14,7 @@ _PATIENCE_S = 2.0
 _QUESTIONS = 3
 """The most of them at once."""
 _LOOK_AGAIN_S = 5.0
-"""Until a server that lacked something is looked at again: it may only have answered wrongly."""
+"""Until a server is looked at again without reason for doubt: what it said may have been wrong."""
 _SAME_WEIGHTS = 0.1
 """Mean difference, in nats per token, up to which two reads of one sentence come from the same weights: rounding stays
 far below it, another quantisation or some steps of training far above."""
@@ -82,7 +82,7 @@ class View:
     """What is served, asked once for all who want to know, and again after there was reason for doubt.
 
     Args:
-        look: finds out.
+        look: finds out; given what was seen before where there is no doubt about it.
         doubts: grows whenever something may have changed.
         replaced: called with what was seen before and what is seen now, after a doubt: whether another server, or other
             weights, took the place of the first.
@@ -90,7 +90,7 @@ class View:
 
     def __init__(
         self,
-        look: Callable[[], Awaitable[Seen]],
+        look: Callable[[Seen | None], Awaitable[Seen]],
         doubts: Callable[[], int],
         replaced: Callable[[Seen, Seen], Awaitable[bool]],
     ) -> None:
@@ -119,14 +119,11 @@ class View:
         if self._seen is None or self._settled != self._doubts():
             # On nobody's deadline: each who gives up would leave the next with less time.
             await asyncio.shield(self._ask())
-        elif self._lacks_something() and time.monotonic() - self._looked > _LOOK_AGAIN_S:
+        elif time.monotonic() - self._looked > _LOOK_AGAIN_S:
             self._looked = time.monotonic()
             self._ask()
         assert self._seen is not None  # noqa: S101  # it was found, or an error raised
         return self._seen
-
-    def _lacks_something(self) -> bool:
-        return self._seen is not None and not (self._seen.info.forced and self._seen.info.special_tokens)
 
     def _ask(self) -> asyncio.Task[None]:
         now = time.monotonic()
@@ -140,9 +137,9 @@ class View:
 
     async def _find_out(self) -> None:
         doubts = self._doubts()
-        found = await self._look()
+        found = await self._look(self._seen if self._settled == doubts else None)
         before = self._seen
-        if before is not None:
+        if before is not None and found is not before:
             doubted = self._settled != doubts or not found.looks_like(before)
             generation = before.info.generation + (doubted and await self._replaced(before, found))
             found = replace(found, info=replace(found.info, generation=generation))

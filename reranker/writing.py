@@ -25,7 +25,7 @@ class _Patterns:
 
     held: bool = False
     again: float = 0.0
-    pause_s: float = _LOOK_AGAIN_S
+    pause_s: float = field(default_factory=lambda: _LOOK_AGAIN_S)
     asking: asyncio.Task[None] | None = field(default=None, repr=False)
 
     def failed(self) -> None:

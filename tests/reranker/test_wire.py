@@ -1,0 +1,478 @@
+"""Whatever a server answers, a request gets its items, ``degraded`` says what is missing, and nothing stays worse."""
+
+import asyncio
+import contextlib
+import copy
+import gzip
+import json
+import math
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prompts import PromptLibrary, Sampling
+from reranker import (
+    Answer,
+    Engine,
+    EngineSettings,
+    LLMBadAnswer,
+    LlmSettings,
+    LLMUnavailable,
+    RecommendationRequest,
+    Recommender,
+    probe,
+    wire,
+)
+from reranker.writing import TextWriter
+from retrieval import Retriever
+from tests.proxy import FaultProxy
+from tests.standin import Json, StandIn, as_events
+
+A, B = (97, 98, 10), (99, 10)
+PREFIX = (120, 10)
+
+COMPLETION = {
+    "id": "cmpl-1",
+    "choices": [
+        {
+            "index": 0,
+            "text": " it is",
+            "token_ids": [5, 6],
+            "logprobs": {"token_logprobs": [-1.0, -2.0], "top_logprobs": [{"token_id:5": -1.0}]},
+            "prompt_logprobs": [None, {"5": {"logprob": -1.0, "rank": 1, "decoded_token": "a"}}],
+            "finish_reason": "length",
+        }
+    ],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 1}},
+}
+RIGHT: dict[str, tuple[Json, Callable[[bytes], object]]] = {
+    "models": ({"data": [{"id": "m", "root": "m", "parent": None, "max_model_len": 64}]}, wire.models_of),
+    "tokens": ({"count": 2, "tokens": [1, 2], "max_model_len": 64}, wire.tokens_of),
+    "special": ({"added_tokens_decoder": {"2": {"content": "</s>"}}, "eos_token": "</s>"}, wire.special_tokens_of),
+    "completion": (COMPLETION, lambda content: wire.completion_of(content, 1)),
+    "text": (COMPLETION, wire.text_of),
+    "forced": (COMPLETION, lambda content: wire.forced_logprobs_of(wire.completion_of(content, 1)[0][0], [5, 6])),
+    "prompt": (COMPLETION, lambda content: wire.prompt_logprobs_of(wire.completion_of(content, 1)[0][0], 1, [5])),
+    "next": (COMPLETION, lambda content: wire.next_logprobs_of(wire.completion_of(content, 1)[0][0], [5])),
+}
+ODD: list[Any] = [
+    *(None, True, False, 0, -1, 1, 1.5, -1e308, 1e308, 10**30, -(10**30), 10**400, math.nan, math.inf, -math.inf),
+    *("", "x", "\ud800", "\x00", "1", [], [[]], {}, {"x": 1}, [None], [{}], [1, 2, 3], "a" * 10_000),
+]
+
+
+def places(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Paths of everything that an answer holds."""
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(one for name, child in children for one in places(child, (*path, name)))]
+
+
+def changed(answer: Json, path: tuple[str | int, ...], value: object) -> object:
+    if not path:
+        return value
+    answer = copy.deepcopy(answer)
+    holder: Any = answer
+    for step in path[:-1]:
+        holder = holder[step]
+    holder[path[-1]] = value
+    return answer
+
+
+@pytest.mark.parametrize("kind", RIGHT)
+def test_a_right_answer_is_read(kind: str) -> None:
+    answer, read = RIGHT[kind]
+    assert read(json.dumps(answer).encode())
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_an_answer_changed_anywhere_is_read_or_refused(data: st.DataObject) -> None:
+    answer, read = RIGHT[data.draw(st.sampled_from(sorted(RIGHT)))]
+    spoilt = changed(answer, data.draw(st.sampled_from(places(answer))), data.draw(st.sampled_from(ODD)))
+    shown: object
+    try:
+        found = read(json.dumps(spoilt).encode())
+    except LLMBadAnswer as error:
+        shown = str(error)[:500]
+    else:
+        shown = found
+    json.dumps(shown, default=str, allow_nan=False, ensure_ascii=False).encode()  # whole text, and finite numbers
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(sorted(RIGHT)), st.binary(max_size=200), st.integers(0, 400))
+def test_bytes_put_anywhere_are_read_or_refused(kind: str, some: bytes, at: int) -> None:
+    answer, read = RIGHT[kind]
+    content = json.dumps(answer).encode()
+    for spoilt in (some, content[:at] + some + content[at:], content[:at], content[at:]):
+        with contextlib.suppress(LLMBadAnswer):
+            read(spoilt)
+        with contextlib.suppress(LLMBadAnswer, LLMUnavailable):
+            wire.streamed_text_of(b"data: " + spoilt + b"\n\ndata: [DONE]\n\n")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 200_000,
+        b'{"choices":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"choices":' + b"9" * 5000 + b"}",
+        b'{"choices":5,"data":5,"added_tokens_decoder":5,"tokens":[' + b'"a",' * 200_000 + b"1]}",
+        b'{"tokens":[1],"x":"\\ud800"}',
+        b"null",
+        b"",
+        b"\xff\xfe<html>",
+    ],
+    ids=["deep", "deep and closed", "digits", "many faults", "surrogate", "null", "nothing", "no text"],
+)
+@pytest.mark.parametrize("kind", RIGHT)
+def test_what_no_parser_should_be_given_is_a_bad_answer(kind: str, content: bytes) -> None:
+    with pytest.raises(LLMBadAnswer):
+        RIGHT[kind][1](content)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": -1},
+        {"completion_tokens": True},
+        {"prompt_tokens": 10**400},
+        {"prompt_tokens": 1.5},
+        {"prompt_tokens_details": {"cached_tokens": -4}},
+        [],
+    ],
+)
+def test_counts_that_cannot_be_are_a_bad_answer(usage: object) -> None:
+    with pytest.raises(LLMBadAnswer):
+        wire.completion_of(json.dumps({**COMPLETION, "usage": usage}).encode(), 1)
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": None, "prompt_tokens_details": None}])
+def test_counts_that_are_not_told_are_none(usage: object) -> None:
+    assert wire.completion_of(json.dumps({**COMPLETION, "usage": usage}).encode(), 1)[1] == wire.Usage(1)
+
+
+@pytest.mark.parametrize("indices", [[0, 0], [1, 2], [-1, 0], [True, 0], ["0", "1"], [[0], 1]])
+def test_choices_are_numbered_each_once(indices: list[object]) -> None:
+    choices = [{"index": index, "text": "a"} for index in indices]
+    with pytest.raises(LLMBadAnswer):
+        wire.completion_of(json.dumps({"choices": choices}).encode(), 2)
+
+
+# What comes over the socket.
+
+
+Sending = Callable[[FaultProxy, str, bytes, asyncio.StreamWriter], Coroutine[None, None, None]]
+
+
+def raw(head: str, body: Callable[[bytes], bytes]) -> Sending:
+    async def send(_: FaultProxy, __: str, content: bytes, writer: asyncio.StreamWriter) -> None:
+        sent = body(content)
+        writer.write(f"HTTP/1.1 {head}\r\ncontent-length: {len(sent)}\r\n\r\n".encode() + sent)
+        await writer.drain()
+
+    return send
+
+
+async def _endless(_: FaultProxy, __: str, ___: bytes, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n")
+    while True:
+        writer.write(b" " * 65_536)
+        await writer.drain()
+
+
+SENDINGS: dict[str, Sending] = {
+    "compressed": raw("200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip", gzip.compress),
+    "compressed a thousandfold": raw(
+        "200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip", lambda _: gzip.compress(b" " * 2**26)
+    ),
+    "another type": raw("200 OK\r\ncontent-type: text/html", lambda content: content),
+    "no type": raw("200 OK", lambda content: content),
+    "redirect": raw("302 Found\r\nlocation: http://127.0.0.1:1/", lambda _: b""),
+    "no content": raw("204 No Content\r\ncontent-type: application/json", lambda _: b""),
+    "no HTTP": raw("x", lambda content: content),
+    "endless": _endless,
+    "too much": raw("200 OK\r\ncontent-type: application/json", lambda content: content + b" " * 2**25),
+}
+
+
+@pytest.mark.parametrize("sending", SENDINGS)
+async def test_what_is_no_right_answer_on_the_socket_is_an_error_of_the_llm(standin: StandIn, sending: str) -> None:
+    with FaultProxy(standin.url) as proxy:
+        async with Engine(EngineSettings(url=proxy.url, retries=1)) as engine:
+            known, _ = await engine.continuation_logprobs(PREFIX, [A])
+            proxy.fault = SENDINGS[sending]
+            with pytest.raises((LLMBadAnswer, LLMUnavailable)):
+                await engine.continuation_logprobs(PREFIX, [B])
+            with pytest.raises((LLMBadAnswer, LLMUnavailable)):
+                await engine.tokens.of_text("never seen", beginning=False)
+            proxy.fault = None
+            assert await engine.tokens.of_text("never seen", beginning=False)
+            assert (await engine.continuation_logprobs(PREFIX, [A, B]))[0][0] == known[0]
+
+
+async def test_an_answer_as_long_as_what_was_asked_for_is_read(standin: StandIn) -> None:
+    async with Engine(EngineSettings(url=standin.url)) as engine:
+        long = tuple(range(97, 122)) * 150
+        values, _ = await engine.prompt_logprobs(PREFIX, [long] * 4)
+        assert [len(one) for one in values] == [len(long)] * 4
+
+
+async def test_a_refusal_that_cannot_be_shown_is_shown_without(standin: StandIn) -> None:
+    async with Engine(EngineSettings(url=standin.url)) as engine:
+        await engine.info()
+        standin.refusal = "no \ud800 \x00 " + "x" * 5000
+        with pytest.raises(LLMBadAnswer) as caught:
+            await engine.forced_logprobs(PREFIX, [A])
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 400
+
+
+# What is remembered.
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr("reranker.writing._LOOK_AGAIN_S", 0.05)
+
+
+async def settled(engine: Engine, wanted: Callable[[wire.ModelInfo], bool]) -> bool:
+    for _ in range(60):
+        await asyncio.sleep(0.05)
+        if wanted(await engine.info()):
+            return True
+    return False
+
+
+async def test_a_processor_that_seemed_to_be_missing_is_found_again(soon: None, standin: StandIn) -> None:
+    async with Engine(EngineSettings(url=standin.url)) as engine:
+        standin.forced = False
+        assert not (await engine.info()).forced
+        before, _ = await engine.continuation_logprobs(PREFIX, [A])
+        standin.forced = True
+        assert await settled(engine, lambda info: info.forced)
+        assert (await engine.continuation_logprobs(PREFIX, [A]))[1].requests == 0, "what was read is still known"
+        assert before
+
+
+async def test_special_tokens_that_were_not_told_are_asked_for_again(soon: None, standin: StandIn) -> None:
+    standin.fault = lambda path, answer: 404 if path == "/tokenizer_info" else answer
+    async with Engine(EngineSettings(url=standin.url)) as engine:
+        assert not (await engine.info()).special_tokens
+        standin.fault = None
+        assert await settled(engine, lambda info: bool(info.special_tokens))
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/tokenizer_info", "/tokenize", "/v1/completions"])
+async def test_what_is_served_is_not_learnt_from_a_bad_answer(standin: StandIn, path: str) -> None:
+    standin.fault = lambda asked, answer: b"[[[" if asked == path else answer
+    async with Engine(EngineSettings(url=standin.url, retries=1)) as engine:
+        with pytest.raises(LLMBadAnswer):
+            await engine.info()
+        standin.fault = None
+        info = await engine.info()
+        assert (info.forced, bool(info.special_tokens), info.max_model_len) == (True, True, 4096)
+
+
+@pytest.mark.parametrize("length", [0, -1, True, 10**400, "4096", 1.5])
+async def test_a_context_that_cannot_be_is_a_bad_answer(standin: StandIn, length: object) -> None:
+    def shortened(path: str, answer: Json) -> Json:
+        if path == "/v1/models":
+            answer["data"][0]["max_model_len"] = length
+        return answer
+
+    standin.fault = shortened
+    async with Engine(EngineSettings(url=standin.url, retries=0)) as engine:
+        with pytest.raises(LLMBadAnswer):
+            await engine.info()
+
+
+async def test_a_context_that_only_seemed_to_be_another_is_corrected(soon: None, standin: StandIn) -> None:
+    async with Engine(EngineSettings(url=standin.url)) as engine:
+        standin.max_model_len = 1
+        assert (await engine.info()).max_model_len == 1
+        standin.max_model_len = 4096
+        assert await settled(engine, lambda info: info.max_model_len == 4096)
+
+
+async def test_the_same_server_after_an_outage_costs_nothing_that_was_known(standin: StandIn) -> None:
+    async with Engine(EngineSettings(url=standin.url, retries=0)) as engine:
+        await engine.fingerprint()
+        await engine.tokens.of_text("a title", beginning=False)
+        known, _ = await engine.continuation_logprobs(PREFIX, [A])
+        standin.fault = lambda path, answer: None
+        with pytest.raises(LLMUnavailable):
+            await engine.continuation_logprobs(PREFIX, [B])
+        standin.fault = None
+        await engine.info()
+        before = len(standin.requests)
+        assert await engine.tokens.of_text("a title", beginning=False)
+        again, usage = await engine.continuation_logprobs(PREFIX, [A])
+        assert (again, usage.requests) == (known, 0)
+        assert len(standin.requests) == before
+
+
+async def test_other_weights_after_an_outage_are_noticed(standin: StandIn) -> None:
+    async with Engine(EngineSettings(url=standin.url, retries=0)) as engine:
+        first = await engine.fingerprint()
+        known, _ = await engine.continuation_logprobs(PREFIX, [A])
+        standin.fault = lambda path, answer: None
+        with pytest.raises(LLMUnavailable):
+            await engine.continuation_logprobs(PREFIX, [B])
+        standin.fault = None
+        standin.logprob = lambda prefix, continuation: -3.0 * len(continuation)
+        assert (await engine.continuation_logprobs(PREFIX, [A]))[0] != known
+        assert await engine.fingerprint() != first
+        assert (await engine.info()).generation == 1
+
+
+async def test_another_tokenizer_after_an_outage_is_noticed(standin: StandIn) -> None:
+    async with Engine(EngineSettings(url=standin.url, retries=0)) as engine:
+        assert await engine.tokens.of_text("ab", beginning=False) == (97, 98)
+        standin.fault = lambda path, answer: None
+        with pytest.raises(LLMUnavailable):
+            await engine.forced_logprobs(PREFIX, [A])
+        standin.fault = None
+        standin.tokenize = lambda text: [text] if len(text) > 1 else list(text)
+        assert len(await engine.tokens.of_text("ab", beginning=False)) == 1
+
+
+async def test_tokens_that_the_server_refuses_are_asked_for_again(standin: StandIn) -> None:
+    async with Engine(EngineSettings(url=standin.url)) as engine:
+        await engine.info()
+        standin.fault = lambda path, answer: {"tokens": [2_000_000]} if path == "/tokenize" else answer
+        assert await engine.tokens.of_text("ab", beginning=False) == (2_000_000,)
+        standin.fault = None
+        standin.refusal = "token id is out of vocabulary"
+        with pytest.raises(LLMBadAnswer):
+            await engine.prompt_logprobs(PREFIX, [A])
+        standin.refusal = None
+        assert await engine.tokens.of_text("ab", beginning=False) == (97, 98)
+
+
+async def test_who_comes_after_a_hung_question_does_not_wait_for_it(
+    standin: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "_PATIENCE_S", 0.1)
+    async with Engine(EngineSettings(url=standin.url)) as engine:
+        standin.hang(3.0)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(engine.info(), 0.2)
+        standin.fault = None
+        assert (await asyncio.wait_for(engine.info(), 2.0)).name == "stand-in"
+
+
+async def test_patterns_are_tried_again_after_a_server_failed_at_them(soon: None, standin: StandIn) -> None:
+    async with Engine(EngineSettings(url=standin.url)) as engine:
+        info = await engine.info()
+        writer = TextWriter(engine._transport)
+
+        async def asked() -> str | None:
+            await writer.write(info, PREFIX, Sampling(), stop=["\n"], pattern="a|b")
+            return standin.requests[-1][1].get("structured_outputs", {}).get("regex")
+
+        standin.patterns = lambda pattern: 500
+        assert await asked() is None
+        standin.patterns = lambda pattern: "zqxj"
+        await asyncio.sleep(0.1)
+        assert await asked() == "a|b"
+        standin.patterns = lambda pattern: 500
+        assert await asked() is None, "and what fails later is written without"
+        await writer.close()
+
+
+async def test_a_slow_try_of_a_pattern_keeps_nobody_waiting(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reranker.writing._PATIENCE_S", 0.05)
+    async with Engine(EngineSettings(url=standin.url)) as engine:
+        info = await engine.info()
+        writer = TextWriter(engine._transport)
+        tried: list[str] = []
+
+        def slow(pattern: str) -> str:
+            tried.append(pattern)
+            time.sleep(1.0)
+            return "zqxj"
+
+        standin.patterns = slow
+        text, _ = await asyncio.wait_for(writer.write(info, PREFIX, Sampling(), stop=["\n"], pattern="a|b"), 0.8)
+        assert (text, tried) == (standin.text, ["zqxj"])
+        await writer.close()
+
+
+# Through the pipeline.
+
+
+@pytest.fixture
+async def ranking(retriever: Retriever, standin: StandIn) -> AsyncIterator[Recommender]:
+    async with Engine(EngineSettings(url=standin.url, cache_size=0)) as engine:
+        yield Recommender(retriever, engine, PromptLibrary(), LlmSettings(weight=1.0))
+
+
+async def ask(recommender: Recommender, number: int, deadline_ms: int = 3000) -> Answer:
+    users = recommender.retriever.user_ids()
+    request = RecommendationRequest(user_id=users[number % len(users)], k=3, deadline_ms=deadline_ms)
+    answer = await recommender.recommend(request)
+    answer.model_dump_json().encode()
+    return answer
+
+
+def anywhere(rng: random.Random) -> Callable[[str, Json], Json | bytes]:
+    """Changes one place of every answer."""
+
+    def fault(path: str, answer: Json) -> Json | bytes:
+        spoilt = changed(answer, rng.choice(places(answer)), rng.choice(ODD))
+        return json.dumps(spoilt).encode()
+
+    return fault
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_answers_changed_anywhere_never_raise(ranking: Recommender, standin: StandIn, seed: int) -> None:
+    if seed % 2:
+        await ask(ranking, 0)
+    standin.fault = anywhere(random.Random(seed))  # noqa: S311
+    for number in range(4):
+        assert len((await ask(ranking, number, deadline_ms=600)).items) == 3
+    standin.fault = None
+    await asyncio.sleep(0.05)
+    assert (await ask(ranking, 9)).degraded == []
+
+
+async def test_with_a_third_of_the_calls_failing_most_answers_are_healthy(
+    ranking: Recommender, standin: StandIn
+) -> None:
+    rng = random.Random(0)  # noqa: S311
+
+    def fault(path: str, answer: Json) -> Json | bytes | int | None:
+        if rng.random() >= 0.3:
+            return answer
+        spoilt: list[Json | bytes | int | None] = [500, None, b"\xff\xfe<html>", b'{"choices": []}']
+        return rng.choice(spoilt)
+
+    standin.fault = fault
+    answers = [await ask(ranking, number) for number in range(20)]
+    healthy = sum(not answer.degraded for answer in answers)
+    assert healthy >= 0.6 * len(answers)
+    assert ranking.engine is not None
+    assert ranking.engine.state().breaker == "closed"
+    standin.fault = None
+    assert (await ask(ranking, 0)).degraded == []
+
+
+async def test_a_server_that_is_down_is_left_alone(ranking: Recommender, standin: StandIn) -> None:
+    await ask(ranking, 0)
+    standin.fault = lambda path, answer: 500
+    for number in range(10):
+        assert (await ask(ranking, number)).degraded
+    assert ranking.engine is not None
+    assert ranking.engine.state().breaker == "open"
+
+
+def test_the_stand_in_streams_as_the_wire_reads() -> None:
+    assert wire.streamed_text_of(as_events({"choices": [{"index": 0, "text": "a film"}], "usage": None}))[0] == "a film"
