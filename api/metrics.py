@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from reranker import Answer, Engine
+from reranker import Answer, Engine, Memory
 from reranker.transport import BreakerState
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -58,9 +58,9 @@ class Metrics:
         self.artifact_created = gauge("artifact_created_timestamp_seconds", "When the artifact in use was fitted")
         ProcessCollector(namespace="whyrank", registry=self.registry)
 
-    def watch(self, engine: Engine) -> None:
-        """Adds the state of the LLM's client."""
-        self.registry.register(_EngineCollector(engine))
+    def watch(self, engine: Engine, memory: Memory) -> None:
+        """Adds the state of the LLM's client, and of what is remembered of the LLM on disk."""
+        self.registry.register(_EngineCollector(engine, memory))
 
     def answered(self, answer: Answer) -> None:
         """Counts one recommendation."""
@@ -96,8 +96,9 @@ class Metrics:
 class _EngineCollector(Collector):
     """Reads the state of the LLM's client when it is asked for, so that nothing has to be counted twice."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, memory: Memory) -> None:
         self._engine = engine
+        self._memory = memory
 
     def collect(self) -> Iterator[Metric]:
         state = self._engine.state()
@@ -106,6 +107,8 @@ class _EngineCollector(Collector):
         yield GaugeMetricFamily("whyrank_llm_cached_results", "Results that are remembered", state.cache_entries)
         yield CounterMetricFamily("whyrank_llm_cache_hits", "Questions answered from memory", state.cache_hits)
         yield CounterMetricFamily("whyrank_llm_cache_misses", "Questions that were not", state.cache_misses)
+        failures = self._memory.failures
+        yield CounterMetricFamily("whyrank_llm_memory_failures", "Times that reads.sqlite could not be used", failures)
         breaker = GaugeMetricFamily("whyrank_llm_breaker_state", "1 for the state it is in", labels=["state"])
         for one in get_args(BreakerState):
             breaker.add_metric([one], float(state.breaker == one))

@@ -54,7 +54,7 @@ class Service:
         self.recommender = self._load()
         self._note_artifact()
         if engine is not None:
-            self.metrics.watch(engine)
+            self.metrics.watch(engine, self._memory)
 
     async def watch(self) -> None:
         """Takes up new artifacts until it is cancelled."""

@@ -102,9 +102,15 @@ class DocumentRanker:
         room = model.max_model_len - max(len(prefix), len(bare)) - 1  # the server writes one token, wanted or not
         if room < _LEAST_ROOM:
             raise InputError("is too long for the model", field="query", remedy="Shorten it", code="too_long")
-        full = [place for place, text in enumerate(documents) if sanitizer.text(text, most=MAX_DOCUMENT)]
-        shown = document_inputs([documents[place] for place in full], sanitizer)
-        whole = await self._tokens(template, shown, locale)
+
+        def rendered() -> tuple[list[int], list[CandidateInput], list[str]]:
+            full = [place for place, text in enumerate(documents) if sanitizer.text(text, most=MAX_DOCUMENT)]
+            shown = document_inputs([documents[place] for place in full], sanitizer)
+            inputs = {"query": "", "locale": locale, "history": []}
+            return full, shown, [template.render_candidate(inputs, one) for one in shown]
+
+        full, shown, texts = await asyncio.to_thread(rendered)  # a thousand documents take their time
+        whole = await self._tokens(texts)
         read = [tokens[:room] for tokens in whole]
         distinct = list(dict.fromkeys(read))
         with_query, used = await self._logprobs(prefix, distinct)
@@ -131,10 +137,7 @@ class DocumentRanker:
     async def _prefix(self, template: PromptTemplate, query: str, locale: str) -> Tokens:
         return await self._engine.tokens.of_prompt(template.render({"query": query, "locale": locale, "history": []}))
 
-    async def _tokens(
-        self, template: PromptTemplate, documents: Sequence[CandidateInput], locale: str
-    ) -> list[tuple[int, ...]]:
-        texts = [template.render_candidate({"query": "", "locale": locale, "history": []}, one) for one in documents]
+    async def _tokens(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         tokens: dict[str, tuple[int, ...]] = {}
         for begin in range(0, len(texts), _BATCH):
             some = [text for text in dict.fromkeys(texts[begin : begin + _BATCH]) if text not in tokens]

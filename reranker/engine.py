@@ -10,6 +10,7 @@ read twice differs by some tenths in the log-probability of a line of fifteen to
 
 import hashlib
 import time
+from array import array
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -366,4 +367,4 @@ class Engine:
 
 def digest(tokens: Tokens) -> bytes:
     """Stands for tokens in the keys of what is remembered."""
-    return hashlib.blake2b(",".join(map(str, tokens)).encode(), digest_size=16).digest()
+    return hashlib.blake2b(array("I", tokens).tobytes(), digest_size=16).digest()

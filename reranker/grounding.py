@@ -36,6 +36,10 @@ _OF_YOU = re.compile(
 )
 _LIKED = r"(?:\b(?:liked|enjoyed|loved)\b|喜欢过?了?|喜爱)"
 _OPENING_QUOTES, _CLOSING_QUOTES = "\"'“‘《「(（ ", "\"'”’》」)） "
+_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+"""Unicode categories of what a reader does not see, or sees something else for."""
+_JOINERS = "\u200c\u200d\n"
+"""Of these, what some scripts are written with, and what is refused as markup."""
 _LONGEST = 400
 _TITLE_WORDS = 50
 """Words at the beginning of a title of which a text may name some."""
@@ -158,7 +162,7 @@ def _shape(text: str, given: Sequence[ItemInput], *, chinese: bool) -> Refusal |
         return Refusal(Fault.broken, "it is not a whole sentence")
     if len(text) > _LONGEST + sum(len(one.title) for one in given):
         return Refusal(Fault.broken, "it is too long")
-    if not text.isprintable() and "\n" not in text:
+    if any(unicodedata.category(char) in _UNSEEN and char not in _JOINERS for char in text):
         return Refusal(Fault.markup, "it holds characters that cannot be shown")
     return None
 

@@ -268,3 +268,11 @@ def test_the_check_agrees_with_sentences_that_it_was_not_developed_on() -> None:
     assert found.sentences >= 120
     assert found.precision >= 0.97, found.passed_wrongly
     assert found.recall >= 0.82, found.refused_wrongly
+
+
+@pytest.mark.parametrize("sign", ["\x07", "\u202e", "\u200b", "\ue000", "\U000e0041", "\x00"])
+def test_what_nobody_sees_is_refused(sign: str) -> None:
+    clean = Sanitizer()
+    item, evidence = item_input(TERMINATOR, clean), [item_input(ALIEN, clean)]
+    assert check("Because you liked Alien, it is a sci-fi film.", item, evidence, VOCABULARY) is None
+    assert check(f"Because you liked Alien, it is a sci-fi film{sign}.", item, evidence, VOCABULARY) is not None
