@@ -19,15 +19,18 @@ import structlog
 
 from reranker import embedded, keeper
 from reranker.adapter import fingerprint, load_adapter, served_rank
-from reranker.errors import LLMStartError
+from reranker.errors import LLMBadAnswer, LLMStartError
 from reranker.flags import PRESETS, choices, this_machine
 from reranker.settings import EMBEDDED, EngineSettings, LlmSettings
+from reranker.wire import models_of
 
 Report = Callable[[str], None]
 """Told, a few times a second, how far a start has come."""
 
 _FORCED_MODULE = "whyrank_forced"
 _LOGS_KEPT = 20
+_ASK_S, _MOST_LISTED = 2.0, 2**20
+"""How long and how much a server may take to list its models, in bytes."""
 _HOST = "127.0.0.1"  # vLLM's own key does not cover every path of its server, so it never listens elsewhere
 
 
@@ -263,10 +266,16 @@ def _is_free(port: int) -> bool:
 
 def _served(url: str) -> list[str] | None:
     """Names of the models that a vLLM at ``url`` serves; None if none answers."""
+    content, end = b"", time.monotonic() + _ASK_S
+    plain = {"Accept-Encoding": "identity"}
     try:
-        answer = httpx2.get(f"{url}/v1/models", timeout=2.0, trust_env=False).json()
-        return [str(model["id"]) for model in answer["data"]]
-    except (httpx2.HTTPError, ValueError, KeyError, TypeError):
+        with httpx2.stream("GET", f"{url}/v1/models", timeout=_ASK_S, trust_env=False, headers=plain) as answer:
+            for part in answer.iter_raw():
+                content += part
+                if len(content) > _MOST_LISTED or time.monotonic() > end:
+                    return None
+        return [model.id for model in models_of(content)] if answer.status_code == 200 else None
+    except (httpx2.HTTPError, LLMBadAnswer):
         return None
 
 

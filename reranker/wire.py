@@ -143,15 +143,14 @@ def tokens_of(content: bytes) -> tuple[int, ...]:
 def special_tokens_of(content: bytes) -> frozenset[str]:
     """The special and added tokens of ``/tokenizer_info``."""
     info = _part(_TokenizerInfo, content)
-    added = [
-        entry.get("content") if isinstance(entry, dict) else entry
-        for entry in (info.added_tokens_decoder or {}).values()
-    ]
+    # Some settings of a tokenizer are called so, too: "add_bos_token" is true or false.
     named = [value for name, value in (info.model_extra or {}).items() if name.endswith("_token")]
-    found = [*added, *(value for value in named if value is not None)]
-    if not all(isinstance(token, str) and 0 < len(token) <= _MOST_SPECIAL for token in found):
+    entries = [*(info.added_tokens_decoder or {}).values(), *named]
+    found = [entry.get("content") if isinstance(entry, dict) else entry for entry in entries]
+    tokens = frozenset(token for token in found if isinstance(token, str) and token)
+    if any(len(token) > _MOST_SPECIAL for token in tokens):
         raise LLMBadAnswer("the server's list of special tokens is not one of vLLM's")
-    return frozenset(found)
+    return tokens
 
 
 def completion_of(content: bytes, count: int) -> tuple[list[CompletionChoice], Usage]:

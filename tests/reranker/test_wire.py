@@ -53,7 +53,16 @@ COMPLETION = {
 RIGHT: dict[str, tuple[Json, Callable[[bytes], object]]] = {
     "models": ({"data": [{"id": "m", "root": "m", "parent": None, "max_model_len": 64}]}, wire.models_of),
     "tokens": ({"count": 2, "tokens": [1, 2], "max_model_len": 64}, wire.tokens_of),
-    "special": ({"added_tokens_decoder": {"2": {"content": "</s>"}}, "eos_token": "</s>"}, wire.special_tokens_of),
+    "special": (
+        {
+            "tokenizer_class": "GPT2",
+            "added_tokens_decoder": {"2": {"content": "</s>"}, "3": "<s>"},
+            "eos_token": "</s>",
+            "bos_token": None,
+            "add_bos_token": False,
+        },
+        wire.special_tokens_of,
+    ),
     "completion": (COMPLETION, lambda content: wire.completion_of(content, 1)),
     "text": (COMPLETION, wire.text_of),
     "forced": (COMPLETION, lambda content: wire.forced_logprobs_of(wire.completion_of(content, 1)[0][0], [5, 6])),
