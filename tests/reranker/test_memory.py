@@ -3,7 +3,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -98,7 +98,7 @@ async def test_a_folder_that_cannot_be_written_is_a_memory_that_forgets(tmp_path
 
 
 async def test_a_locked_file_fails_no_read_is_counted_and_does_not_stop_the_loop(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "reads.sqlite"
     memory = Memory(path)
@@ -106,14 +106,19 @@ async def test_a_locked_file_fails_no_read_is_counted_and_does_not_stop_the_loop
     threads: set[int] = set()
     file = memory._file
     assert file is not None
-    get, keep = file.get, file.keep
-    file.get = lambda keys: (threads.add(threading.get_ident()), get(keys))[1]  # type: ignore[method-assign]
-    file.keep = lambda values, **more: (threads.add(threading.get_ident()), keep(values, **more))[1]  # type: ignore[method-assign]
+    keep = file.keep
+
+    def noted(values: Mapping[bytes, str], *, replace: bool) -> dict[bytes, str]:
+        threads.add(threading.get_ident())
+        return keep(values, replace=replace)
+
+    monkeypatch.setattr(file, "keep", noted)
     with locked(path):
         for _ in range(20):
             assert await memory.keep({b"a": "1"}) == {b"a": "1"}
         assert await memory.get([b"b"]) == {b"b": "2"}, "reading goes on"
     assert memory.failures >= 1
+    assert threads
     assert threading.get_ident() not in threads
     memory._paused = -60.0
     assert await memory.get([b"a"]) == {}

@@ -384,7 +384,8 @@ async def test_patterns_are_tried_again_after_a_server_failed_at_them(soon: None
 
         async def asked() -> str | None:
             await writer.write(info, PREFIX, Sampling(), stop=["\n"], pattern="a|b")
-            return standin.requests[-1][1].get("structured_outputs", {}).get("regex")
+            pattern: str | None = standin.requests[-1][1].get("structured_outputs", {}).get("regex")
+            return pattern
 
         standin.patterns = lambda pattern: 500
         assert await asked() is None
