@@ -2,7 +2,8 @@
 
 from retrieval import check, sources, splits
 from retrieval.als import AlsModel, AlsParameters
-from retrieval.artifact import Artifact, Manifest, Search, current_build, current_data, fit, load, save
+from retrieval.artifact import Artifact, Manifest, Search, current_data, fit, load, save
+from retrieval.builds import current_build
 from retrieval.catalog import Catalog, Filter
 from retrieval.dataset import Dataset, Encoded, encode, make_dataset
 from retrieval.errors import ArtifactError, DataError, InputError, NotFoundError, WhyrankError

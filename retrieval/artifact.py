@@ -3,20 +3,22 @@
 ::
 
     <directory>/
-    ├── CURRENT            the name of the build in use; replacing this file is what publishes a build
+    ├── CURRENT            the name of the build in use; :mod:`retrieval.builds` says how it is replaced
     └── build-<hash>/
         ├── manifest.json  format, versions, parameters, data hash, seed, counts, SHA-256 of every other file
-        ├── *_factors.npy, log_*.npy, confidence_*.npy    memory-mapped
+        ├── *_factors.npy, log_*.npy, confidence_*.npy
         ├── items.parquet, users.parquet, texts.parquet
         └── text/          the BM25 index
 
-A reader that has loaded a build keeps it: the one before the current is kept on disk until the next fit.
+A build is read into memory as a whole: what happens to its files afterwards changes no answer
+(:meth:`Artifact.changed` finds it). Its name is a hash of its content, and the same data, parameters and versions give
+the same content, so that fitting again what is in use changes nothing.
 """
 
 import hashlib
 import json
-import shutil
-import tempfile
+import os
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,21 +28,23 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.sparse import csr_matrix
 
+from retrieval import builds
 from retrieval.als import AlsModel, AlsParameters
+from retrieval.build_files import Array, BuildFiles, Expect
+from retrieval.builds import MANIFEST, REMEDY, current_build
 from retrieval.catalog import Catalog
 from retrieval.dataset import Dataset, Encoded, Log, encode
-from retrieval.disk import sync
+from retrieval.disk import checksum, read_small, sync
 from retrieval.errors import ArtifactError
 from retrieval.schema import Columns
-from retrieval.text import TextIndex
+from retrieval.text import VOCABULARY, TextIndex
 
-FORMAT = 2
-_CURRENT = "CURRENT"
-_MANIFEST = "manifest.json"
-_REMEDY = "Run 'whyrank fit' to make a new one"
+FORMAT = 3
+_LONGEST_MANIFEST = 64 << 20
+_TRIES = 3
 
 
 class Search(BaseModel):
@@ -64,19 +68,25 @@ class Manifest(BaseModel):
     dataset: str
     noun: str
     data_hash: str
-    users: int
-    items: int
-    interactions: int
+    users: int = Field(ge=1)
+    items: int = Field(ge=1)
+    interactions: int = Field(ge=0)
     event_names: tuple[str, ...]
     search: Search | None = None
     checksums: dict[str, str]
 
+    @property
+    def name(self) -> str:
+        """Name of the build: a hash of all that is served, which the time of the fit and the search are not."""
+        content = self.model_dump_json(exclude={"created", "search"})
+        return f"build-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+
 
 @dataclass(frozen=True)
 class Artifact:
-    """A fitted build: what retrieval needs of it, in memory or memory-mapped.
+    """A fitted build in memory: what retrieval needs of it.
 
-    ``texts`` holds what stands in place of an item, by position in the log.
+    ``texts`` holds what stands in place of an item, by position in the log, and ``files`` what is on disk.
     """
 
     manifest: Manifest
@@ -87,6 +97,11 @@ class Artifact:
     user_items: "csr_matrix[np.float32]"
     text_index: TextIndex
     texts: Mapping[int, str]
+    files: BuildFiles
+
+    def changed(self) -> list[str]:
+        """Names of the build's files that no longer are on disk what was loaded."""
+        return self.files.changed()
 
 
 def fit(
@@ -109,104 +124,139 @@ def fit(
     Raises:
         ArtifactError: the directory cannot be written.
     """
-    encoded = encode(dataset, half_life_days=parameters.half_life_days)
-    model = AlsModel.fit(encoded.user_items, parameters, progress=progress)
-    return save(directory, model, dataset, encoded, search=search)
+    with builds.writing(directory) as scratch:  # first, since a folder that cannot be written to is told now
+        encoded = encode(dataset, half_life_days=parameters.half_life_days)
+        model = AlsModel.fit(encoded.user_items, parameters, progress=progress)
+        return _publish(directory, scratch, model, dataset, encoded, search)
 
 
 def save(
     directory: Path, model: AlsModel, dataset: Dataset, encoded: Encoded, *, search: Search | None = None
 ) -> Manifest:
     """Writes a build beside the current one and then makes it current; a reader sees the old or the new, never a
-    mixture.
+    mixture. Several may do so at once.
 
     Raises:
         ArtifactError: the directory cannot be written.
     """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=directory, prefix=".writing-") as scratch:
-            folder = Path(scratch) / "build"
-            folder.mkdir()
-            manifest = _write(folder, model, dataset, encoded, search)
-            name = "build-" + hashlib.sha256(json.dumps(manifest.checksums, sort_keys=True).encode()).hexdigest()[:16]
-            target = directory / name
-            if target.exists():  # the same data and parameters; perhaps written again because it was damaged
-                target.rename(Path(scratch) / "replaced")
-            folder.rename(target)
-            before = current_build(directory)
-            pointer = Path(scratch) / _CURRENT
-            pointer.write_text(name)
-            sync(pointer)
-            pointer.replace(directory / _CURRENT)
-            sync(directory)
-    except OSError as error:
-        raise ArtifactError(
-            f"the artifact cannot be written to {directory} ({error})", field="artifact", code="artifact_unwritable"
-        ) from error
-    for old in directory.glob("build-*"):
-        if old.name not in {name, before}:
-            shutil.rmtree(old, ignore_errors=True)
-    return manifest
+    with builds.writing(directory) as scratch:
+        return _publish(directory, scratch, model, dataset, encoded, search)
 
 
 def load(directory: Path) -> Artifact:
-    """Loads the current build; factors are memory-mapped.
+    """Loads the current build into memory.
 
     Raises:
-        ArtifactError: there is none, a file is missing or damaged, or it is of another format version.
+        ArtifactError: there is none, a file is missing or damaged, its files do not fit together, or it is of another
+            format version.
     """
-    name = current_build(directory)
-    if name is None:
-        raise ArtifactError(
-            f"there is no artifact in {directory}", field="artifact", remedy=_REMEDY, code="artifact_missing"
-        )
-    folder = directory / name
-    manifest = _read_manifest(folder)
-    for file, checksum in manifest.checksums.items():
-        if not (folder / file).is_file() or _checksum(folder / file) != checksum:
+    for turn in range(_TRIES):
+        name = current_build(directory)
+        if name is None:
             raise ArtifactError(
-                f"{folder / file} is missing or damaged", field="artifact", remedy=_REMEDY, code="artifact_torn"
+                f"there is no artifact in {directory}", field="artifact", remedy=REMEDY, code="artifact_missing"
             )
-    arrays = {file.stem: np.load(file, mmap_mode="c") for file in folder.glob("*.npy")}
-    texts = pl.read_parquet(folder / "texts.parquet")
+        try:
+            return _load(directory / name)
+        except ArtifactError:
+            # A fit may have replaced the build, and another removed it, while it was read.
+            if turn == _TRIES - 1 or current_build(directory) == name:
+                raise
+    raise AssertionError("the last turn returns or raises")
+
+
+def _load(folder: Path) -> Artifact:
+    held = builds.hold(folder)
+    try:
+        manifest = _read_manifest(folder)
+        files = BuildFiles(folder, manifest.checksums)
+        arrays = files.arrays()
+        artifact = _assemble(manifest, files, arrays, Expect(files, arrays))
+        files.check_rest()
+    except BaseException:
+        if held is not None:
+            os.close(held)
+        raise
+    if held is not None:
+        weakref.finalize(artifact, os.close, held)
+    return artifact
+
+
+def _assemble(manifest: Manifest, files: BuildFiles, arrays: Mapping[str, Array], expect: Expect) -> Artifact:
+    users, items, factors = manifest.users, manifest.items, manifest.parameters.factors
+    length = (manifest.interactions,)
+    known = len(arrays.get("confidence_data", ()))
+    catalog = expect.columns(files.table("items.parquet"), (Columns.item, Columns.title), "items.parquet")
+    expect.ids(catalog[Columns.item], items, "items.parquet")
+    expect.attributes(catalog, "items.parquet")
+    user_table = expect.columns(files.table("users.parquet"), (Columns.user,), "users.parquet")
+    user_ids = expect.ids(user_table[Columns.user], users, "users.parquet", ascending=True)
+    texts = expect.columns(files.table("texts.parquet"), ("position", Columns.text), "texts.parquet")
+    expect.below(texts["position"], manifest.interactions, "texts.parquet")
     return Artifact(
         manifest=manifest,
-        model=AlsModel(manifest.parameters, arrays["user_factors"], arrays["item_factors"]),
-        catalog=Catalog(pl.read_parquet(folder / "items.parquet")),
-        user_ids=pl.read_parquet(folder / "users.parquet")[Columns.user].to_list(),
+        model=AlsModel(
+            manifest.parameters,
+            expect.array("user_factors", (users, factors), "f4"),
+            expect.array("item_factors", (items, factors), "f4"),
+        ),
+        catalog=Catalog(catalog),
+        user_ids=user_ids.to_list(),
         log=Log(
-            arrays["log_indptr"],
-            arrays["log_items"],
-            arrays["log_events"],
-            arrays["log_weights"],
-            arrays["log_timestamps"],
+            expect.offsets("log_indptr", users, manifest.interactions),
+            expect.array("log_items", length, "i4", least=-1, below=items),
+            expect.array("log_events", length, "i4", least=0, below=len(manifest.event_names)),
+            expect.array("log_weights", length, "f8"),
+            expect.array("log_timestamps", length, "i8"),
             manifest.event_names,
         ),
         user_items=csr_matrix(
-            (arrays["confidence_data"], arrays["confidence_indices"], arrays["confidence_indptr"]),
-            shape=(manifest.users, manifest.items),
+            (
+                expect.array("confidence_data", (known,), "f4"),
+                expect.array("confidence_indices", (known,), "i4 i8", least=0, below=items),
+                expect.offsets("confidence_indptr", users, known),
+            ),
+            shape=(users, items),
         ),
-        text_index=TextIndex.load(folder / "text"),
+        text_index=_text_index(files, arrays, expect, items),
         texts=dict(zip(texts["position"], texts[Columns.text], strict=True)),
+        files=files,
     )
+
+
+def _text_index(files: BuildFiles, arrays: Mapping[str, Array], expect: Expect, items: int) -> TextIndex:
+    words = files.json(f"text/{VOCABULARY}")
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise files.torn("has a vocabulary that is not a list of words")
+    length = len(arrays.get("text/data", ()))
+    scores = {
+        "data": expect.array("text/data", (length,), "f4"),
+        "indices": expect.array("text/indices", (length,), "i4 i8", least=0, below=items),
+        "indptr": expect.offsets("text/indptr", len(words), length),
+    }
+    return TextIndex({word: column for column, word in enumerate(words)}, scores, items)
 
 
 def current_data(directory: Path) -> str | None:
     """The hash of the data that the current build was fitted on; None if there is no build that can be read."""
-    name = current_build(directory)
     try:
+        name = current_build(directory)
         return None if name is None else _read_manifest(directory / name).data_hash
     except ArtifactError:
         return None
 
 
-def current_build(directory: Path) -> str | None:
-    """The name of the build in use, which changes with every fit; None if there is none."""
+def _publish(
+    directory: Path, scratch: Path, model: AlsModel, dataset: Dataset, encoded: Encoded, search: Search | None
+) -> Manifest:
+    built = scratch / "build"
     try:
-        return (directory / _CURRENT).read_text().strip()
-    except OSError:
-        return None
+        built.mkdir()
+        manifest = _write(built, model, dataset, encoded, search)
+        builds.publish(directory, scratch, built, manifest.name, manifest.checksums)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise builds.unwritable(directory, error) from error
+    return manifest
 
 
 def _write(folder: Path, model: AlsModel, dataset: Dataset, encoded: Encoded, search: Search | None) -> Manifest:
@@ -244,31 +294,36 @@ def _write(folder: Path, model: AlsModel, dataset: Dataset, encoded: Encoded, se
         interactions=dataset.interactions.height,
         event_names=tuple(log.event_names),
         search=search,
-        checksums={str(file.relative_to(folder)): _checksum(file) for file in files},
+        checksums={str(file.relative_to(folder)): checksum(file) for file in files},
     )
-    (folder / _MANIFEST).write_text(manifest.model_dump_json(indent=2))
-    for file in (*files, folder / _MANIFEST, folder / "text", folder):
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2))
+    for file in (*files, folder / MANIFEST, folder / "text", folder):
         sync(file)
     return manifest
 
 
 def _read_manifest(folder: Path) -> Manifest:
+    if not folder.is_dir():
+        raise ArtifactError(
+            f"{folder.parent} has no build '{folder.name}', which CURRENT names",
+            field="artifact",
+            remedy=REMEDY,
+            code="artifact_torn",
+        )
     try:
-        content = json.loads((folder / _MANIFEST).read_text())
+        content = json.loads(read_small(folder / MANIFEST, _LONGEST_MANIFEST))
         if content.get("format") != FORMAT:
             raise ArtifactError(
-                f"{folder} has format {content.get('format')}, this version reads format {FORMAT}",
+                f"{folder} has format {content.get('format')!r:.40}, this version reads format {FORMAT}",
                 field="artifact",
-                remedy=_REMEDY,
+                remedy=REMEDY,
                 code="artifact_format",
             )
         return Manifest.model_validate(content)
-    except (OSError, ValueError, AttributeError, ValidationError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError, ValidationError) as error:
         raise ArtifactError(
-            f"the manifest in {folder} cannot be read ({error})", field="artifact", remedy=_REMEDY, code="artifact_torn"
+            f"the manifest in {folder} cannot be read ({error!s:.1000})",
+            field="artifact",
+            remedy=REMEDY,
+            code="artifact_torn",
         ) from error
-
-
-def _checksum(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

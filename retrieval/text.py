@@ -1,9 +1,11 @@
 """BM25 over the words of titles and attributes, in any script."""
 
+import json
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import bm25s
 import numpy as np
@@ -15,6 +17,10 @@ from retrieval.schema import Columns
 _RUN = re.compile(
     r"(?P<cjk>[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003134f]+)|(?P<word>[^\W_]+)"
 )
+Array = NDArray[Any]
+VOCABULARY = "vocabulary.json"
+"""File of the words, in the order of the columns of the scores."""
+_ARRAYS = ("data", "indices", "indptr")
 _LONGEST = 2000
 """Characters of one text that are indexed or searched."""
 
@@ -40,34 +46,44 @@ def words(text: str) -> list[str]:
 
 
 class TextIndex:
-    """A BM25 index (Robertson and Zaragoza 2009) of a catalog, by item position."""
+    """A BM25 index (Robertson and Zaragoza 2009) of a catalog, by item position.
 
-    def __init__(self, model: bm25s.BM25) -> None:
-        self._model = model
+    Args:
+        vocabulary: column of every word.
+        scores: ``data``, ``indices`` and ``indptr`` of the matrix of shape (items, words), by column.
+        items: number of items.
+    """
+
+    def __init__(self, vocabulary: Mapping[str, int], scores: Mapping[str, Array], items: int) -> None:
+        self._vocabulary = vocabulary
+        self._scores = scores
+        self._items = items
 
     @classmethod
     def build(cls, items: pl.DataFrame) -> "TextIndex":
         """Indexes title and attributes of every item; the title counts twice."""
+        vocabulary: dict[str, int] = {}  # in the order of the catalog, so that the same items give the same files
+        ids = [[vocabulary.setdefault(word, len(vocabulary)) for word in words(text) or [""]] for text in _texts(items)]
         model = bm25s.BM25(k1=1.2, b=0.75)
-        model.index([words(text) or [""] for text in _texts(items)], show_progress=False)
-        return cls(model)
+        model.index((ids, vocabulary), create_empty_token=False, show_progress=False)
+        return cls(vocabulary, {name: model.scores[name] for name in _ARRAYS}, items.height)
 
     def save(self, folder: Path) -> None:
         """Writes the index into a folder."""
-        self._model.save(folder, show_progress=False)
-
-    @classmethod
-    def load(cls, folder: Path) -> "TextIndex":
-        """Reads an index, memory-mapped."""
-        return cls(bm25s.BM25.load(folder, mmap=True, show_progress=False))
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in _ARRAYS:
+            np.save(folder / f"{name}.npy", self._scores[name])
+        (folder / VOCABULARY).write_text(json.dumps(list(self._vocabulary), ensure_ascii=False), "utf-8")
 
     def scores(self, query: str) -> NDArray[np.float32]:
         """BM25 score of every item, shape (items,); 0 for items that share no word with the query."""
-        known = [word for word in dict.fromkeys(words(query)) if word in self._model.vocab_dict]
-        if not known:
-            return np.zeros(int(self._model.scores["num_docs"]), dtype=np.float32)
-        scores: NDArray[np.float32] = self._model.get_scores(known)
-        return scores
+        total = np.zeros(self._items, dtype=np.float32)
+        data, indices, indptr = (self._scores[name] for name in _ARRAYS)
+        for word in dict.fromkeys(words(query)):
+            if (column := self._vocabulary.get(word)) is not None:
+                found = slice(int(indptr[column]), int(indptr[column + 1]))
+                total[indices[found]] += data[found]
+        return total
 
 
 def _texts(items: pl.DataFrame) -> Sequence[str]:

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retrieval import AlsParameters, fit, load, make_dataset
 from retrieval.text import TextIndex, words
+from tests.checkerboard import checkerboard
 
 ITEMS = pl.DataFrame(
     {
@@ -32,9 +34,10 @@ def test_words(text: str, expected: list[str]) -> None:
 
 
 def test_matches_are_ranked_and_survive_the_disk(tmp_path: Path) -> None:
-    built = TextIndex.build(ITEMS)
-    built.save(tmp_path)
-    for index in (built, TextIndex.load(tmp_path)):
+    interactions = checkerboard().interactions.with_columns(item_id=pl.lit("1"))
+    shop = make_dataset("shop", "films", ITEMS, interactions)
+    fit(tmp_path, shop, AlsParameters(factors=2))
+    for index in (TextIndex.build(ITEMS), load(tmp_path).text_index):
         star = index.scores("the star")
         assert star.argmax() == 2
         assert star[1] == 0
