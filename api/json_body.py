@@ -42,6 +42,7 @@ class JsonRoute(APIRoute):
         async def decoded(request: Request) -> Response:
             raw = await request.body()
             if raw:
+                check_encoding(request.headers.get("content-encoding"))
                 check_type(request.headers.get("content-type"))
                 large = len(raw) > _LARGE_BYTES
                 request._json = await asyncio.to_thread(decode, raw) if large else decode(raw)  # where Starlette looks

@@ -17,7 +17,9 @@ from retrieval import InputError, WhyrankError
 
 _LONGEST_FIELD = 200
 _LONGEST_TEXT = 2000
-_PATH = re.compile(r"(?<![\w:/.~])(?:~|/(?!v[12]/))(?:[^\s/'\"]*+/)++(?=[^\s/'\"])")
+_PATH = re.compile(
+    r"""(?<=['"])/[^'"\n]*/(?=[^/'"\n]+['"])|(?<![\w:/.~])(?:~|/(?!v[12]/))(?:[^\s/'"]*+/)++(?=[^\s/'"])"""
+)
 """The folders of a path of the file system, not those of a URL or of a route."""
 _LONGEST_SHOWN = 40
 
@@ -145,6 +147,8 @@ def _invalid(error: Mapping[str, Any]) -> Problem:
         remedy = f'Quote it: "{str(given)[:_LONGEST_SHOWN]}"'
     elif error["type"] == "missing" and field == "body":
         remedy = "Send a JSON object; /docs shows examples"
+    elif error["type"] == "extra_forbidden":
+        remedy = "See /docs for the fields that there are"
     code = "unknown_field" if error["type"] == "extra_forbidden" else "invalid_field"
     return Problem.of(422, code, str(error["msg"]), field=field, remedy=remedy)
 

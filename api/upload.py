@@ -58,7 +58,9 @@ class Uploads:
                         return b"".join(parts)
         except TimeoutError as error:
             self.done(size)
-            raise _refused(408, f"The body did not arrive within {BODY_S:g} s", "Send it at once", "too_late") from error
+            raise _refused(
+                408, f"The body did not arrive within {BODY_S:g} s", "Send it at once", "too_late"
+            ) from error
         except BaseException:
             self.done(size)
             raise

@@ -10,7 +10,6 @@ from retrieval import AlsParameters, Retriever, fit, load
 from tests.checkerboard import checkerboard
 from tests.standin import StandIn
 
-
 os.environ.setdefault("WHYRANK_ALLOWED_HOSTS", '["testserver"]')  # as Starlette's TestClient calls the service
 
 
