@@ -9,7 +9,9 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from api import problems
+from api.loop_lag import LoopLag
 from api.middleware import RequestMiddleware
+from api.query_parameters import KnownParametersOnly
 from api.routes import health, items, metrics, prompts, recommendations, rerank, users
 from api.settings import Settings
 from api.state import Service
@@ -27,19 +29,25 @@ def create_app(settings: Settings, engine_settings: EngineSettings | None) -> Fa
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        watching = asyncio.create_task(service.watch())
-        yield
-        watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
+        watching = [asyncio.create_task(service.watch()), asyncio.create_task(service.connections.watch())]
+        async with LoopLag(service.metrics.loop_lag).watching():
+            yield
+        for task in watching:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
         if engine:
             await engine.close()
 
     app = FastAPI(
-        title="whyrank", summary="Recommends items and says why.", version=version("whyrank"), lifespan=lifespan
+        title="whyrank",
+        summary="Recommends items and says why.",
+        version=version("whyrank"),
+        lifespan=lifespan,
+        dependencies=[KnownParametersOnly],
     )
     app.state.service = service
-    app.add_middleware(RequestMiddleware, admission=service.admission, metrics=service.metrics)
+    app.add_middleware(RequestMiddleware, admission=service.admission, metrics=service.metrics, settings=settings)
     problems.install(app)
     for routes in (recommendations, rerank, items, users, prompts, health, metrics):
         app.include_router(routes.router)

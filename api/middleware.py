@@ -1,30 +1,42 @@
-"""Around every request: its id, the cap on requests in flight, a caller who goes away, faults, log and metrics.
+"""Around every request: its id, who may ask, its body, the cap on requests in flight, a caller who goes away or does
+not read, faults, log and metrics.
 
 Plain ASGI, since a request that is refused for load must cost next to nothing.
 """
 
 import asyncio
 import time
-from contextlib import nullcontext
+from typing import Protocol
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.admission import BUSY, CAPPED, RETRY_AFTER_S, Admission
+from api.admission import BUSY, CAPPED, Admission
 from api.metrics import Metrics
 from api.observability import places
-from api.problems import FAULT, Problem, answer
+from api.problems import FAULT, Refused, answer, refusal
 from api.request_id import REQUEST_ID, request_id
+from api.security import check_reader
+from api.settings import Settings
+from api.upload import CallerGone, Uploads
 
-MOST_BODY_BYTES = 16 * 2**20
 _CLIENT_GONE = 499
 """What nginx logs for a caller who did not wait; nobody receives it."""
+_GRACE_S = 5.0
+"""For reading an answer, after the deadline of its request."""
+_WITH_BODY = ("POST", "PUT", "PATCH")
 _REQUEST_ID = REQUEST_ID.decode()
-_TOO_LARGE = Problem.of(413, "too_large", f"The body is larger than {MOST_BODY_BYTES // 2**20} MiB")
 
 log = structlog.get_logger()
+
+
+class _Connection(Protocol):
+    """What the server lets a request do with its connection."""
+
+    def unread(self) -> bool: ...
+    def abort(self) -> None: ...
+    async def drained(self) -> None: ...
 
 
 class RequestMiddleware:
@@ -33,51 +45,69 @@ class RequestMiddleware:
     Args:
         admission: the places for requests under /v1 and /v2; one more is refused at once.
         metrics: where requests are counted.
+        settings: who may ask, and the deadline of requests that set none.
     """
 
-    def __init__(self, app: ASGIApp, *, admission: Admission, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, admission: Admission, metrics: Metrics, settings: Settings) -> None:
         self._app = app
         self._admission = admission
         self._metrics = metrics
+        self._settings = settings
+        self._uploads = Uploads()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers, state = Headers(scope=scope), scope.setdefault("state", {})
-        # The server may have seen it arrive, and taken its place, before there was time for this.
-        request = _Request(request_id(headers.get(_REQUEST_ID, "")), state.get("began", time.perf_counter()), send)
-        state.update(request_id=request.id, began=request.began)
-        capped = state.get("admitted", False)
-        if not capped and scope["path"].startswith(CAPPED):
-            if self._admission.full():
-                self._admission.refused()
-                await answer(BUSY, {"retry-after": RETRY_AFTER_S})(scope, receive, request.send)
-                return
-            self._admission.take()
-            capped = True
+        state = scope.setdefault("state", {})
+        head = scope["method"] == "HEAD"
+        if head:
+            scope = {**scope, "method": "GET"}  # the server looks at its own scope, and sends no body either
+        request = _Request(scope, send, self._settings.deadline_ms / 1000, head=head)
+        capped = scope["path"].startswith(CAPPED)
         structlog.contextvars.bind_contextvars(request_id=request.id)
-        with self._admission.holding() if capped else nullcontext():
-            try:
-                if int(headers.get("content-length", "0") or 0) > MOST_BODY_BYTES:
-                    await answer(_TOO_LARGE, {"connection": "close"})(scope, receive, request.send)
-                else:
-                    await _until_gone(self._app, scope, receive, request.send)
-            except _Gone:
-                request.status = _CLIENT_GONE
-            except Exception as error:
-                self._fault(scope, error)
-                if not request.started:
-                    await answer(FAULT)(scope, receive, request.send)
-                # Otherwise the server closes the connection, which tells that the answer is not whole.
+        size = 0
+        try:
+            if capped and not state.get("admitted") and self._admission.full():
+                await self._refuse_for_load(scope, receive, request)
+                return
+            if capped:
+                check_reader(request.headers, self._settings)
+            body = None
+            if scope["method"] in _WITH_BODY:
+                body = await self._uploads.read(scope["path"], request.headers, receive)
+                size = len(body)
+            if capped and not state.get("admitted"):
+                if self._admission.full():
+                    await self._refuse_for_load(scope, receive, request)
+                    return
+                self._admission.take()
+                state["admitted"] = True
+            request.begins()
+            await _until_gone(self._app, scope, body, receive, request.send)
+        except CallerGone:
+            request.status = _CLIENT_GONE
+        except Refused as refused:
+            await refusal(refused)(scope, receive, request.send)
+        except Exception as error:
+            log.error("fault", route=_route(scope), error=type(error).__name__, places=places(error))
+            if not request.started:
+                await answer(FAULT)(scope, receive, request.send)
+            # Otherwise the server closes the connection, which tells that the answer is not whole.
+        finally:
+            state["capped"] = False  # the server takes no place for it any more
+            if state.pop("admitted", False):
+                self._admission.give_back()
+            self._uploads.done(size)
         self._done(scope, request)
 
-    def _fault(self, scope: Scope, error: Exception) -> None:
-        log.error("fault", route=_route(scope), error=type(error).__name__, places=places(error))
+    async def _refuse_for_load(self, scope: Scope, receive: Receive, request: "_Request") -> None:
+        self._admission.refused()
+        await answer(BUSY)(scope, receive, request.send)
 
     def _done(self, scope: Scope, request: "_Request") -> None:
-        seconds = time.perf_counter() - request.began
+        seconds = time.perf_counter() - request.arrived
         route = _route(scope)
         self._metrics.requests.labels(route, str(request.status)).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
@@ -92,36 +122,65 @@ class RequestMiddleware:
 
 
 class _Request:
-    """What is learnt about one request on its way; :meth:`send` adds the id to its answer."""
+    """What is learnt about one request on its way; :meth:`send` adds the id to its answer, and does not wait for ever
+    for it to be read.
+    """
 
-    def __init__(self, id_: str, began: float, send: Send) -> None:
-        self.id = id_
-        self.began = began
+    def __init__(self, scope: Scope, send: Send, deadline_s: float, *, head: bool) -> None:
+        self.headers = Headers(scope=scope)
+        self.id = request_id(self.headers.get(_REQUEST_ID, ""))
+        self._state = scope["state"]
+        # The server may have seen it arrive before there was time for this.
+        self.arrived: float = self._state.get("arrived", time.perf_counter())
+        self._state.setdefault("began", self.arrived)
+        self._state["request_id"] = self.id
+        self._connection: _Connection | None = self._state.get("connection")
         self.status = 500
         self.started = False
         self._send = send
+        self._deadline_s = deadline_s
+        self._head = head
+        self._reader_ends: float | None = None
+
+    def begins(self) -> None:
+        """The request is whole: its deadline runs, which a route may put off or bring forward (``state.ends``)."""
+        self._state.setdefault("ends", self._state["began"] + self._deadline_s)
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started, self.status = True, message["status"]
             MutableHeaders(scope=message)[_REQUEST_ID] = self.id
-        await self._send(message)
+        elif self._head:
+            message = {**message, "body": b""}
+        if self._connection is None:
+            await self._send(message)
+            return
+        now = time.perf_counter()
+        if self._reader_ends is None:
+            self._reader_ends = max(self._state.get("ends", now), now) + _GRACE_S
+        try:
+            async with asyncio.timeout(max(self._reader_ends - now, 0.0)):
+                await self._send(message)
+                if not message.get("more_body") and self._connection.unread():
+                    await self._connection.drained()
+        except TimeoutError:
+            self.status = _CLIENT_GONE
+            self._connection.abort()
 
 
-class _Gone(Exception):
-    """The caller closed the connection before the answer was whole."""
-
-
-async def _until_gone(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Runs the application, and cancels it, with whatever it waits for, when the caller goes away.
+async def _until_gone(app: ASGIApp, scope: Scope, body: bytes | None, receive: Receive, send: Send) -> None:
+    """Runs the application over a body that was read, and cancels it, with whatever it waits for, when the caller goes
+    away.
 
     Raises:
-        _Gone: the caller went away.
+        CallerGone: the caller went away.
     """
+    if body is None:
+        await app(scope, receive, send)
+        return
     handler = asyncio.current_task()
     assert handler is not None  # noqa: S101  # for the type checker
-    watcher: asyncio.Task[None] | None = None
-    gone, size = False, 0
+    gone, read = False, False
 
     async def watch() -> None:
         nonlocal gone
@@ -130,27 +189,23 @@ async def _until_gone(app: ASGIApp, scope: Scope, receive: Receive, send: Send) 
         gone = True
         handler.cancel()
 
-    async def watched_receive() -> Message:
-        nonlocal watcher, size
-        message = await receive()
-        if message["type"] == "http.request":
-            size += len(message.get("body", b""))
-            if size > MOST_BODY_BYTES:
-                raise HTTPException(413, _TOO_LARGE.detail)
-            if not message.get("more_body") and watcher is None:
-                watcher = asyncio.create_task(watch())
-        return message
+    async def receive_whole() -> Message:
+        nonlocal read
+        if read:
+            return await receive()
+        read = True
+        return {"type": "http.request", "body": body, "more_body": False}
 
+    watcher = asyncio.create_task(watch())
     try:
-        await app(scope, watched_receive, send)
+        await app(scope, receive_whole, send)
     except asyncio.CancelledError:
         if not gone:
             raise
         handler.uncancel()
-        raise _Gone from None
+        raise CallerGone from None
     finally:
-        if watcher is not None:
-            watcher.cancel()
+        watcher.cancel()
 
 
 def _route(scope: Scope) -> str:

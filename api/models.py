@@ -49,7 +49,7 @@ class FilterConditions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    in_: list[FilterScalar] | None = Field(default=None, alias="in", max_length=1000)
+    in_: list[FilterScalar] | None = Field(default=None, alias="in", max_length=1000, fail_fast=True)
     gte: FilterScalar | None = None
     gt: FilterScalar | None = None
     lte: FilterScalar | None = None
@@ -83,14 +83,17 @@ class RecommendationBody(BaseModel):
 
     user_id: Id | None = None
     history: list[InteractionBody] | None = Field(
-        default=None, max_length=1000, description="oldest first; replaces the stored history for this request"
+        default=None,
+        max_length=1000,
+        fail_fast=True,
+        description="oldest first; replaces the stored history for this request",
     )
     profile: dict[str, Annotated[str, Field(max_length=300)]] = Field(
         default_factory=dict, max_length=20, description="what else is known of the user, for templates that show it"
     )
     query: str | None = Field(default=None, min_length=1, max_length=2000, description="a wish in words")
-    candidate_ids: list[Id] | None = Field(default=None, description="rank these instead of searching")
-    exclude_ids: list[Id] = Field(default_factory=list, max_length=10_000)
+    candidate_ids: list[Id] | None = Field(default=None, fail_fast=True, description="rank these instead of searching")
+    exclude_ids: list[Id] = Field(default_factory=list, max_length=10_000, fail_fast=True)
     filter: dict[str, FilterScalar | FilterConditions] = Field(
         default_factory=dict,
         max_length=50,

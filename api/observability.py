@@ -3,6 +3,7 @@
 import logging
 import sys
 import traceback
+from types import FrameType
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -47,7 +48,15 @@ def places(error: BaseException) -> list[str]:
     """Where an error came from, innermost last: files and lines, without messages and values, which may hold user
     data.
     """
-    frames = traceback.extract_tb(error.__traceback__)
+    return _lines(traceback.extract_tb(error.__traceback__))
+
+
+def places_of(frame: FrameType) -> list[str]:
+    """Where a thread stands, in the same form."""
+    return _lines(traceback.extract_stack(frame))
+
+
+def _lines(frames: traceback.StackSummary) -> list[str]:
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames][-_MOST_PLACES:]
 
 

@@ -1,5 +1,6 @@
 """Errors as problem+json (RFC 9457), with a stable ``type`` and the field it is about."""
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -13,6 +14,24 @@ from starlette.exceptions import HTTPException
 from prompts import TemplateError
 from reranker import LLMError
 from retrieval import InputError, WhyrankError
+
+_LONGEST_FIELD = 200
+_LONGEST_TEXT = 2000
+_PATH = re.compile(
+    r"""(?<=['"])/[^'"\n]*/(?=[^/'"\n]+['"])|(?<![\w:/.~])(?:~|/(?!v[12]/))(?:[^\s/'"]*+/)++(?=[^\s/'"])"""
+)
+"""The folders of a path of the file system, not those of a URL or of a route."""
+_LONGEST_SHOWN = 40
+
+
+def without_folders(text: str) -> str:
+    """A text whose paths are names of files: callers are not told where things are on this machine."""
+    return _PATH.sub("", text)
+
+
+def _bounded(text: str, most: int) -> str:
+    whole = text if len(text) <= most else f"{text[: most - 3]}..."
+    return whole.encode("utf-8", "backslashreplace").decode()
 
 
 class Problem(BaseModel):
@@ -29,14 +48,18 @@ class Problem(BaseModel):
     def of(
         cls, status: int, code: str, detail: str, *, field: str | None = None, remedy: str | None = None
     ) -> "Problem":
-        """A problem whose ``type`` is ``/problems/<code>`` and, where there is a field, ``#<field>``."""
+        """A problem whose ``type`` is ``/problems/<code>`` and, where there is a field, ``#<field>``.
+
+        Whatever was sent may be in the texts: they are cut, and what is no Unicode in them is escaped.
+        """
+        field = field and _bounded(field, _LONGEST_FIELD)
         return cls(
             type=f"/problems/{code.replace('_', '-')}" + (f"#{field}" if field else ""),
             title=HTTPStatus(status).phrase,
             status=status,
-            detail=detail,
+            detail=_bounded(detail, _LONGEST_TEXT),
             field=field,
-            remedy=remedy,
+            remedy=remedy and _bounded(remedy, _LONGEST_TEXT),
         )
 
 
@@ -57,13 +80,18 @@ class Refused(Exception):
         self.error = error
 
 
+RETRY_AFTER_S = "1"
+_HEADERS = {408: {"connection": "close"}, 429: {"retry-after": RETRY_AFTER_S}, 503: {"retry-after": RETRY_AFTER_S}}
+"""What goes with a status."""
 _STATUSES = {
-    400: "The body is not what it says it is.",
-    403: "Only programs on the service's own machine may do this.",
+    400: "The body is not JSON, or the request is no HTTP.",
+    403: "The caller may not do this.",
     404: "There is none of that name.",
+    408: "The body did not arrive in time.",
     409: "The service's settings do not allow it.",
     412: "Somebody changed it meanwhile.",
     413: "The body is too large.",
+    415: "The body is not JSON in UTF-8, by its headers.",
     422: "A field cannot be used; it is named.",
     428: "The request must say which state it is about to change.",
     429: "The service answers as many requests as it can; `Retry-After` says when to try again.",
@@ -79,13 +107,14 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "description": _STATUSES[status],
             "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
-        for status in sorted({*statuses, 400, 413, 422, 429, 500})
+        for status in sorted({*statuses, 400, 403, 408, 413, 415, 422, 429, 500})
     }
 
 
 def answer(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """A problem as an answer."""
     content = problem.model_dump(exclude_none=True)
+    headers = {**_HEADERS.get(problem.status, {}), **(headers or {})}
     return JSONResponse(content, problem.status, headers, media_type="application/problem+json")
 
 
@@ -100,7 +129,28 @@ _OF_CODE = {
 
 
 def _of(error: WhyrankError, status: int) -> Problem:
-    return Problem.of(status, error.code, error.message, field=error.field, remedy=error.remedy)
+    remedy = error.remedy and without_folders(error.remedy)
+    return Problem.of(status, error.code, without_folders(error.message), field=error.field, remedy=remedy)
+
+
+def refusal(refused: Refused) -> JSONResponse:
+    """A request's end as an answer."""
+    return answer(_of(refused.error, refused.status))
+
+
+def _invalid(error: Mapping[str, Any]) -> Problem:
+    """What pydantic found first."""
+    # The part of the request ("body", "query" ...) is no field's name.
+    field = ".".join(str(part) for part in error["loc"][1:]) or "body"
+    given, remedy = error.get("input"), None
+    if error["type"] == "string_type" and isinstance(given, int | float) and not isinstance(given, bool):
+        remedy = f'Quote it: "{str(given)[:_LONGEST_SHOWN]}"'
+    elif error["type"] == "missing" and field == "body":
+        remedy = "Send a JSON object; /docs shows examples"
+    elif error["type"] == "extra_forbidden":
+        remedy = "See /docs for the fields that there are"
+    code = "unknown_field" if error["type"] == "extra_forbidden" else "invalid_field"
+    return Problem.of(422, code, str(error["msg"]), field=field, remedy=remedy)
 
 
 def install(app: FastAPI) -> None:
@@ -122,21 +172,26 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(LLMError)
     async def _llm(_: Request, error: LLMError) -> JSONResponse:
-        return answer(_of(error, 503), {"retry-after": "1"})
+        return answer(_of(error, 503))
 
     @app.exception_handler(Refused)
     async def _refused(_: Request, refused: Refused) -> JSONResponse:
-        return answer(_of(refused.error, refused.status))
+        return refusal(refused)
 
     @app.exception_handler(RequestValidationError)
     async def _validation(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        # The part of the request ("body", "query" ...) is no field's name.
-        field = ".".join(str(part) for part in first["loc"][1:]) or "body"
-        code = "unknown_field" if first["type"] == "extra_forbidden" else "invalid_field"
-        return answer(Problem.of(422, code, str(first["msg"]), field=field))
+        return answer(_invalid(error.errors()[0]))
 
     @app.exception_handler(HTTPException)
     async def _http(_: Request, error: HTTPException) -> JSONResponse:
-        code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(error.status_code, "http")
-        return answer(Problem.of(error.status_code, code, str(error.detail)), error.headers)
+        return answer(_of_http(error), error.headers)
+
+
+def _of_http(error: HTTPException) -> Problem:
+    """What the framework refuses."""
+    if error.status_code == 404:
+        return Problem.of(404, "not_found", "There is nothing at this path", remedy="See /docs for what there is")
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        return Problem.of(405, "method_not_allowed", "This path has no such method", remedy=f"Use {allowed}; see /docs")
+    return Problem.of(error.status_code, "http", str(error.detail))

@@ -4,16 +4,24 @@ import asyncio
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from api.admission import Protocol
+from api.connections import Connections
+from api.http_protocol import HttpProtocol
 from api.observability import redirect_libraries
 from api.settings import Settings
 from api.state import Service
+
+_ACCEPTED_AT_ONCE = 32
+"""New connections that a turn of the loop takes, before any of them is counted."""
+_QUEUE = 2048
+"""New connections that the system keeps until they are taken."""
 
 log = structlog.get_logger()
 
@@ -32,7 +40,12 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's; remembers the loop that a signal is to wake."""
         self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(_rate_limited(self._service.connections))
         await super().startup(sockets)
+        for server in self.servers:
+            for listener in server.sockets:
+                with socket.fromfd(listener.fileno(), listener.family, listener.type) as again:
+                    again.listen(_QUEUE)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begins the end. A second signal does not wait for the notice, a second Ctrl-C for nothing."""
@@ -46,6 +59,18 @@ class Server(uvicorn.Server):
         self._loop.call_soon_threadsafe(lambda: self._loop and self._loop.call_later(notice_s, close, sig, frame))
 
 
+def _rate_limited(connections: Connections) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
+    """What asyncio calls for an error in the loop itself."""
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if context["message"].startswith("socket.accept()"):  # asyncio repeats it for all that wait, and pauses
+            connections.not_accepted()
+        else:
+            loop.default_exception_handler(context)
+
+    return handle
+
+
 def run(app: FastAPI, settings: Settings) -> None:
     """Serves until the process is told to end."""
     redirect_libraries()
@@ -53,10 +78,12 @@ def run(app: FastAPI, settings: Settings) -> None:
         app,
         host=settings.host,
         port=settings.port,
-        http=Protocol,
+        http=HttpProtocol,
         # uvloop takes one new connection at each turn of the loop. Under load a turn takes long, and callers wait
         # unseen, before anything can refuse them or count their deadline.
         loop="asyncio",
+        ws="none",
+        backlog=_ACCEPTED_AT_ONCE,
         access_log=False,  # ours has no paths in it, which may name a user
         log_config=None,
         proxy_headers=False,  # whoever connects is who asks: see api.security

@@ -44,6 +44,12 @@ class Settings(BaseSettings):
     """For requests that set none."""
     max_in_flight: int = Field(default=32, ge=1, le=100_000)
     """Requests that are answered at a time; one more is refused at once (429)."""
+    max_connections: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Connections that may be open; None: what the limit of open files leaves, 10,000 at most."""
+    allow_open: bool = False
+    """Whether the service may listen on an address that other machines reach: everybody there may read histories."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names besides this machine's own under which it is asked for data, such as that of a proxy before it."""
     drain_s: float = Field(default=60.0, ge=0, le=3600)
     """The longest wait for requests in flight when the service is told to end."""
     drain_notice_s: float = Field(default=0.0, ge=0, le=600)

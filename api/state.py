@@ -11,6 +11,7 @@ import time
 import structlog
 
 from api.admission import Admission
+from api.connections import Connections, most_connections
 from api.metrics import Metrics
 from api.observability import places
 from api.settings import Settings
@@ -20,6 +21,8 @@ from reranker import DocumentRanker, Engine, Memory, Recommender
 from reranker.fusion import FILE, FusionFit, load_fit
 from retrieval import Retriever, WhyrankError, current_build, load
 
+_OWN_FILES = 128
+"""Descriptors for artifacts, prompts, the log and what is being accepted."""
 _RETRY_S = 30.0
 """Until an artifact that could not be loaded is tried again although nothing seems to have changed."""
 
@@ -40,6 +43,8 @@ class Service:
         self.documents = DocumentRanker(engine, self.library) if engine else None
         self.metrics = Metrics()
         self.admission = Admission(settings.max_in_flight, self.metrics)
+        reserved = settings.llm.max_in_flight + _OWN_FILES
+        self.connections = Connections(most_connections(settings.max_connections, reserved), self.metrics)
         self._memory = Memory(settings.llm.memory)
         self._prepared: str | None = None
         """Hash of the rank prompt for which that was measured."""

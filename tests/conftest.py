@@ -1,5 +1,6 @@
 """Fixtures that several folders share."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 from retrieval import AlsParameters, Retriever, fit, load
 from tests.checkerboard import checkerboard
 from tests.standin import StandIn
+
+os.environ.setdefault("WHYRANK_ALLOWED_HOSTS", '["testserver"]')  # as Starlette's TestClient calls the service
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from api.cli.output import error_console
+from api.security import check_binding
 from api.server import run
 from api.settings import Settings, load_settings
 from api.settings_text import show
@@ -20,6 +21,10 @@ from reranker import EngineSettings, LocalServer, engine_settings, find
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on.")] = None,
+    allow_open: Annotated[
+        bool | None,
+        typer.Option("--allow-open", help="Listen where other machines can ask, too: there are no keys."),
+    ] = None,
     llm: Annotated[bool, typer.Option(help="Rerank with the LLM; without, ALS order.")] = True,
     show_settings: Annotated[bool, typer.Option("--show-settings", help="Print every setting, and end.")] = False,
 ) -> None:
@@ -27,10 +32,11 @@ def serve(
 
     It answers at once, in ALS order until the LLM is ready.
     """
-    settings = load_settings(host=host, port=port)
+    settings = load_settings(host=host, port=port, allow_open=allow_open)
     if show_settings:
         typer.echo(show(settings), nl=False)
         return
+    check_binding(settings)
     engine: EngineSettings | None = find(settings.llm) if llm else None
     own: LocalServer | None = None
     if llm and engine is None:

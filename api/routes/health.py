@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from api.dependencies import ServiceDep
+from api.problems import without_folders
 from reranker import Engine
 
 router = APIRouter(prefix="/health", tags=["health"])
@@ -55,7 +56,7 @@ async def ready(service: ServiceDep, response: Response) -> Ready:
         items=manifest.items,
         build=service.build,
         created=manifest.created,
-        problems=service.problems(),
+        problems=[without_folders(problem) for problem in service.problems()],
     )
 
 

@@ -1,5 +1,6 @@
 """``/v1/items``: the catalog, to search and to look around in."""
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -65,7 +66,8 @@ async def search_items(
         found = [catalog.item(position) for position in range(min(offset, len(catalog)), min(end, len(catalog)))]
         more = end < len(catalog)
     else:
-        matches = retriever.retrieve(RetrievalRequest(query=query, count=min(end + 1, len(catalog)))).candidates
+        wanted = RetrievalRequest(query=query, count=min(end + 1, len(catalog)))
+        matches = (await asyncio.to_thread(retriever.retrieve, wanted)).candidates
         # Behind the matches retrieval fills up with what is popular.
         items = [candidate.item for candidate in matches if candidate.source is Source.text]
         found, more = items[offset:end], len(items) > end
@@ -76,7 +78,7 @@ async def search_items(
 async def similar_items(item_id: str, retriever: RetrieverDep, limit: Limit = 10) -> SimilarItems:
     """Items that the same users like."""
     _known(retriever, item_id)
-    similar = retriever.similar(item_id, limit)
+    similar = await asyncio.to_thread(retriever.similar, item_id, limit)
     return SimilarItems(
         items=[
             SimilarItem(**ItemBody.of(one.item).model_dump(), similarity=min(max(one.score, -1.0), 1.0))

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Header, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.dependencies import RecommenderDep, RetrieverDep, ServiceDep
+from api.json_body import JsonRoute
 from api.models import Id
 from api.problems import Refused, responses
 from api.prompt_summary import PromptSummary
@@ -21,7 +22,7 @@ from prompts.library import DEFAULT_ALIAS, DRAFT
 from reranker import Answer, PromptChoice, RecommendationRequest
 from retrieval import InputError, NotFoundError, Retriever
 
-router = APIRouter(prefix="/v1/prompts", tags=["prompts"], responses=responses())
+router = APIRouter(prefix="/v1/prompts", tags=["prompts"], responses=responses(), route_class=JsonRoute)
 
 _WHO = "the HTTP API"
 Name = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="a template", examples=["rank"])]

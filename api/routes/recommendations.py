@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
 
 from api.dependencies import RecommenderDep, ServiceDep
+from api.json_body import JsonRoute
 from api.models import RecommendationBody
 from api.observability import places
 from api.problems import FAULT, responses
@@ -17,7 +18,7 @@ from api.state import Service
 from reranker import Answer, DoneEvent, RankingEvent, ReasonEvent
 from reranker.answer import Event, ReasonBody
 
-router = APIRouter(prefix="/v1", tags=["recommendations"], responses=responses(403))
+router = APIRouter(prefix="/v1", tags=["recommendations"], responses=responses(403), route_class=JsonRoute)
 
 log = structlog.get_logger()
 
@@ -37,6 +38,7 @@ async def recommend(
     """
     wanted = body.to_request(deadline_ms=service.settings.deadline_ms, began=request.state.began)
     allow_prompts(request, service, wanted.prompts)
+    request.state.ends = request.state.began + wanted.deadline_ms / 1000
     if body.stream:
         events = recommender.stream(wanted)  # what is wrong with the request is told here, before anything is sent
         return EventSourceResponse(_sent(events, service, request), headers=_UNBUFFERED)

@@ -12,11 +12,12 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.dependencies import DocumentRankerDep, ServiceDep
+from api.json_body import JsonRoute
 from api.problems import responses
 from api.state import Service
 from reranker import DocumentRanker, DocumentRanking, LLMTimeout
 
-router = APIRouter(tags=["rerank"], responses=responses(503))
+router = APIRouter(tags=["rerank"], responses=responses(503), route_class=JsonRoute)
 
 Text = Annotated[str, Field(max_length=100_000)]
 
@@ -46,7 +47,7 @@ class RerankBody(_Rerank):
     """What Jina's and vLLM's clients send."""
 
     documents: list[Text | DocumentBody] = Field(
-        min_length=1, max_length=1000, examples=[["Two toys become friends", "A shark attacks a beach"]]
+        min_length=1, max_length=1000, fail_fast=True, examples=[["Two toys become friends", "A shark attacks a beach"]]
     )
     return_documents: bool = True
 
@@ -54,7 +55,9 @@ class RerankBody(_Rerank):
 class CohereRerankBody(_Rerank):
     """What Cohere's clients send."""
 
-    documents: list[Text] = Field(min_length=1, max_length=1000, examples=[["Two toys become friends", "A shark"]])
+    documents: list[Text] = Field(
+        min_length=1, max_length=1000, fail_fast=True, examples=[["Two toys become friends", "A shark"]]
+    )
 
 
 class RerankResult(BaseModel):

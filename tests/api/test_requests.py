@@ -15,9 +15,10 @@ from starlette.types import Message
 from api import Settings, create_app
 from api.admission import Admission
 from api.metrics import Metrics
-from api.middleware import MOST_BODY_BYTES, RequestMiddleware
+from api.middleware import RequestMiddleware
 from api.models import RecommendationBody
 from api.observability import configure_logging
+from api.upload import MOST_BODY_BYTES
 from prompts import PromptLibrary
 from reranker import EngineSettings, LlmSettings, RecommendationRequest
 from tests.api.process import wait_for
@@ -160,7 +161,7 @@ def test_a_refusal_reads_no_body_and_asks_no_route() -> None:
         sent.append(message)
 
     metrics = Metrics()
-    refusing = RequestMiddleware(unused, admission=Admission(0, metrics), metrics=metrics)
+    refusing = RequestMiddleware(unused, admission=Admission(0, metrics), metrics=metrics, settings=Settings())
     scope = {"type": "http", "method": "POST", "path": URL, "headers": []}
     asyncio.run(refusing(scope, unused, send))
     assert sent[0]["status"] == 429
