@@ -1,4 +1,4 @@
-"""A report as text, for a terminal and for the README."""
+"""Reports as text, for a terminal and for docs/quality.md."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -46,22 +46,22 @@ def published(folder: Path) -> list[Report]:
     return sorted(reports, key=lambda one: list(Protocol).index(one.manifest.config.protocol))
 
 
-def readme_block(reports: Sequence[Report]) -> str:
-    """What stands in the README between its two marks: the main figures of each report, in Markdown."""
+def quality_block(reports: Sequence[Report]) -> str:
+    """The main figures of each report in Markdown, between the two marks of docs/quality.md."""
     return "\n\n".join([BEGIN, *(_markdown(report) for report in reports), END])
 
 
-def publish(readme: Path, reports: Sequence[Report]) -> None:
-    """Writes the block into a README.
+def publish(page: Path, reports: Sequence[Report]) -> None:
+    """Write the block into a page.
 
     Raises:
         InputError: it has no place for it.
     """
-    before = readme.read_text(encoding="utf-8")
+    before = page.read_text(encoding="utf-8")
     pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
     if not pattern.search(before):
-        raise InputError(f"has no lines '{BEGIN}' and '{END}'", field=str(readme), code="bad_file")
-    readme.write_text(pattern.sub(lambda _: readme_block(reports), before), encoding="utf-8")
+        raise InputError(f"has no lines '{BEGIN}' and '{END}'", field=str(page), code="bad_file")
+    page.write_text(pattern.sub(lambda _: quality_block(reports), before), encoding="utf-8")
 
 
 def _markdown(report: Report) -> str:

@@ -179,7 +179,7 @@ async def _read(engine_settings: EngineSettings) -> str:
         tokens = [await engine.tokens.of_text(text, beginning=False) for text in texts]
         logprobs, _ = await engine.continuation_logprobs(prefix, tokens)
     sensible, odd = (sum(values) for values in logprobs)
-    how = "forced decoding" if info.forced else "prompt_logprobs, several times slower (see README, another server)"
+    how = "forced decoding" if info.forced else "prompt_logprobs, several times slower (see docs/models.md)"
     if not math.isfinite(sensible) or sensible <= odd:
         raise Unwell(f"{info.name} finds '{texts[1]}' ({odd:.2f}) likelier than '{texts[0]}' ({sensible:.2f})")
     return f"{info.name} at {engine_settings.url}, by {how}"

@@ -28,7 +28,7 @@ from reranker.adapter import chosen_adapter
 from retrieval import Dataset, InputError, sources
 
 PUBLISHED = Path("eval/published")
-README = Path("README.md")
+QUALITY_PAGE = Path("docs/quality.md")
 
 
 def evaluate(
@@ -52,7 +52,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Of samples, folds and resampling.")] = 0,
     out: Annotated[Path, typer.Option(help="Where runs and model answers are kept.")] = Path("runs"),
     cache: Annotated[bool, typer.Option(help="Use and keep model answers.")] = True,
-    publish: Annotated[bool, typer.Option(help="Write the report into the README's table of quality.")] = False,
+    publish: Annotated[bool, typer.Option(help="Write the report into docs/quality.md.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Compare rankers on held-out interactions.
@@ -186,8 +186,8 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _publish(report: Report, out: Path) -> None:
-    """Keeps the report beside the code, and writes all that are kept into the README."""
-    if not README.is_file() or not PUBLISHED.parent.is_dir():
+    """Keep the report next to the code, and write all kept reports into docs/quality.md."""
+    if not QUALITY_PAGE.is_file() or not PUBLISHED.parent.is_dir():
         raise InputError("works in a checkout of whyrank only", field="--publish", code="wrong_folder")
     PUBLISHED.mkdir(exist_ok=True)
     config = report.manifest.config
@@ -196,5 +196,5 @@ def _publish(report: Report, out: Path) -> None:
     opened = out / OPENED
     if opened.is_file():
         (PUBLISHED / OPENED).write_bytes(opened.read_bytes())
-    tables.publish(README, tables.published(PUBLISHED))
-    console().print(f"wrote {file} and {README}", markup=False)
+    tables.publish(QUALITY_PAGE, tables.published(PUBLISHED))
+    console().print(f"wrote {file} and {QUALITY_PAGE}", markup=False)

@@ -6,7 +6,7 @@ from eval.experiment import run
 from eval.manifest import Config
 from eval.protocol import Part, Relevance
 from eval.report import Report, judge
-from eval.tables import BEGIN, END, publish, published, readme_block, text
+from eval.tables import BEGIN, END, publish, published, quality_block, text
 from prompts import PromptLibrary
 from retrieval import AlsParameters, Dataset, InputError, sources
 
@@ -15,9 +15,9 @@ PUBLISHED = published(ROOT / "eval" / "published")
 REMEDY = "run 'whyrank eval --on test --purpose ... --publish' with the report's flags"
 
 
-def test_the_readme_shows_what_was_published() -> None:
+def test_the_quality_page_shows_what_was_published() -> None:
     assert PUBLISHED
-    assert readme_block(PUBLISHED) in (ROOT / "README.md").read_text(encoding="utf-8"), f"stale: {REMEDY}"
+    assert quality_block(PUBLISHED) in (ROOT / "docs" / "quality.md").read_text(encoding="utf-8"), f"stale: {REMEDY}"
 
 
 @pytest.mark.parametrize("report", PUBLISHED, ids=lambda report: str(report.manifest.config.protocol))
@@ -38,7 +38,7 @@ def test_what_was_published_is_of_today(report: Report) -> None:
 async def test_the_classical_rankers_still_score_what_was_published(report: Report, tmp_path: Path) -> None:
     """Run again, to a rounding that differs between processors."""
     config = report.manifest.config.model_copy(update={"arms": ("popular", "itemknn", "als")})
-    done = await run(config, sources.movielens(), PromptLibrary(), None, tmp_path, purpose="is the README stale?")
+    done = await run(config, sources.movielens(), PromptLibrary(), None, tmp_path, purpose="is the quality page stale?")
     again = judge(done, opened=1, resamples=50)
     for before, now in zip(report.judged, again.judged, strict=True):
         assert (before.users, before.relevant) == (now.users, now.relevant)
@@ -53,24 +53,24 @@ async def _small(dataset: Dataset, folder: Path) -> Report:
     return judge(await run(config, dataset, PromptLibrary(), None, folder), opened=0, resamples=50)
 
 
-async def test_a_readme_without_a_place_for_the_table_is_told(dataset: Dataset, tmp_path: Path) -> None:
+async def test_a_page_without_a_place_for_the_table_is_refused(dataset: Dataset, tmp_path: Path) -> None:
     report = await _small(dataset, tmp_path)
-    readme = tmp_path / "README.md"
-    readme.write_text("# Read me\n")
+    page = tmp_path / "quality.md"
+    page.write_text("# Quality\n")
     with pytest.raises(InputError, match="has no lines"):
-        publish(readme, [report])
-    readme.write_text(f"# Read me\n\n{BEGIN}\nold\n{END}\n\nThe end\n")
-    publish(readme, [report])
-    shown = readme.read_text()
+        publish(page, [report])
+    page.write_text(f"# Quality\n\n{BEGIN}\nold\n{END}\n\nThe end\n")
+    publish(page, [report])
+    shown = page.read_text()
     assert "old" not in shown
     assert shown.endswith(f"{END}\n\nThe end\n")
-    publish(readme, [report])
-    assert readme.read_text() == shown
+    publish(page, [report])
+    assert page.read_text() == shown
 
 
 async def test_every_line_of_a_table_has_its_columns(dataset: Dataset, tmp_path: Path) -> None:
     report = await _small(dataset, tmp_path)
-    table = [line for line in readme_block([report]).splitlines() if line.startswith("|")]
+    table = [line for line in quality_block([report]).splitlines() if line.startswith("|")]
     assert {line.count("|") for line in table} == {8}
     assert [judged.relevance for judged in report.judged] == [Relevance.liked, Relevance.any]
     assert "validation part" in text(report)
