@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from prompts import PromptLibrary, TemplateError
-from prompts.library import DEFAULT_ALIAS, DRAFT
+from prompts.names import DEFAULT_ALIAS, DRAFT
 
 
 class PromptSummary(BaseModel):

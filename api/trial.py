@@ -4,8 +4,8 @@ import asyncio
 import dataclasses
 from pathlib import Path
 
-from prompts import PromptLibrary, PromptTemplate, check, user_sample
-from prompts.library import DRAFT
+from prompts import PromptLibrary, PromptTemplate, TemplateReference, check, user_sample
+from prompts.names import DRAFT
 from reranker import Answer, PromptChoice, RecommendationRequest, Recommender
 from retrieval import InputError, Retriever
 
@@ -20,9 +20,9 @@ class TrialLibrary(PromptLibrary):
         super().__init__(own)
         self._template = template
 
-    def get(self, reference: str) -> PromptTemplate:
+    def get(self, reference: str | TemplateReference) -> PromptTemplate:
         """As the library's; and the draft."""
-        return self._template if reference == self._template.reference else super().get(reference)
+        return self._template if str(reference) == self._template.reference else super().get(reference)
 
 
 def template_of(source: str) -> PromptTemplate:

@@ -20,6 +20,7 @@ from prompts.inputs import (
 )
 from prompts.isolation import Rendered, render_isolated
 from prompts.library import PromptLibrary
+from prompts.names import TemplateReference
 from prompts.samples import EXAMPLE, Sample, user_sample
 from prompts.sanitize import Sanitizer
 from prompts.template import Message, Prompt, PromptTemplate
@@ -45,6 +46,7 @@ __all__ = [
     "Sampling",
     "Sanitizer",
     "TemplateError",
+    "TemplateReference",
     "Trimmed",
     "candidate_inputs",
     "check",

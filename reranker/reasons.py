@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from prompts import ItemInput, PromptTemplate, Sanitizer, evidence_inputs, item_input
-from prompts.front_matter import FACTS
+from prompts.pattern import FACTS
 from reranker.engine import Engine
 from reranker.failures import STAGE_FAILURES, StageFailure
 from reranker.grounding import Refusal, check, first_sentence

@@ -28,7 +28,8 @@ from prompts import (
     rendered,
     user_sample,
 )
-from prompts.library import DEFAULT_ALIAS, DRAFT, read_source
+from prompts.library import read_source
+from prompts.names import DEFAULT_ALIAS, DRAFT
 from prompts.store import stamp
 from retrieval import InputError, Retriever, current_build, load
 

@@ -17,7 +17,7 @@ from api.security import AdminOnly, allow_prompts
 from api.state import Service
 from api.trial import TrialLibrary, passed, side_by_side, template_of
 from prompts import EXAMPLE, PromptEditor, PromptTemplate, Sample, TemplateError, rendered, user_sample
-from prompts.library import DEFAULT_ALIAS, DRAFT
+from prompts.names import DEFAULT_ALIAS, DRAFT
 from reranker import Answer, PromptChoice, RecommendationRequest
 from retrieval import InputError, NotFoundError, Retriever
 
