@@ -24,10 +24,20 @@ class Problem(BaseModel):
     detail: str
     field: str | None = None
     remedy: str | None = None
+    line: int | None = None
+    column: int | None = None
 
     @classmethod
     def of(
-        cls, status: int, code: str, detail: str, *, field: str | None = None, remedy: str | None = None
+        cls,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        field: str | None = None,
+        remedy: str | None = None,
+        line: int | None = None,
+        column: int | None = None,
     ) -> "Problem":
         """A problem whose ``type`` is ``/problems/<code>`` and, where there is a field, ``#<field>``."""
         return cls(
@@ -37,6 +47,8 @@ class Problem(BaseModel):
             detail=detail,
             field=field,
             remedy=remedy,
+            line=line,
+            column=column,
         )
 
 
@@ -100,7 +112,10 @@ _OF_CODE = {
 
 
 def _of(error: WhyrankError, status: int) -> Problem:
-    return Problem.of(status, error.code, error.message, field=error.field, remedy=error.remedy)
+    line, column = (error.line, error.column) if isinstance(error, TemplateError) else (None, None)
+    return Problem.of(
+        status, error.code, error.message, field=error.field, remedy=error.remedy, line=line, column=column
+    )
 
 
 def install(app: FastAPI) -> None:

@@ -190,8 +190,8 @@ class PromptEditor:
         write_table(self._own / ALIASES, aliases)
 
     def _earlier(self, name: str, alias: str, current: int) -> list[int]:
-        """The versions that an alias stood for before the present one, oldest first, each once. Going back to a version,
-        by whatever way, forgets what came after it, so that nobody is ever led back to what was taken back.
+        """The versions that an alias stood for before the present one, oldest first, each once. Going back to a
+        version, by whatever way, forgets what came after it, so that nobody is led back to what was taken back.
         """
         stood: list[int] = []
 

@@ -126,7 +126,7 @@ class _Loader(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise _refused("'&' and '*' names are not allowed here; quote a value that begins so", event.start_mark)
         if getattr(event, "tag", None) is not None:
@@ -196,7 +196,8 @@ _STANDS = re.compile(r"'([a-z_]{1,30})'")
 
 def _invalid(error: ValidationError, node: yaml.MappingNode) -> InputProblem:
     """What is wrong with a front matter that is YAML."""
-    first = error.errors(include_url=False)[0]
+    # A key that is misspelt is missing, too; the first says more.
+    first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
     message = str(first["msg"]).removeprefix("Value error, ")
     path = [str(part) for part in first["loc"]]
     named = _STANDS.search(message)

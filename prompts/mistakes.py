@@ -9,6 +9,7 @@ import yaml
 
 _TAGS = ("for", "endfor", "if", "elif", "else", "endif", "set", "with", "endwith")
 _BLOCK = re.compile(r"\{%[-+]?[ \t\n]{0,20}(?P<tag>[a-z]{1,12})\b")
+_CUT_SHORT = re.compile(r"unexpected '[}\])]'|expected token '[^']*', got '}'|end of (?:template|print|statement)")
 _QUOTED = re.compile(r"'([^']{1,80})'")
 
 
@@ -110,7 +111,7 @@ def jinja_mistake(message: str, line: int | None, source: str) -> Mistake:
     if found := re.search(r"The innermost block that needs to be closed is '(\w+)'", message):
         tag = found[1] if "unknown tag" not in message else None
         if tag is not None:
-            row, column = _opened(source, tag) or (line, 1)
+            row, column = _opened(source, tag) or (line or 1, 1)
             return Mistake(f"'{{% {tag} %}}' is not closed", row, column, f"Write '{{% end{tag} %}}' at its end")
     if found := re.search(r"[Uu]nknown tag '(\w+)'", message):
         tag = found[1]
@@ -123,10 +124,10 @@ def jinja_mistake(message: str, line: int | None, source: str) -> Mistake:
     ) and (unclosed := _unclosed(source)):
         return unclosed
     if found := re.search(r"got '([^']+)'", message):
-        way = "Write '==' to compare" if found[1] == "=" else None
+        compare = "Write '==' to compare" if found[1] == "=" else None
         if found[1].startswith("end of"):
-            return Mistake("something is missing before the end of this", line, None, way)
-        return Mistake(f"'{found[1]}' is not expected here", line, _column(lines, line, found[1]), way)
+            return Mistake("something is missing before the end of this", line)
+        return Mistake(f"'{found[1]}' is not expected here", line, _column(lines, line, found[1]), compare)
     return Mistake(message[:300], line, named_column(lines, line, message))
 
 

@@ -12,8 +12,8 @@ from prompts.errors import TemplateError
 
 DEFAULT_ALIAS = "production"
 DRAFT = "draft"
-# ASCII classes and `fullmatch`: `\d`, `isdigit()` and `int()` take other digits, spaces and underscores, and `$` matches
-# before a line break.
+# ASCII classes and `fullmatch`: `\d`, `isdigit()` and `int()` take other digits, spaces and underscores, and `$`
+# matches before a line break.
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _ALIAS = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")

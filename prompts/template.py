@@ -196,8 +196,8 @@ class PromptTemplate:
         return None if line is None else line + 1
 
     def near_sections(self) -> list[TemplateError]:
-        """Lines that seem to be meant as the name of a section and are none, such as ``users:``; as a line of the prompt
-        they are shown to the model.
+        """Lines that seem to be meant as the name of a section and are none, such as ``users:``; they are shown to the
+        model as a line of the prompt.
         """
         end = next(number for number, line in enumerate(self._lines[1:], 2) if line.rstrip(" \t") == "---")
         return self._near_sections(end)

@@ -137,7 +137,8 @@ class ReasonWriter:
         locale = template.meta.locale
         inputs = {"item": item, "evidence": evidence, "locale": locale, "noun": sanitizer.text(self._noun)}
         for attempt in range(_ATTEMPTS):
-            prompt = template.render({**inputs, "complaint": str(refused[-1]) if refused else ""})
+            given = {**inputs, "complaint": str(refused[-1]) if refused else ""}
+            prompt = await asyncio.to_thread(template.render, given)
             # The retry is sampled: with the same seed and temperature 0 a small model would say the same again.
             sampling = template.meta.sampling.model_copy(update={"temperature": 0.7} if attempt else {})
             pattern = _pattern(template.meta.pattern, template.showing(item))

@@ -55,7 +55,7 @@ async def ready(service: ServiceDep, response: Response) -> Ready:
         items=manifest.items,
         build=service.build,
         created=manifest.created,
-        problems=service.problems(),
+        problems=await asyncio.to_thread(service.problems),
     )
 
 
