@@ -43,10 +43,20 @@ class Problem(BaseModel):
     detail: str
     field: str | None = None
     remedy: str | None = None
+    line: int | None = None
+    column: int | None = None
 
     @classmethod
     def of(
-        cls, status: int, code: str, detail: str, *, field: str | None = None, remedy: str | None = None
+        cls,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        field: str | None = None,
+        remedy: str | None = None,
+        line: int | None = None,
+        column: int | None = None,
     ) -> "Problem":
         """A problem whose ``type`` is ``/problems/<code>`` and, where there is a field, ``#<field>``.
 
@@ -60,6 +70,8 @@ class Problem(BaseModel):
             detail=_bounded(detail, _LONGEST_TEXT),
             field=field,
             remedy=remedy and _bounded(remedy, _LONGEST_TEXT),
+            line=line,
+            column=column,
         )
 
 
@@ -129,8 +141,16 @@ _OF_CODE = {
 
 
 def _of(error: WhyrankError, status: int) -> Problem:
-    remedy = error.remedy and without_folders(error.remedy)
-    return Problem.of(status, error.code, without_folders(error.message), field=error.field, remedy=remedy)
+    line, column = (error.line, error.column) if isinstance(error, TemplateError) else (None, None)
+    return Problem.of(
+        status,
+        error.code,
+        without_folders(error.message),
+        field=error.field,
+        remedy=error.remedy and without_folders(error.remedy),
+        line=line,
+        column=column,
+    )
 
 
 def refusal(refused: Refused) -> JSONResponse:

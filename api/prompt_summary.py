@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from prompts import PromptLibrary, TemplateError
-from prompts.library import DEFAULT_ALIAS, DRAFT
+from prompts.names import DEFAULT_ALIAS
 
 
 class PromptSummary(BaseModel):
@@ -18,7 +18,7 @@ class PromptSummary(BaseModel):
     aliases: dict[str, int] = Field(description="which version each movable name stands for")
     draft: bool = Field(description="whether there is a draft")
     origin: Literal["own", "shipped"]
-    kind: str = Field(description="how it is scored, `reason`, or `broken`")
+    kind: str = Field(description="how it is scored, `reason`, `draft` where none is released, or `broken`")
     locale: str | None
     family: str | None
     description: str
@@ -38,8 +38,10 @@ class PromptSummary(BaseModel):
             "draft": draft,
             "origin": "own" if home == library.own else "shipped",
         }
+        if DEFAULT_ALIAS not in aliases and not library.versions(name):  # what a draft says is for who may try it
+            return cls(**known, kind="draft", locale=None, family=None, description="", problem=None)
         try:
-            template = library.get(name if DEFAULT_ALIAS in aliases else f"{name}@{DRAFT}")
+            template = library.get(name)
         except TemplateError as error:
             return cls(**known, kind="broken", locale=None, family=None, description="", problem=str(error))
         return cls(
@@ -48,5 +50,5 @@ class PromptSummary(BaseModel):
             locale=template.meta.locale,
             family=template.family,
             description=template.meta.description,
-            problem=None,
+            problem=library.problem(name),
         )

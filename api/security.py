@@ -13,9 +13,8 @@ from starlette.datastructures import Headers
 from api.dependencies import ServiceDep, SettingsDep
 from api.problems import Refused
 from api.settings import Settings
-from prompts import PromptLibrary, TemplateError
-from prompts.library import DRAFT
 from reranker import PromptChoice
+from reranker.request import TASKS
 from retrieval import InputError
 
 _FORWARDING = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
@@ -88,18 +87,11 @@ def allow_prompts(request: Request, service: ServiceDep, choice: PromptChoice) -
 
     Raises:
         Refused: the caller is none.
+        InputError: a reference cannot be one.
     """
-    if any(_is_unreleased(service.library, one) for one in (choice.rank, choice.reason) if one is not None):
+    named = [reference for task in TASKS if (reference := choice.reference(task)) is not None]
+    if not all(map(service.library.is_released, named)):
         _refuse_others(request, service.settings)
-
-
-def _is_unreleased(library: PromptLibrary, reference: str) -> bool:
-    name, _, version = reference.partition("@")
-    try:
-        released = {str(number) for number in library.aliases(name).values()}
-    except TemplateError:  # there is none of that name, which whoever resolves the reference says better
-        return False
-    return version == DRAFT or (version.isdigit() and version not in released)
 
 
 def _host_name(host: str) -> str:

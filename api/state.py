@@ -6,6 +6,7 @@ readiness, log and metrics say.
 """
 
 import asyncio
+import contextlib
 import time
 
 import structlog
@@ -15,14 +16,17 @@ from api.connections import Connections, most_connections
 from api.metrics import Metrics
 from api.observability import places
 from api.settings import Settings
-from prompts import PromptLibrary
-from prompts.store import stamp
-from reranker import DocumentRanker, Engine, Memory, Recommender
+from prompts import PromptLibrary, TemplateError
+from prompts.store import Stamp, stamp
+from reranker import DocumentRanker, Engine, Memory, PromptChoice, Recommender
 from reranker.fusion import FILE, FusionFit, load_fit
+from reranker.request import TASKS
 from retrieval import Retriever, WhyrankError, current_build, load
 
 _OWN_FILES = 128
 """Descriptors for artifacts, prompts, the log and what is being accepted."""
+FAMILIES = ("rank", "reason", "rerank")
+"""Families of templates that requests use without naming them."""
 _RETRY_S = 30.0
 """Until an artifact that could not be loaded is tried again although nothing seems to have changed."""
 
@@ -40,6 +44,8 @@ class Service:
         self.settings = settings
         self.engine = engine
         self.library = PromptLibrary(settings.prompts_dir)
+        self._prompts: tuple[Stamp | None, ...] = ()
+        """State of the library of which everything that serves has been parsed."""
         self.documents = DocumentRanker(engine, self.library) if engine else None
         self.metrics = Metrics()
         self.admission = Admission(settings.max_in_flight, self.metrics)
@@ -90,7 +96,7 @@ class Service:
     async def _prepare(self) -> None:
         """Has it measured whether the model can be read with the rank prompt in production, before a request must."""
         try:
-            template = self.library.get("rank")
+            template = await asyncio.to_thread(self.library.get, "rank")
             if self.engine is None or template.meta.scoring == "likelihood" or template.hash == self._prepared:
                 return
             report = await self.recommender.prepare(template)
@@ -102,8 +108,28 @@ class Service:
     def problems(self) -> list[str]:
         """What somebody should look at although the service answers."""
         found = [] if self.artifact_problem is None else [f"an older artifact is in use: {self.artifact_problem}"]
-        prompts = filter(None, (self.library.problem(name) for name in self.library.names()))
-        return [*found, *(f"an older prompt is in use: {problem}" for problem in prompts)]
+        return [*found, *self.library.problems()]
+
+    async def load_prompts(self, choice: PromptChoice) -> None:
+        """Parses what is new among the templates of a request, in a thread: it may take a while, and others wait for
+        the loop. What is wrong with them is told where they are used.
+        """
+        named = [reference for task in TASKS if (reference := choice.reference(task)) is not None]
+        state = self.library.state()
+        if not named and state == self._prompts:
+            return
+
+        def load() -> None:
+            for reference in named:
+                with contextlib.suppress(TemplateError):
+                    self.library.get(reference)
+            if state != self._prompts:
+                for family in FAMILIES:
+                    with contextlib.suppress(TemplateError):
+                        self.library.find(family, "en")
+
+        await asyncio.to_thread(load)
+        self._prompts = state
 
     def _load(self) -> Recommender:
         artifact = self.settings.artifact

@@ -2,10 +2,13 @@
 
 import asyncio
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
-from prompts import PromptLibrary, PromptTemplate, check, user_sample
-from prompts.library import DRAFT
+from pydantic import BaseModel
+
+from prompts import PromptLibrary, PromptTemplate, TemplateReference, check, user_sample
+from prompts.names import DRAFT
 from reranker import Answer, PromptChoice, RecommendationRequest, Recommender
 from retrieval import InputError, Retriever
 
@@ -20,9 +23,9 @@ class TrialLibrary(PromptLibrary):
         super().__init__(own)
         self._template = template
 
-    def get(self, reference: str) -> PromptTemplate:
+    def get(self, reference: str | TemplateReference) -> PromptTemplate:
         """As the library's; and the draft."""
-        return self._template if reference == self._template.reference else super().get(reference)
+        return self._template if str(reference) == self._template.reference else super().get(reference)
 
 
 def template_of(source: str) -> PromptTemplate:
@@ -34,27 +37,56 @@ def template_of(source: str) -> PromptTemplate:
     return PromptTemplate(source, name=TRIAL, version=DRAFT)
 
 
-async def passed(template: PromptTemplate, retriever: Retriever, user_ids: list[str]) -> None:
+async def passed(template: PromptTemplate, retriever: Retriever, user_ids: Sequence[str]) -> None:
     """Returns if a template passes what a saved one has passed, with these users besides the fixed examples.
 
     Raises:
         InputError: a user is unknown.
         TemplateError: it does not pass.
     """
-    known = retriever.user_ids()
-    for user_id in user_ids:
-        if user_id not in known:
-            raise InputError(f"there is no user '{user_id[:80]}'", field="user_ids", code="unknown_user")
-    samples = [user_sample(retriever, user_id, locale=template.meta.locale) for user_id in user_ids]
-    await asyncio.to_thread(check, template, samples)  # renders in processes of their own, a second in all
+
+    def check_all() -> None:
+        known = retriever.user_ids()
+        for user_id in user_ids:
+            if user_id not in known:
+                raise InputError(f"there is no user '{user_id[:80]}'", field="user_ids", code="unknown_user")
+        check(template, [user_sample(retriever, user_id, locale=template.meta.locale) for user_id in user_ids])
+
+    await asyncio.to_thread(check_all)  # renders in processes of their own, a second in all
 
 
-async def side_by_side(
-    template: PromptTemplate, draft: Recommender, production: Recommender, request: RecommendationRequest
-) -> tuple[Answer, Answer]:
-    """One request's answer with the template, and with what production answers it now."""
+class TriedUser(BaseModel):
+    """One user's answers."""
+
+    user_id: str
+    trial: Answer
+    production: Answer
+
+
+class TryAnswer(BaseModel):
+    """Both answers for every user."""
+
+    prompt: str
+    hash: str
+    users: list[TriedUser]
+
+
+async def tried(
+    template: PromptTemplate,
+    trial: Recommender,
+    production: Recommender,
+    requests: Sequence[RecommendationRequest],
+) -> TryAnswer:
+    """Each request's answer with the template, and with what production answers it now; each is for a user. One after
+    the other: a trial must not crowd out the service's own requests.
+    """
     choice = PromptChoice(**{template.meta.task: template.reference})
-    return (
-        await draft.recommend(dataclasses.replace(request, prompts=choice)),
-        await production.recommend(request),
-    )
+    users = [
+        TriedUser(
+            user_id=request.user_id or "",
+            trial=await trial.recommend(dataclasses.replace(request, prompts=choice)),
+            production=await production.recommend(request),
+        )
+        for request in requests
+    ]
+    return TryAnswer(prompt=template.reference, hash=template.hash, users=users)

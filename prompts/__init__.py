@@ -20,6 +20,8 @@ from prompts.inputs import (
 )
 from prompts.isolation import Rendered, render_isolated
 from prompts.library import PromptLibrary
+from prompts.names import TemplateReference
+from prompts.runtime_failures import RuntimeFailures
 from prompts.samples import EXAMPLE, Sample, user_sample
 from prompts.sanitize import Sanitizer
 from prompts.template import Message, Prompt, PromptTemplate
@@ -41,10 +43,12 @@ __all__ = [
     "PromptLibrary",
     "PromptTemplate",
     "Rendered",
+    "RuntimeFailures",
     "Sample",
     "Sampling",
     "Sanitizer",
     "TemplateError",
+    "TemplateReference",
     "Trimmed",
     "candidate_inputs",
     "check",

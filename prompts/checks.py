@@ -8,7 +8,8 @@ from prompts.isolation import Rendered, render_isolated
 from prompts.samples import BARE, EXAMPLE, HOSTILE, MARK, Sample
 from prompts.template import PromptTemplate
 
-_DATA_BEGINS = re.compile(rf"^\s*{MARK}", re.MULTILINE | re.IGNORECASE)
+# Within the line: `\s*` would go through all empty lines that follow, from each of them.
+_DATA_BEGINS = re.compile(rf"^[^\S\n]*{MARK}", re.MULTILINE | re.IGNORECASE)
 
 
 def check(template: PromptTemplate, samples: Sequence[Sample] = ()) -> list[Rendered]:
@@ -20,6 +21,8 @@ def check(template: PromptTemplate, samples: Sequence[Sample] = ()) -> list[Rend
     Raises:
         TemplateError: it fails on one of them, data can begin a line of it, or it writes nothing.
     """
+    for near in template.near_sections():
+        raise near
     example = rendered(template, EXAMPLE)
     for shown, who in ((example, EXAMPLE.who), (rendered(template, BARE), BARE.who)):
         if not str(shown.prompt).strip():
@@ -39,7 +42,14 @@ def rendered(template: PromptTemplate, sample: Sample) -> Rendered:
     try:
         return render_isolated(template, sample.inputs, candidates)
     except TemplateError as error:
-        raise TemplateError(f"{error.message}; seen with {sample.who}", remedy=error.remedy, code=error.code) from error
+        raise TemplateError(
+            f"{error.message}; seen with {sample.who}",
+            remedy=error.remedy,
+            code=error.code,
+            line=error.line,
+            column=error.column,
+            source=error.source,
+        ) from error
 
 
 def _check_lines(template: PromptTemplate, shown: Rendered) -> None:
@@ -72,7 +82,7 @@ def _check_candidates(template: PromptTemplate, shown: Rendered) -> None:
     if template.meta.scoring not in ("listwise", "permutation"):
         return
     for candidate in EXAMPLE.candidates:
-        if not re.search(rf"^\W*{candidate.label}\b.*{re.escape(candidate.title)}", text, re.MULTILINE):
+        if not re.search(rf"^[^\w\n]*{candidate.label}\b.*{re.escape(candidate.title)}", text, re.MULTILINE):
             raise _error(
                 template,
                 f"the line of the candidate '{candidate.title}' does not begin with its label",

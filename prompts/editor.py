@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from prompts.checks import check
-from prompts.errors import LibraryError
-from prompts.library import ALIASES, DEFAULT_ALIAS, DRAFT, HASHES, NAME, PromptLibrary
+from prompts.errors import LibraryError, TemplateError
+from prompts.library import ALIASES, HASHES, PromptLibrary
+from prompts.names import DEFAULT_ALIAS, DRAFT, TemplateReference, is_alias, is_name, version_number
+from prompts.requirements import Requirements
 from prompts.samples import Sample
 from prompts.store import Change, changes, locked, log, now, read_table, write, write_table
 from prompts.template import PromptTemplate
@@ -47,21 +49,24 @@ class PromptEditor:
         later ones are not until they are promoted.
 
         Raises:
-            TemplateError: the template does not pass :func:`prompts.checks.check`.
+            TemplateError: the template does not pass :func:`prompts.checks.check`, or does not fit the name.
             LibraryError: the name cannot be one, or the folder cannot be written.
         """
-        if not NAME.fullmatch(name):
+        if not is_name(name):
             raise LibraryError(
-                f"'{name[:80]}' cannot be a name", remedy="Use small letters, digits and '-'", code="bad_name"
+                f"{name[:80]!r} cannot be a name", remedy="Use small letters, digits and '-'", code="bad_name"
             )
-        check(PromptTemplate(source, name=name, version=DRAFT), self._samples)
+        draft = PromptTemplate(source, name=name, version=DRAFT)
+        self._check_fit(draft)
+        check(draft, self._samples)
         with self._writing():
             self._take(name)
             hashes = read_table(self._own / HASHES)
             row = hashes.setdefault(name, {})
             folder = self._own / name
             folder.mkdir(exist_ok=True)
-            taken = [int(one) for one in [*row, *(path.stem for path in folder.glob("*.jinja"))] if one.isdigit()]
+            written = [*row, *(path.stem for path in folder.glob("*.jinja"))]
+            taken = [number for one in written if (number := version_number(one)) is not None]
             version = max(taken, default=0) + 1
             template = PromptTemplate(source, name=name, version=str(version))
             write(folder / f"{version}.jinja", source)
@@ -84,20 +89,23 @@ class PromptEditor:
             The version that the alias stood for before.
 
         Raises:
-            TemplateError: there is no such version, or it does not pass the checks.
+            TemplateError: there is no such version, or it does not pass the checks, or does not fit the name.
             LibraryError: the alias does not stand for ``expected``, or the folder cannot be written.
         """
-        if not NAME.fullmatch(alias) or alias.isdigit() or alias == DRAFT:
+        if not is_alias(alias):
             raise LibraryError(
-                f"'{alias[:80]}' cannot be an alias", remedy="Use small letters, such as 'production'", code="bad_name"
+                f"{alias[:80]!r} cannot be an alias", remedy="Use small letters, such as 'production'", code="bad_name"
             )
-        check(self._library.get(f"{name}@{version}"), self._samples)
+        template = self._library.read(TemplateReference(name, version))
+        self._check_fit(template)
+        check(template, self._samples)
         with self._writing():
             self._take(name)
             return self._move("promote", name, alias, version, expected=expected, note=note)
 
     def rollback(self, name: str, *, alias: str = DEFAULT_ALIAS, expected: int | None = None) -> tuple[int, int]:
-        """Points an alias at the version that it stood for before its last promotion; again, at the one before that.
+        """Points an alias at the version that it stood for before the present one was first promoted; again, at the one
+        before that. A version that cannot be used any more is passed over.
 
         Returns:
             The version that the alias stood for, and the one that it stands for now.
@@ -108,10 +116,12 @@ class PromptEditor:
         self._library.home(name)
         with self._writing():
             current = self._library.aliases(name).get(alias)
-            before = self._before(name, alias)
+            earlier = [] if current is None else self._earlier(name, alias, current)
+            before = next((version for version in reversed(earlier) if self._is_usable(name, version)), None)
             if before is None or current is None:
+                gone = f"; {', '.join(map(str, earlier))} cannot be used any more" if earlier else ""
                 raise LibraryError(
-                    f"'{name}@{alias}' has never been promoted, so there is nothing to go back to",
+                    f"'{name}@{alias}' stood for no other version before, so there is nothing to go back to{gone}",
                     remedy="Promote the version that you want",
                     code="nothing_to_roll_back",
                 )
@@ -125,6 +135,7 @@ class PromptEditor:
             TemplateError: there is no template of that name.
             LibraryError: the folder cannot be written.
         """
+        self._library.home(name)
         path = self._own / name / f"{DRAFT}.jinja"
         if not path.is_file():
             source = self._library.get(name).source
@@ -178,15 +189,57 @@ class PromptEditor:
         aliases.setdefault(name, {})[alias] = version
         write_table(self._own / ALIASES, aliases)
 
-    def _before(self, name: str, alias: str) -> int | None:
-        """The version before the last promotion that has not been rolled back."""
-        stack: list[int | None] = []
+    def _earlier(self, name: str, alias: str, current: int) -> list[int]:
+        """The versions that an alias stood for before the present one, oldest first, each once. Going back to a
+        version, by whatever way, forgets what came after it, so that nobody is led back to what was taken back.
+        """
+        stood: list[int] = []
+
+        def stand(version: int) -> None:
+            if version in stood:
+                del stood[stood.index(version) + 1 :]
+            else:
+                stood.append(version)
+
         for change in changes(self._own):
-            if (change.name, change.alias) == (name, alias) and change.action == "promote":
-                stack.append(change.before)
-            elif (change.name, change.alias) == (name, alias) and change.action == "rollback" and stack:
-                stack.pop()
-        return stack[-1] if stack else None
+            if (change.name, change.alias) == (name, alias) and change.action in ("promote", "rollback"):
+                for version in (change.before, change.after):  # where it was moved by hand, `before` says so
+                    if version is not None:
+                        stand(version)
+        stand(current)
+        return stood[:-1]
+
+    def _is_usable(self, name: str, version: int) -> bool:
+        try:
+            self._check_fit(self._library.read(TemplateReference(name, version)))
+        except TemplateError:
+            return False
+        return True
+
+    def _check_fit(self, template: PromptTemplate) -> None:
+        """Returns if a template fits its name: what the service relies on, what the name's versions are, what the other
+        languages of its family are.
+
+        Raises:
+            TemplateError: it does not.
+        """
+        self._library.check_fit(template)
+        name, family = template.name, template.family
+        if (known := self._library.sample_of(name)) is not None:
+            Requirements.of(known).check(template)
+            return
+        if family == name:
+            return
+        whole = self._library.sample_of(family)
+        if whole is None or not name.startswith(f"{family}-"):
+            problem = f"is no name in the family '{family}'"
+            raise Requirements.of(template).misfit(template, "family", problem, family=name)
+        Requirements.of(whole).for_sibling(name).check(template)
+        for other in self._library.names():
+            sibling = self._library.sample_of(other) if other == family or other.startswith(f"{family}-") else None
+            if sibling is not None and sibling.family == family and sibling.meta.locale == template.meta.locale:
+                problem = f"cannot speak '{template.meta.locale}', which '{other}' speaks in the family '{family}'"
+                raise Requirements.of(template).misfit(template, "family", problem, family=name)
 
     def _log(
         self,

@@ -10,9 +10,45 @@
 
 from retrieval import WhyrankError
 
+_WIDEST = 120
+"""Characters of a source line that are shown around a mistake."""
+
 
 class TemplateError(WhyrankError):
-    """A template cannot be read, or does not render."""
+    """A template cannot be read, or does not render.
+
+    Args:
+        line: the line of the file, counted from 1, where it is about one.
+        column: the character of that line, likewise.
+        source: that line.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        remedy: str | None = None,
+        code: str | None = None,
+        line: int | None = None,
+        column: int | None = None,
+        source: str | None = None,
+    ) -> None:
+        super().__init__(message, field=field, remedy=remedy, code=code)
+        self.line = line
+        self.column = column
+        self.source = source
+
+    @property
+    def pointer(self) -> str:
+        """The source line with a caret under the mistake, for people; empty where neither is known."""
+        if self.line is None or self.source is None:
+            return ""
+        column = max(self.column or 1, 1)
+        start = max(column - _WIDEST // 2, 0) if len(self.source) > _WIDEST else 0
+        head = f"{self.line} | "
+        shown = self.source[start : start + _WIDEST].replace("\t", " ")
+        return f"{head}{shown}\n{' ' * (len(head) + column - 1 - start)}^"
 
 
 class BudgetError(TemplateError):

@@ -7,21 +7,22 @@ stays in use, and :meth:`PromptLibrary.problem` says so.
 """
 
 import difflib
-import re
 from pathlib import Path
 
 import structlog
 
 from prompts.errors import TemplateError
+from prompts.names import DEFAULT_ALIAS, DRAFT, TemplateReference, is_alias, is_name, version_number
+from prompts.requirements import Requirements
+from prompts.runtime_failures import RuntimeFailures
+from prompts.sandbox import MAX_SOURCE
 from prompts.store import Stamp, Table, read_table, stamp
 from prompts.template import PromptTemplate
 
 SHIPPED = Path(__file__).parent / "templates"
-DEFAULT_ALIAS = "production"
-DRAFT = "draft"
 ALIASES, HASHES = "aliases.json", "hashes.json"
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-_REFERENCE = re.compile(rf"^(?P<name>{NAME.pattern})(?:@(?P<version>[a-z0-9][a-z0-9_-]{{0,63}}))?$")
+_MOST_BYTES = 4 * MAX_SOURCE
+"""Of a template file: a character has at most four."""
 
 log = structlog.get_logger()
 
@@ -37,17 +38,19 @@ class PromptLibrary:
     def __init__(self, own: Path | None = None, *, shipped: Path = SHIPPED) -> None:
         self.own = own
         self.shipped = shipped
-        self._loaded: dict[tuple[Path, str], PromptTemplate] = {}
+        self.failures = RuntimeFailures()
+        self._loaded: dict[tuple[Path, str, int], PromptTemplate] = {}
         self._drafts: dict[Path, tuple[Stamp | None, PromptTemplate]] = {}
         self._tables: dict[Path, tuple[Stamp | None, Table]] = {}
-        self._good: dict[str, PromptTemplate] = {}
-        self._problems: dict[str, str] = {}
+        self._good: dict[TemplateReference, PromptTemplate] = {}
+        self._problems: dict[TemplateReference, str] = {}
 
     def names(self) -> list[str]:
         """All template names, sorted."""
-        names = {name for folder in self._folders() for name in self.recorded(folder)}
+        names = set(self._saved())
         if self.own is not None and self.own.is_dir():
-            names |= {path.parent.name for path in self.own.glob(f"*/{DRAFT}.jinja")}
+            drafted = (path.parent.name for path in self.own.glob(f"*/{DRAFT}.jinja"))
+            names |= {name for name in drafted if is_name(name)}
         return sorted(names)
 
     def home(self, name: str) -> Path:
@@ -70,90 +73,128 @@ class PromptLibrary:
 
     def recorded(self, folder: Path) -> Table:
         """The hashes of a folder's saved versions, by name and version; what is not in there was never saved."""
-        return self._table(folder / HASHES)
+        return {name: row for name, row in self._table(folder / HASHES).items() if is_name(name)}
 
     def versions(self, name: str) -> list[int]:
         """The saved versions of a template, ascending."""
-        return sorted(int(version) for version in self.recorded(self.home(name)).get(name, {}) if version.isdigit())
+        row = self.recorded(self.home(name)).get(name, {})
+        return sorted(number for version in row if (number := version_number(version)) is not None)
 
     def aliases(self, name: str) -> dict[str, int]:
         """Which version each alias of a template stands for."""
         path = self.home(name) / ALIASES
         row = self._table(path).get(name, {})
-        if not all(isinstance(version, int) for version in row.values()):
-            raise TemplateError(f"{path}: an alias of '{name}' is not a number", code="library_damaged")
-        return {alias: int(version) for alias, version in row.items()}
+        found = {}
+        for alias, version in row.items():
+            if type(version) is not int:
+                raise TemplateError(f"{_told(path)}: an alias of '{name}' is not a number", code="library_damaged")
+            if is_alias(alias):
+                found[alias] = version
+        return found
 
     def draft(self, name: str) -> Path | None:
         """The draft of a template, the team's own before a shipped one, or None."""
         paths = [folder / name / f"{DRAFT}.jinja" for folder in self._folders()]
         return next((path for path in paths if path.is_file()), None)
 
-    def get(self, reference: str) -> PromptTemplate:
-        """The template that ``name`` (its production version), ``name@3``, ``name@alias`` or ``name@draft`` stands for.
+    def is_released(self, reference: TemplateReference) -> bool:
+        """Whether anybody may use this: an alias, or a version that one stands for. A name that does not exist has
+        nothing to protect; where the aliases cannot be read, no version counts as released.
+        """
+        if reference.is_draft:
+            return False
+        if not isinstance(reference.which, int):
+            return True
+        try:
+            return reference.which in self.aliases(reference.name).values()
+        except TemplateError as error:
+            return error.code == "unknown_template"
 
-        What was good once and cannot be read any more is still answered, as it was; :meth:`problem` then says why.
+    def get(self, reference: str | TemplateReference) -> PromptTemplate:
+        """The template that a reference stands for; see :class:`TemplateReference`.
+
+        What was good once and cannot be read any more is still answered, as it was, and the production version of a
+        shipped name that cannot be used and never was good is the shipped one; :meth:`problem` then says why.
 
         Raises:
             TemplateError: there is none of that name or version, its file is not the one that was saved, or a draft is
                 broken.
         """
+        wanted = TemplateReference.parse(reference) if isinstance(reference, str) else reference
         try:
-            template = self._get(reference)
+            template = self._get(wanted)
+            self._check_home(wanted)
         except TemplateError as error:
-            last = self._good.get(reference)
-            if last is None or error.code == "unknown_template":
+            instead = None if error.code == "unknown_template" else self._instead(wanted)
+            if instead is None:
                 raise
-            if self._problems.get(reference) != str(error):
-                log.warning("template_not_read", template=reference, problem=str(error), instead=last.hash[:12])
-            self._problems[reference] = str(error)
-            return last
-        self._good[reference] = template
-        self._problems.pop(reference, None)
+            if self._problems.get(wanted) != str(error):
+                log.warning("template_not_read", template=str(wanted), problem=str(error), instead=instead.hash[:12])
+            self._problems[wanted] = str(error)
+            return instead
+        self._good[wanted] = template
+        self._problems.pop(wanted, None)
         return template
 
+    def read(self, reference: TemplateReference) -> PromptTemplate:
+        """As :meth:`get`, without anything that stands in, and a saved version read from its file again.
+
+        Raises:
+            TemplateError: as :meth:`get`.
+        """
+        if isinstance(reference.which, int):
+            self._loaded.pop((self.home(reference.name), reference.name, reference.which), None)
+        return self._get(reference)
+
+    def sample_of(self, name: str) -> PromptTemplate | None:
+        """The production version of a name, or where it cannot be used any version that can; None without."""
+        try:
+            versions = self.versions(name)
+        except TemplateError:
+            return None
+        for reference in (TemplateReference(name), *(TemplateReference(name, number) for number in versions)):
+            try:
+                return self._get(reference)
+            except TemplateError:
+                continue
+        return None
+
     def problem(self, reference: str) -> str | None:
-        """Why the last :meth:`get` of this reference answered an earlier state; None if it did not."""
-        return self._problems.get(reference)
+        """Why the last :meth:`get` of this reference answered something else; None if it did not."""
+        return self._problems.get(TemplateReference.parse(reference))
 
-    def _get(self, reference: str) -> PromptTemplate:
-        match = _REFERENCE.match(reference)
-        if match is None:
-            raise TemplateError(
-                f"'{reference[:80]}' names no template",
-                remedy="Write name, name@3 or name@alias",
-                code="unknown_template",
-            )
-        name, wanted = match["name"], match["version"] or DEFAULT_ALIAS
-        home = self.home(name)
-        if wanted == DRAFT and (draft := self.draft(name)):
-            return self._draft(draft, name)
-        version = wanted if wanted.isdigit() else str(self.aliases(name).get(wanted, ""))
-        if version not in self.recorded(home).get(name, {}):
-            known = [*map(str, self.versions(name)), *self.aliases(name), *([DRAFT] if self.draft(name) else [])]
-            raise TemplateError(
-                f"the template '{name}' has no version or alias '{wanted}'",
-                remedy=f"There are: {', '.join(known)}",
-                # An alias that leads nowhere is a damage of the library, not a mistake of whoever asks.
-                code="library_damaged" if version and not wanted.isdigit() else "unknown_template",
-            )
-        return self._version(home, name, version)
+    def problems(self) -> list[str]:
+        """What somebody should look at: names of which another version serves than the one in production, and templates
+        that failed while they served.
+        """
+        found = []
+        for name in self._saved():
+            try:
+                self.get(name)
+            except TemplateError as error:
+                found.append(f"a prompt cannot be used: {error}")
+                continue
+            if problem := self.problem(name):
+                found.append(f"an older prompt is in use: {problem}")
+        return [*found, *self.failures.told()]
 
-    def find(self, family: str, locale: str, alias: str = DEFAULT_ALIAS) -> PromptTemplate:
-        """The template of a family for a language: ``zh-Hant`` takes ``zh`` where there is no closer one, and a
-        language that the family does not speak takes the template that is called as the family is. A sibling that
-        cannot be read speaks no language, so that a broken one harms nobody who did not ask for it.
+    def state(self) -> tuple[Stamp | None, ...]:
+        """What changes whenever a version is saved or an alias moves."""
+        return tuple(stamp(folder / table) for folder in self._folders() for table in (ALIASES, HASHES))
+
+    def find(self, family: str, locale: str) -> PromptTemplate:
+        """The production template of a family for a language: ``zh-Hant`` takes ``zh`` where there is no closer one,
+        and a language that the family does not speak takes the template that is called as the family is. A sibling
+        that cannot be used speaks no language, so that a broken one harms nobody who did not ask for it.
 
         Raises:
             TemplateError: there is no such family, or the template that is called as it is cannot be read.
         """
         spoken: dict[str, PromptTemplate] = {}
-        for name in self.names():
+        for name in self._saved():
             if name == family or name.startswith(f"{family}-"):
-                # By its plain name where that is what is asked for: `get` then keeps the last good state.
-                plain = alias == DEFAULT_ALIAS or alias not in self.aliases(name)
                 try:
-                    template = self.get(name if plain else f"{name}@{alias}")
+                    template = self.get(name)
                 except TemplateError as error:
                     if name == family:
                         raise
@@ -167,14 +208,94 @@ class PromptLibrary:
                 return found
         return self.get(family)
 
+    def shipped_for(self, name: str) -> PromptTemplate | None:
+        """The shipped production version of a name; None where none is shipped."""
+        row = self._table(self.shipped / ALIASES).get(name, {})
+        version = row.get(DEFAULT_ALIAS)
+        return self._version(self.shipped, name, version) if isinstance(version, int) else None
+
+    def check_fit(self, template: PromptTemplate) -> None:
+        """Returns if a template fits the name that it goes by, as far as the shipped templates, and so the service,
+        rely on it.
+
+        Raises:
+            TemplateError: it does not.
+        """
+        name, family = template.name, template.family
+        if (shipped := self.shipped_for(name)) is not None:
+            Requirements.of(shipped).check(template)
+        elif name.startswith(f"{family}-") and (shipped := self.shipped_for(family)) is not None:
+            Requirements.of(shipped).for_sibling(name).check(template)
+
+    def _get(self, wanted: TemplateReference) -> PromptTemplate:
+        name, which = wanted.name, wanted.which
+        home = self.home(name)
+        if wanted.is_draft and (draft := self.draft(name)):
+            return self._draft(draft, name)
+        version = which if isinstance(which, int) else self.aliases(name).get(which)
+        if version is None or str(version) not in self.recorded(home).get(name, {}):
+            known = [*map(str, self.versions(name)), *self.aliases(name), *([DRAFT] if self.draft(name) else [])]
+            # An alias that leads nowhere, or a saved name that has no production version, is a damage of the library
+            # and not a mistake of whoever asks.
+            lost = version is None and which == DEFAULT_ALIAS and bool(self.versions(name))
+            damaged = lost or (version is not None and not isinstance(which, int))
+            raise TemplateError(
+                f"the template '{name}' has no version or alias '{which}'"
+                if version is None or isinstance(which, int)
+                else f"{_told(home / ALIASES)}: '{name}@{which}' stands for {version}, and there is no such version",
+                remedy=f"There are: {', '.join(known)}",
+                code="library_damaged" if damaged else "unknown_template",
+            )
+        template = self._version(home, name, version)
+        if which == DEFAULT_ALIAS and home != self.shipped:
+            self.check_fit(template)
+        return template
+
+    def _check_home(self, wanted: TemplateReference) -> None:
+        """A team's own name must not fall back to the shipped one unseen because the table that records it is gone."""
+        if self.own is None or wanted.which != DEFAULT_ALIAS or self.home(wanted.name) == self.own:
+            return
+        row = self._table(self.own / ALIASES).get(wanted.name)
+        if row is not None and row != self._table(self.shipped / ALIASES).get(wanted.name):
+            raise TemplateError(
+                f"{_told(self.own / HASHES)} does not record '{wanted.name}', of which {ALIASES} names a version",
+                remedy="Restore the file, or save the version again",
+                code="library_damaged",
+            )
+
+    def _instead(self, wanted: TemplateReference) -> PromptTemplate | None:
+        """What serves for a reference that cannot be used."""
+        if (last := self._good.get(wanted)) is not None:
+            return last
+        if wanted.which != DEFAULT_ALIAS or self.own is None:
+            return None
+        try:
+            return self.shipped_for(wanted.name)
+        except TemplateError:
+            return None
+
+    def _saved(self) -> list[str]:
+        """Names that have saved versions, sorted."""
+        names: set[str] = set()
+        for folder in self._folders():
+            try:
+                names |= set(self.recorded(folder))
+            except TemplateError:
+                if folder == self.shipped:
+                    raise
+                # What the team's tables said before they broke is told, and used, by `get`.
+                names |= {reference.name for reference in self._good}
+        return sorted(names)
+
     def _folders(self) -> list[Path]:
         return [self.shipped] if self.own is None else [self.own, self.shipped]
 
-    def _version(self, home: Path, name: str, version: str) -> PromptTemplate:
-        key = (home, f"{name}@{version}")
+    def _version(self, home: Path, name: str, version: int) -> PromptTemplate:
+        key = (home, name, version)
         if key not in self._loaded:
-            template = PromptTemplate(read_source(home / name / f"{version}.jinja"), name=name, version=version)
-            if self.recorded(home)[name][version] != template.hash:
+            path = home / name / f"{version}.jinja"
+            template = PromptTemplate(read_source(path, told=_told(path)), name=name, version=str(version))
+            if self.recorded(home).get(name, {}).get(str(version)) != template.hash:
                 raise TemplateError(
                     f"{name}@{version} is not the file that was saved",
                     remedy="Save the change as a new version; saved versions never change",
@@ -186,7 +307,8 @@ class PromptLibrary:
     def _draft(self, path: Path, name: str) -> PromptTemplate:
         before, seen = self._drafts.get(path), stamp(path)
         if before is None or before[0] != seen:
-            before = self._drafts[path] = seen, PromptTemplate(read_source(path), name=name, version=DRAFT)
+            template = PromptTemplate(read_source(path, told=_told(path)), name=name, version=DRAFT)
+            before = self._drafts[path] = seen, template
         return before[1]
 
     def _table(self, path: Path) -> Table:
@@ -195,18 +317,42 @@ class PromptLibrary:
             try:
                 before = self._tables[path] = seen, read_table(path)
             except (OSError, ValueError) as error:
-                raise TemplateError(f"{path} cannot be read ({error})", code="library_damaged") from error
+                reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+                raise TemplateError(f"{_told(path)} cannot be read ({reason})", code="library_damaged") from error
         return before[1]
 
 
-def read_source(path: Path) -> str:
+def _told(path: Path) -> str:
+    """A file of a library as messages name it: readiness shows them, and tells no absolute paths."""
+    return "/".join(path.parts[-3:] if path.suffix == ".jinja" else path.parts[-2:])
+
+
+def read_source(path: Path, *, told: str | None = None) -> str:
     """A template file, without the mark that some editors put at its beginning.
 
+    Args:
+        told: what a message calls the file; its path by default.
+
     Raises:
-        TemplateError: it cannot be read.
+        TemplateError: it cannot be read, or is larger than any template.
     """
+    told = told or str(path)
     try:
         # Bytes, decoded here: reading as text would translate line ends, and the hash is of what was saved.
-        return path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TemplateError(f"{path} cannot be read ({error})", code="template_invalid") from error
+        if path.exists() and not path.is_file():
+            raise OSError("not a file")
+        with path.open("rb") as stream:
+            content = stream.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise OSError(f"more than {_MOST_BYTES:,} bytes")
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise TemplateError(
+            f"{told} cannot be read (line {line} is not UTF-8)",
+            remedy="Save it as UTF-8",
+            code="template_invalid",
+            line=line,
+        ) from error
+    except OSError as error:
+        raise TemplateError(f"{told} cannot be read ({error.strerror or error})", code="template_invalid") from error

@@ -10,6 +10,7 @@ drafts are rendered: ``python -I prompts/sandbox.py``, see :mod:`prompts.isolati
 
 import difflib
 import json
+import re
 import resource
 import sys
 import time
@@ -100,6 +101,8 @@ _INSTEAD: dict[type[nodes.Node], str] = {
     nodes.Mod: "'%' is not allowed; for every second entry write 'loop.index is even', for numbers '| round(1)'",
     nodes.AssignBlock: "'{% set %}' as a block is not allowed; write '{% set name = value %}'",
 }
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+"""Halves of characters, which ``"\\ud800"`` in a template makes, cannot be sent anywhere."""
 _Value = Any
 
 
@@ -242,6 +245,8 @@ def _problem(node: nodes.Node) -> str | None:
     if type(node) not in _ALLOWED:
         return _INSTEAD.get(type(node), f"'{type(node).__name__.lower()}' is not allowed in a template")
     match node:
+        case nodes.Const(value=str(text)) if _SURROGATE.search(text):
+            return "a text holds half of a character"
         case nodes.For(recursive=True):
             return "a loop may not call itself"
         case nodes.Name(name=name) if name.startswith("_") or name in ("self", "super", "caller"):
@@ -270,9 +275,10 @@ def _problem(node: nodes.Node) -> str | None:
 
 
 def _unknown(kind: str, name: str | None, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name or "", known, n=1)
+    near = difflib.get_close_matches((name or "")[:80], sorted(known), n=3)
+    meant = " or ".join(f"'{one}'" for one in near)
     return f"there is no {kind} '{name}' here; " + (
-        f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(sorted(known))}"
+        f"did you mean {meant}?" if near else f"there are: {', '.join(sorted(known))}"
     )
 
 

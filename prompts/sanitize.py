@@ -10,8 +10,11 @@ one, and :mod:`prompts.checks` refuses such templates.
 
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterable
 from functools import lru_cache
+
+import structlog
 
 MAX_LENGTH = 300
 """Characters of one string that reach a prompt; more is cut and ends in an ellipsis."""
@@ -19,18 +22,29 @@ MAX_VALUES = 20
 """Values of one attribute; nobody names more genres, and a list of tags may be endless."""
 MAX_DOCUMENT = 2000
 """The same for a document that is ranked by its text."""
+MAX_TOKENS = 50_000
+"""Special tokens of a tokenizer that are looked for one by one; those that look like one anyway do not count."""
+MAX_TOKEN_LENGTH = 64
+"""Characters of a special token that are compared; what begins like a longer one is broken, too."""
 _REMEMBERED = 50_000
 """Texts whose safe form is remembered."""
+_MOST_MARKS = 30
+"""Combining characters in a row (the limit of Unicode's stream-safe text format, UAX 15): to put n of them in order,
+Python's normalisation takes n * n steps.
+"""
 
+# The first character of everything that special tokens look like in most model families, for when the served
+# tokenizer's own list cannot be had. Linear: what is looked ahead at ends at the next '<' or '[', and within it no two
+# repetitions can take the same character.
 _LOOKS_SPECIAL = re.compile(
-    r"<[|｜][^<>]*[|｜]>|<</?\w+>>|\[/?[A-Z_]{2,}\]|"
-    r"</?(?:s|pad|unk|bos|eos|cls|sep|mask|think|unused\d+|filename|reponame|[A-Za-z]+(?:_\w+)+)>|"
-    r"<\|\"\|>|\[(?:multimodal|UNUSED_TOKEN_\d+|control_\d+)\]"
+    r"<(?=[|｜][^<>]*[|｜]>|</?\w+>>|/?(?:s|pad|unk|bos|eos|cls|sep|mask|think|unused\d+|filename|reponame|[A-Za-z]+_\w+)>)|"
+    r"\[(?=/?[A-Z_]{2,}\]|(?:multimodal|UNUSED_TOKEN_\d+|control_\d+)\])"
 )
-"""Special tokens as most model families write them, for when the served tokenizer's own list cannot be had."""
 
 _CONTROL = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Unicode categories that never reach a prompt: controls, bidirectional, zero-width and tag characters, line breaks."""
+
+log = structlog.get_logger()
 
 
 class Sanitizer:
@@ -41,10 +55,26 @@ class Sanitizer:
     """
 
     def __init__(self, special_tokens: Iterable[str] = ()) -> None:
-        # White space is folded anyway, and a tokenizer may list single characters, which cannot be broken.
-        breakable = sorted({token for token in special_tokens if len(token.strip()) > 1}, key=len, reverse=True)
-        own = "|".join(re.escape(token) for token in breakable)
-        self._special = re.compile(f"{_LOOKS_SPECIAL.pattern}|{own}" if own else _LOOKS_SPECIAL.pattern)
+        # White space around a token is folded anyway, and single characters, which a tokenizer may list, cannot be
+        # broken. What cannot be printed is not in any text.
+        stripped = {token.strip()[:MAX_TOKEN_LENGTH] for token in special_tokens}
+        own = {token for token in stripped if len(token) > 1 and token.isprintable()}
+        own = {token for token in own if _LOOKS_SPECIAL.search(token) is None}  # the others are broken anyway
+        if len(own) > MAX_TOKENS:
+            log.warning("special_tokens_ignored", listed=len(own), used=MAX_TOKENS)
+            # Words are the last that would be mistaken for a part of the prompt.
+            own = set(sorted(own, key=lambda token: (token.isalnum(), token))[:MAX_TOKENS])
+        # Where one begins with another, both are found by the shorter. Among the rest, the only one that a text can
+        # begin with is the last that is not greater than it.
+        self._tokens: list[str] = []
+        for token in sorted(own):
+            if not self._tokens or not token.startswith(self._tokens[-1]):
+                self._tokens.append(token)
+        firsts = "".join(map(re.escape, sorted({token[0] for token in self._tokens})))
+        self._firsts = re.compile(f"[{firsts}]") if firsts else None
+        # What is put in must be no part of a token, or it could make one; in most it is one space.
+        runs = (len(run) for token in self._tokens for run in re.findall(r"\s+", token))
+        self._gap = " " * (1 + max(runs, default=0))
         self._remembered = lru_cache(_REMEMBERED)(self._text)
 
     def text(self, value: str, *, most: int = MAX_LENGTH) -> str:
@@ -54,12 +84,49 @@ class Sanitizer:
         return self._remembered(value, most) if len(value) <= MAX_LENGTH else self._text(value, most)
 
     def _text(self, value: str, most: int) -> str:
-        compatible = unicodedata.normalize("NFKC", value)
-        if self._special.search(compatible):  # a tokenizer that normalises would read full-width forms as a token, too
-            value = compatible
-        if not value.isprintable():  # everything of these categories is unprintable, most titles are not
-            value = "".join(" " if unicodedata.category(char) in _CONTROL else char for char in value)
-        folded = " ".join(value.split())
-        while self._special.search(folded):
-            folded = self._special.sub(lambda match: f"{match[0][0]} {match[0][1:]}", folded)
-        return folded if len(folded) <= most else folded[: most - 1].rstrip() + "…"
+        visible = _folded(value)
+        if not value.isascii():
+            compatible = _folded(unicodedata.normalize("NFKC", _stream_safe(value)))
+            if self._broken(compatible) != compatible:
+                # A tokenizer that normalises would read full-width forms as a token, too.
+                visible = compatible
+        broken = self._broken(visible)
+        if len(broken) <= most:
+            return broken
+        cut = broken[: most - 1].rstrip() + "…"
+        return cut if self._broken(cut) == cut else cut[:-1]
+
+    def _broken(self, text: str) -> str:
+        """A text with a gap after the first character of each special token in it.
+
+        Every place at which one begins gets a gap, also within another; since no token has a gap in it, none is left,
+        and none can have come about.
+        """
+        text = _LOOKS_SPECIAL.sub(r"\g<0> ", text)
+        if self._firsts is None:
+            return text
+        parts, done = [], 0
+        for first in self._firsts.finditer(text):
+            begins = text[first.start() : first.start() + MAX_TOKEN_LENGTH]
+            place = bisect_right(self._tokens, begins)
+            if place and begins.startswith(self._tokens[place - 1]):
+                parts.append(text[done : first.end()])
+                done = first.end()
+        return self._gap.join([*parts, text[done:]])
+
+
+def _folded(value: str) -> str:
+    """One line of visible characters, white space folded."""
+    if not value.isprintable():  # everything of these categories is unprintable, most titles are not
+        value = "".join(" " if unicodedata.category(char) in _CONTROL else char for char in value)
+    return " ".join(value.split())
+
+
+def _stream_safe(value: str) -> str:
+    """A text without the combining characters that follow thirty others."""
+    kept, row = [], 0
+    for char in value:
+        row = row + 1 if unicodedata.combining(char) else 0
+        if row <= _MOST_MARKS:
+            kept.append(char)
+    return "".join(kept)

@@ -17,6 +17,8 @@ from retrieval.disk import sync
 Table: TypeAlias = dict[str, dict[str, str | int]]
 Stamp: TypeAlias = tuple[int, int, int]
 AUDIT = "audit.jsonl"
+_MOST_TABLE = 4_000_000
+"""Bytes of a table of names."""
 
 
 class Change(BaseModel):
@@ -66,9 +68,15 @@ def read_table(path: Path) -> Table:
         ValueError: it is not such a table.
     """
     try:
-        table: Table = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as stream:
+            content = stream.read(_MOST_TABLE + 1)
+        if len(content) > _MOST_TABLE:
+            raise ValueError(f"more than {_MOST_TABLE:,} bytes")
+        table: Table = json.loads(content.decode("utf-8"))
     except FileNotFoundError:
         return {}
+    except RecursionError as error:
+        raise ValueError("not a table of names") from error
     if not isinstance(table, dict) or not all(isinstance(row, dict) for row in table.values()):
         raise ValueError("not a table of names")
     return table

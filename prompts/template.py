@@ -33,6 +33,7 @@ from jinja2 import TemplateError as JinjaError
 from prompts.errors import TemplateError
 from prompts.front_matter import InputProblem, Sampling, check_inputs, parse
 from prompts.inputs import ABSENT, ItemInput, showing
+from prompts.mistakes import jinja_mistake, named_column, section_meant
 from prompts.sandbox import MAX_SOURCE, Sandbox, SandboxError, fill, line_of
 
 __all__ = ["Message", "Prompt", "PromptTemplate", "Sampling"]
@@ -42,7 +43,8 @@ MAX_SECTIONS = 50
 V = TypeVar("V")
 Role = Literal["system", "user", "assistant"]
 _SECTION = re.compile(r"^(system|user|assistant|text|candidate):[ \t]*$", re.MULTILINE)
-_FRONT_MATTER = re.compile(r"\A---\n(?P<front>.*?)\n---\n(?P<body>.*)\Z", re.DOTALL)
+_RULE = re.compile(r"^---[ \t]*$", re.MULTILINE)
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SANDBOX = Sandbox()
 
 
@@ -105,15 +107,21 @@ class PromptTemplate:
         self.hash = hashlib.sha256(source.encode(errors="replace")).hexdigest()
         if len(source) > MAX_SOURCE:
             raise self._error(f"has {len(source):,} characters; {MAX_SOURCE:,} is the most")
-        text = source.replace("\r\n", "\n")
-        match = _FRONT_MATTER.match(text)
-        if match is None:
-            raise self._error("does not begin with front matter between two lines '---'")
+        text = source.replace("\r\n", "\n").replace("\r", "\n")
+        self._lines = text.split("\n")
+        if (bad := _SURROGATE.search(text)) is not None:
+            raise self._error("holds half of a character", line=text.count("\n", 0, bad.start()) + 1)
+        first = _RULE.match(text)
+        if first is None:
+            raise self._error("does not begin with front matter between two lines '---'", line=1)
+        end = _RULE.search(text, first.end())
+        if end is None:
+            raise self._error("the front matter is not closed", line=1, remedy="Write a line '---' below it")
         try:
-            self.meta = parse(match["front"])
-        except ValueError as error:
+            self.meta, self._keys = parse(text[first.end() + 1 : end.start()].removesuffix("\n"))
+        except InputProblem as error:
             raise self._invalid(error) from error
-        self.sections = self._compiled(text, match.start("body"))
+        self.sections = self._compiled(text, min(end.end() + 1, len(text)))
         used = {name for section in self.sections for name in section.names}
         try:
             check_inputs(self.meta, used)
@@ -148,7 +156,9 @@ class PromptTemplate:
         Raises:
             TemplateError: the section fails on this candidate or comes out empty.
         """
-        section = next(section for section in self.sections if section.role == "candidate")
+        section = next((section for section in self.sections if section.role == "candidate"), None)
+        if section is None:
+            raise self._error("has no section 'candidate', so candidates cannot be read by likelihood")
         shown = self.given(inputs, section.names)
         return self.continuation(self._fill(section, {**shown, "candidate": self.showing(candidate)}), candidate)
 
@@ -177,7 +187,20 @@ class PromptTemplate:
 
     def failed(self, role: str, problem: str, line: int | None) -> TemplateError:
         """The error of a section that does not render."""
-        return self._error(f"the section '{role}' does not render{_where(line)}: {problem}")
+        told = f"the section '{role}' does not render{_where(line)}: {problem}"
+        return self._error(told, line=line, column=named_column(self._lines, line, problem), told=True)
+
+    def meta_line(self, key: str) -> int | None:
+        """The line of the file in which a key of the front matter stands; None where it does not."""
+        line = self._keys.get(key)
+        return None if line is None else line + 1
+
+    def near_sections(self) -> list[TemplateError]:
+        """Lines that seem to be meant as the name of a section and are none, such as ``users:``; they are shown to the
+        model as a line of the prompt.
+        """
+        end = next(number for number, line in enumerate(self._lines[1:], 2) if line.rstrip(" \t") == "---")
+        return self._near_sections(end)
 
     def showing(self, value: V) -> V:
         """An input with the attributes that the template shows."""
@@ -191,9 +214,16 @@ class PromptTemplate:
 
     def _compiled(self, text: str, body: int) -> list[Section]:
         heads = list(_SECTION.finditer(text, body))
-        if text[body : heads[0].start() if heads else None].strip():
-            raise self._error("has text before its first section (a line such as 'user:')")
-        self._check_roles([head[1] for head in heads])
+        before = text[body : heads[0].start() if heads else None]
+        if before.strip():
+            rule = text.count("\n", 0, body)
+            for near in self._near_sections(rule)[:1]:
+                raise near
+            line = rule + before[: len(before) - len(before.lstrip())].count("\n") + 1
+            raise self._error("has text before its first section (a line such as 'user:')", line=line)
+        self._check_roles(
+            [(head[1], text.count("\n", 0, head.start()) + 1) for head in heads], text.count("\n", 0, body)
+        )
         ends = [*(head.start() for head in heads[1:]), len(text)]
         sections = []
         for head, end in zip(heads, ends, strict=True):
@@ -201,35 +231,95 @@ class PromptTemplate:
             try:
                 template, names = _SANDBOX.compiled(source)
             except JinjaError as error:
-                problem = "does what a template may not" if isinstance(error, SandboxError) else "is not valid Jinja"
-                raise self._error(f"the section '{role}' {problem}{_where(line_of(error))}: {error.message}") from error
+                raise self._not_jinja(role, error, source) from error
             own = {"candidate"} if role == "candidate" else set()
             sections.append(Section(role, source, template, frozenset(names - own)))
         return sections
 
-    def _check_roles(self, roles: Sequence[str]) -> None:
-        allowed = {"text"} if self.meta.format == "text" else {"system", "user", "assistant"}
-        needed = {"candidate"} if self.meta.scoring == "likelihood" else set()
+    def _not_jinja(self, role: str, error: JinjaError, source: str) -> TemplateError:
+        line, message = line_of(error), str(error.message)
+        if isinstance(error, SandboxError):
+            told = f"the section '{role}' does what a template may not{_where(line)}: {message}"
+            return self._error(told, line=line, column=named_column(self._lines, line, message), told=True)
+        found = jinja_mistake(message, line, source)
+        told = f"the section '{role}' is not valid Jinja{_where(found.line)}: {found.problem}"
+        return self._error(told, line=found.line, column=found.column, remedy=found.remedy, told=True)
+
+    @property
+    def _allowed(self) -> set[str]:
+        roles = {"text"} if self.meta.format == "text" else {"system", "user", "assistant"}
+        return roles | ({"candidate"} if self.meta.scoring == "likelihood" else set())
+
+    def _near_sections(self, rule: int) -> list[TemplateError]:
+        """As :meth:`near_sections`; ``rule`` is the line of the second '---'."""
+        return [
+            self._error(
+                f"'{line.strip()}' is no section",
+                line=number,
+                column=1,
+                remedy=f"Did you mean '{meant}:'?",
+                field=meant,
+            )
+            for number, line in enumerate(self._lines[rule:], rule + 1)
+            if (meant := section_meant(line, sorted(self._allowed))) is not None
+        ]
+
+    def _check_roles(self, heads: Sequence[tuple[str, int]], rule: int) -> None:
+        roles = [role for role, _ in heads]
         if len(roles) > MAX_SECTIONS:
             raise self._error(f"has {len(roles):,} sections; {MAX_SECTIONS} is the most")
-        for role in roles:
-            if role not in allowed | needed:
-                raise self._error(f"a {self.meta.format} template of this kind has no section '{role}'", field=role)
-        for role in sorted((allowed if self.meta.format == "text" else {"user"}) | needed):
+        for role, line in heads:
+            if role not in self._allowed:
+                raise self._error(
+                    f"a {self.meta.format} template of this kind has no section '{role}'", field=role, line=line
+                )
+        needed = self._allowed - {"system", "assistant"}
+        for role in sorted(needed, reverse=True):
             if role not in roles:
-                raise self._error(f"the section '{role}' is missing", field=role)
+                for near in self._near_sections(rule):
+                    if near.field == role:
+                        raise near
+                raise self._error(f"the section '{role}' is missing", field=role, remedy=f"Write a line '{role}:'")
         for role in ("text", "candidate", "system"):
             if roles.count(role) > 1:
-                raise self._error(f"the section '{role}' stands twice", field=role)
+                line = [line for own, line in heads if own == role][1]
+                raise self._error(f"the section '{role}' stands twice", field=role, line=line)
 
-    def _invalid(self, error: ValueError) -> TemplateError:
-        if isinstance(error, InputProblem):
-            return self._error(str(error), field=error.field, remedy=error.remedy)
-        return self._error(str(error))
+    def _invalid(self, error: InputProblem) -> TemplateError:
+        line = None if error.line is None else error.line + 1  # the front matter begins in the second line
+        if line is None and error.field is not None:
+            line = self._line_using(error.field) or self.meta_line("inputs")
+        return self._error(str(error), field=error.field, remedy=error.remedy, line=line, column=error.column)
 
-    def _error(self, problem: str, *, field: str | None = None, remedy: str | None = None) -> TemplateError:
+    def _line_using(self, name: str) -> int | None:
+        """The first line of the file in which a section uses a name."""
+        for section in self.sections:
+            if name in section.names:
+                for number, line in enumerate(section.source.split("\n"), 1):
+                    if re.search(rf"\b{re.escape(name)}\b", line):
+                        return number
+        return None
+
+    def _error(
+        self,
+        problem: str,
+        *,
+        field: str | None = None,
+        remedy: str | None = None,
+        line: int | None = None,
+        column: int | None = None,
+        told: bool = False,
+    ) -> TemplateError:
+        """An error of this template; ``told`` where the problem names the line itself."""
+        source = self._lines[line - 1] if line is not None and 1 <= line <= len(self._lines) else None
         return TemplateError(
-            f"template {self.reference}: {problem}", field=field, remedy=remedy, code="template_invalid"
+            f"template {self.reference}: {problem}{'' if told else _where(line)}",
+            field=field,
+            remedy=remedy,
+            code="template_invalid",
+            line=line,
+            column=column,
+            source=source,
         )
 
 

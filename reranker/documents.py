@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from prompts import CandidateInput, PromptLibrary, PromptTemplate, Sanitizer, document_inputs
+from prompts import CandidateInput, Prompt, PromptLibrary, PromptTemplate, Sanitizer, TemplateError, document_inputs
 from prompts.sanitize import MAX_DOCUMENT
 from reranker.answer import PromptUsed
 from reranker.cache import LruCache
@@ -17,6 +17,8 @@ from reranker.tokens import Tokens
 from reranker.wire import ModelInfo, Usage
 from retrieval import InputError
 
+FAMILY = "rerank"
+"""The family of templates that is read."""
 MOST_DOCUMENTS = 1000
 _BATCH = 32
 _BATCH_TOKENS = 16_384
@@ -93,24 +95,17 @@ class DocumentRanker:
             raise InputError(f"must hold 1 to {MOST_DOCUMENTS} texts", field="documents", code="out_of_range")
         model = await self._engine.info()
         sanitizer = Sanitizer(model.special_tokens)
+        # In threads: a thousand long texts take a second, and others wait for the loop.
         asked = sanitizer.text(query, most=MAX_DOCUMENT)
         if not asked:
             raise InputError("is empty", field="query", remedy="Say what is searched for", code="missing")
-        template = self._library.find("rerank", locale)
-        prefix = await self._prefix(template, asked, locale)
-        bare = await self._prefix(template, "", locale)
+        full, shown = await asyncio.to_thread(_clean, documents, sanitizer)
+        template, texts = await self._rendered(asked, shown, locale)
+        prefix, bare = [await self._engine.tokens.of_prompt(prompt) for prompt in (texts.prompt, texts.bare)]
         room = model.max_model_len - max(len(prefix), len(bare)) - 1  # the server writes one token, wanted or not
         if room < _LEAST_ROOM:
             raise InputError("is too long for the model", field="query", remedy="Shorten it", code="too_long")
-
-        def rendered() -> tuple[list[int], list[CandidateInput], list[str]]:
-            full = [place for place, text in enumerate(documents) if sanitizer.text(text, most=MAX_DOCUMENT)]
-            shown = document_inputs([documents[place] for place in full], sanitizer)
-            inputs = {"query": "", "locale": locale, "history": []}
-            return full, shown, [template.render_candidate(inputs, one) for one in shown]
-
-        full, shown, texts = await asyncio.to_thread(rendered)  # a thousand documents take their time
-        whole = await self._tokens(texts)
+        whole = await self._tokens(texts.continuations)
         read = [tokens[:room] for tokens in whole]
         distinct = list(dict.fromkeys(read))
         with_query, used = await self._logprobs(prefix, distinct)
@@ -134,8 +129,23 @@ class DocumentRanker:
             query_cut=_is_cut(asked),
         )
 
-    async def _prefix(self, template: PromptTemplate, query: str, locale: str) -> Tokens:
-        return await self._engine.tokens.of_prompt(template.render({"query": query, "locale": locale, "history": []}))
+    async def _rendered(
+        self, query: str, documents: Sequence[CandidateInput], locale: str
+    ) -> tuple[PromptTemplate, "_Texts"]:
+        """What the model reads. A team's template that fails on it is replaced by the shipped one, and counted.
+
+        Raises:
+            TemplateError: the shipped one fails, too.
+        """
+        template = self._library.find(FAMILY, locale)
+        try:
+            return template, await asyncio.to_thread(_texts, template, query, documents, locale)
+        except TemplateError as error:
+            self._library.failures.note(template, error)
+            shipped = self._library.shipped_for(template.name) or self._library.shipped_for(FAMILY)
+            if shipped is None or shipped.hash == template.hash:
+                raise
+            return shipped, await asyncio.to_thread(_texts, shipped, query, documents, locale)
 
     async def _tokens(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         tokens: dict[str, tuple[int, ...]] = {}
@@ -188,6 +198,27 @@ class DocumentRanker:
         for at, value in zip(missing, values, strict=True):
             known[keys[at]] = self._priors.keep(keys[at], value)
         return [known[key] for key in keys], usage
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """What the model reads: the prompt with the query and without, and each document after it."""
+
+    prompt: Prompt
+    bare: Prompt
+    continuations: Sequence[str]
+
+
+def _texts(template: PromptTemplate, query: str, documents: Sequence[CandidateInput], locale: str) -> _Texts:
+    asked, bare = [{"query": text, "locale": locale, "history": []} for text in (query, "")]
+    continuations = [template.render_candidate(bare, one) for one in documents]
+    return _Texts(template.render(asked), template.render(bare), continuations)
+
+
+def _clean(documents: Sequence[str], sanitizer: Sanitizer) -> tuple[list[int], list[CandidateInput]]:
+    """The places of the documents that are not empty, and what a template sees of these."""
+    full = [place for place, text in enumerate(documents) if sanitizer.text(text, most=MAX_DOCUMENT)]
+    return full, document_inputs([documents[place] for place in full], sanitizer)
 
 
 def _is_cut(text: str) -> bool:

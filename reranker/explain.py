@@ -55,6 +55,7 @@ class Explainer:
                 self._reader, asked, list(retrieved.liked), timeout_s=run.left() * _EVIDENCE_SHARE
             )
         except STAGE_FAILURES as error:
+            run.failed("rank", error)
             told = f"the LLM did not tell its evidence ({failure_of(error).message}); retrieval's stands in its place"
             run.warnings.append(Notice(code="evidence_als", message=told))
             return {}
@@ -89,7 +90,10 @@ class Explainer:
         async with aclosing(writing) as finished:
             async for written in finished:
                 run.usage += written.usage
-                if written.failure is not None and not failed:
-                    failed = True
-                    run.degrade("reason", written.failure)
+                if written.failure is not None:
+                    if failed:
+                        run.failed("reason", written.failure)
+                    else:
+                        failed = True
+                        run.degrade("reason", written.failure)
                 yield written.wanted.item, written.reason

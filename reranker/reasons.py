@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import partial
 
 from prompts import ItemInput, PromptTemplate, Sanitizer, evidence_inputs, item_input
-from prompts.front_matter import FACTS
+from prompts.pattern import FACTS
 from reranker.engine import Engine
 from reranker.failures import STAGE_FAILURES, StageFailure
 from reranker.grounding import Refusal, check, first_sentence
@@ -143,7 +143,8 @@ class ReasonWriter:
         inputs = {"item": item, "evidence": evidence, "locale": locale, "noun": sanitizer.text(self._noun)}
         large = sum(len(str(one)) for one in (item, *evidence)) > _OFF_LOOP
         for attempt in range(_ATTEMPTS):
-            prompt = template.render({**inputs, "complaint": str(refused[-1]) if refused else ""})
+            given = {**inputs, "complaint": str(refused[-1]) if refused else ""}
+            prompt = await asyncio.to_thread(template.render, given)
             # The retry is sampled: with the same seed and temperature 0 a small model would say the same again.
             sampling = template.meta.sampling.model_copy(update={"temperature": 0.7} if attempt else {})
             pattern = _pattern(template.meta.pattern, template.showing(item))

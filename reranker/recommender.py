@@ -151,6 +151,7 @@ class Recommender:
             # Per request: a promoted version serves the next one, and no request sees two.
             rank_template=request.prompts.template("rank", self._library, request.locale),
             reason_template=request.prompts.template("reason", self._library, request.locale),
+            failures=self._library.failures,
         )
         count = request.checked_count(len(self.retriever.catalog))
         retrieved = self.retriever.retrieve(
@@ -180,7 +181,11 @@ class Recommender:
         chosen = ranked[: DEFAULT_K if request.k is None else request.k]
         taste = await self._taste(request, retrieved, run)
         yield self._ranking(retrieved, run, read, weights, scores, chosen, taste)
-        asked = self._asked(request, retrieved, run, read) if request.evidence == "llm" and read else None
+        asked = (
+            await asyncio.to_thread(self._asked, request, retrieved, run, read)
+            if request.evidence == "llm" and read
+            else None
+        )
         wanted = await self._explainer.evidence(retrieved, chosen, run, asked) if request.reasons else []
         run.mark()
         prompted = False
@@ -230,7 +235,8 @@ class Recommender:
         try:
             async with asyncio.timeout(run.left() * (_RANK_SHARE if request.reasons else 1.0)):
                 run.sanitizer = _sanitizer((await self.engine.info()).special_tokens)
-                seen = self._shown(request, retrieved, run.sanitizer)
+                # In a thread: what is shown may be a thousand long texts.
+                seen = await asyncio.to_thread(self._shown, request, retrieved, run.sanitizer)
                 read = await self.reader.read(run.rank_template, seen, with_prior=True)
         except STAGE_FAILURES as error:
             run.degrade("rank", error)

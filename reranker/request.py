@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from prompts import PromptLibrary, PromptTemplate, TemplateError
+from prompts import PromptLibrary, PromptTemplate, TemplateError, TemplateReference
 from retrieval import Filter, InputError, Interaction
 
 MOST_ITEMS = 100
@@ -12,6 +12,10 @@ MOST_CANDIDATES = 200
 DEFAULT_CANDIDATES = 20
 DEFAULT_K = 10
 MOST_DEADLINE_MS = 600_000
+
+
+Task = Literal["rank", "reason"]
+TASKS: tuple[Task, ...] = ("rank", "reason")
 
 
 @dataclass(frozen=True)
@@ -23,21 +27,33 @@ class PromptChoice:
     rank: str | None = None
     reason: str | None = None
 
-    def template(self, task: Literal["rank", "reason"], library: PromptLibrary, locale: str) -> PromptTemplate:
+    def reference(self, task: Task) -> TemplateReference | None:
+        """What is named for a task: what rights are checked for is what is resolved.
+
+        Raises:
+            InputError: it cannot be a reference.
+        """
+        named = self.rank if task == "rank" else self.reason
+        try:
+            return None if named is None else TemplateReference.parse(named)
+        except TemplateError as error:
+            raise InputError(error.message, field=f"prompts.{task}", remedy=error.remedy, code=error.code) from error
+
+    def template(self, task: Task, library: PromptLibrary, locale: str) -> PromptTemplate:
         """The template of a task: the one that is named, or the family's for the locale.
 
         Raises:
             InputError: there is no template of that name, version or alias, it cannot be read, or it is for the other
                 task.
         """
-        reference = self.rank if task == "rank" else self.reason
+        reference = self.reference(task)
         if reference is None:
             return library.find(task, locale)
         try:
             template = library.get(reference)
         except TemplateError as error:
             # What is wrong with a file is for whoever keeps the library, with its path; not for callers.
-            told = error.message if error.code == "unknown_template" else f"'{reference[:80]}' cannot be used"
+            told = error.message if error.code == "unknown_template" else f"'{reference}' cannot be used"
             remedy = error.remedy if error.code == "unknown_template" else "Name another version"
             raise InputError(told, field=f"prompts.{task}", remedy=remedy, code=error.code) from error
         if template.meta.task != task:

@@ -5,7 +5,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Literal
 
-from prompts import PromptTemplate, Sanitizer
+from prompts import PromptTemplate, RuntimeFailures, Sanitizer, TemplateError
 from reranker.answer import Degraded, Notice
 from reranker.failures import StageFailure, failure_of
 from reranker.wire import Usage
@@ -21,6 +21,7 @@ class Run:
     ends: float
     rank_template: PromptTemplate
     reason_template: PromptTemplate
+    failures: RuntimeFailures
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     sanitizer: Sanitizer = field(default_factory=Sanitizer)
     usage: Usage = field(default_factory=Usage)
@@ -36,7 +37,13 @@ class Run:
         """Ends a step."""
         self.marks.append(time.perf_counter())
 
+    def failed(self, stage: Literal["rank", "reason"], error: StageFailure) -> None:
+        """Counts a failure that is the template's, for readiness."""
+        if isinstance(error, TemplateError):
+            self.failures.note(self.rank_template if stage == "rank" else self.reason_template, error)
+
     def degrade(self, stage: Literal["rank", "reason"], error: StageFailure) -> None:
         """Notes that a stage was replaced by its fallback."""
+        self.failed(stage, error)
         known = failure_of(error)
         self.degraded.append(Degraded(stage=stage, code=known.code, message=known.message))

@@ -10,8 +10,8 @@ PUBLIC = {
     "NotFoundError Notice RetrievalRequest Retrieved Retriever Search Source Split WhyrankError check "
     "current_build current_data encode fit load make_dataset meaning save search_parameters sources splits",
     "prompts": "BudgetError CandidateInput EXAMPLE Fitted Fitting FrontMatter HistoryInput ItemInput KNOWN "
-    "LibraryError Message Prompt PromptEditor PromptLibrary PromptTemplate Rendered Sample Sampling "
-    "Sanitizer TemplateError Trimmed candidate_inputs check document_inputs evidence_inputs fit "
+    "LibraryError Message Prompt PromptEditor PromptLibrary PromptTemplate Rendered RuntimeFailures Sample Sampling "
+    "Sanitizer TemplateError TemplateReference Trimmed candidate_inputs check document_inputs evidence_inputs fit "
     "fitting history_inputs inputs_of item_input newest profile_input render_isolated rendered "
     "user_sample",
     "reranker": "Answer Calibration DocumentRanker DocumentRanking DoneEvent Engine EngineSettings EngineState "

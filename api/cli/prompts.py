@@ -1,20 +1,25 @@
-"""``whyrank prompts``: read, check, try, save, promote and take back prompt templates."""
+"""``whyrank prompts``: read, check, try, save, promote and take back prompt templates.
 
+Exit codes: 0 done, 1 error, 2 usage, 3 a template did not pass its check (the gate of this command).
+"""
+
+import asyncio
 import difflib
 import getpass
 import json
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from api.cli.output import console, error_console, printable
+from api.cli.output import console, error_console, printable, status
 from api.prompt_summary import PromptSummary
 from api.settings import Settings, load_settings
+from api.trial import TrialLibrary, TriedUser, TryAnswer, passed, tried
 from prompts import EXAMPLE as EXAMPLE_SAMPLE
 from prompts import (
     KNOWN,
@@ -28,13 +33,17 @@ from prompts import (
     rendered,
     user_sample,
 )
-from prompts.library import DEFAULT_ALIAS, DRAFT, read_source
+from prompts.library import read_source
+from prompts.names import DEFAULT_ALIAS, DRAFT, version_number
 from prompts.store import stamp
+from reranker import Engine, EngineSettings, Memory, RecommendationRequest, Recommender, find_or_start
+from reranker.fusion import load_fit
 from retrieval import InputError, Retriever, current_build, load
 
 CHECK_FAILED = 3
 _SAMPLE_USERS = 3
-_FAILED_CHECKS = ("template_invalid", "template_limit")
+_MOST_TRIED = 5
+_FAILED_CHECKS = ("template_invalid", "template_limit", "template_misfit")
 
 app = typer.Typer(help="Read, check, try, save, promote and take back prompt templates.", no_args_is_help=True)
 
@@ -68,9 +77,13 @@ def show(
     """Show a template, or with --inputs what it may use."""
     if reference is None and not inputs:
         raise typer.BadParameter("name a template, or ask for --inputs")
-    template = _library().get(reference) if reference else None
+    library = _library()
+    template = library.get(reference) if reference else None
     if not inputs:
         assert template is not None  # noqa: S101  # for the type checker
+        assert reference is not None  # noqa: S101  # likewise
+        if problem := library.problem(reference):
+            error_console().print(f"{template.reference} stands in for it: {problem}", markup=False)
         _say(template.source.rstrip("\n"))
         return
     for name in inputs_of(template.meta.task, template.meta.scoring) if template else KNOWN:
@@ -82,7 +95,10 @@ def show(
 def check_templates(
     file: Annotated[Path | None, typer.Argument(exists=True, dir_okay=False, help="A template file.")] = None,
 ) -> None:
-    """Check a file, or every template: does it parse, does it render for examples, bad data and real users?"""
+    """Check a file, or every template: does it parse, does it render for examples, bad data and real users?
+
+    Ends with 0 if all pass, and with 3 if one does not.
+    """
     settings = load_settings()
     samples = _samples(settings)
     library = _library(settings)
@@ -95,6 +111,11 @@ def check_templates(
         except TemplateError as error:
             failed += 1
             _say(f"NOT OK  {error}")
+            _point(error, _say)
+    if file is None:
+        for problem in library.problems():
+            failed += 1
+            _say(f"NOT OK  {problem}")
     if failed:
         raise typer.Exit(CHECK_FAILED)
 
@@ -117,7 +138,7 @@ def save(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The template file.")],
     note: Annotated[str, typer.Option(help="What changed, for the audit log.")] = "",
 ) -> None:
-    """Check a file and save it as the next version of a template."""
+    """Check a file and save it as the next version of a template. Ends with 3 if it does not pass."""
     settings = load_settings()
     library = _library(settings)
     with _gate():
@@ -130,26 +151,98 @@ def save(
 @app.command()
 def promote(
     name: Name,
-    version: Annotated[int, typer.Argument(metavar="N", help="A saved version.", min=1)],
+    version: Annotated[str, typer.Argument(metavar="N", help="A saved version.")],
     alias: Alias = DEFAULT_ALIAS,
     expected: Annotated[
-        int | None, typer.Option(help="Only if the alias still stands for this version.", min=1)
+        str | None, typer.Option(metavar="N", help="Only if the alias still stands for this version.")
     ] = None,
     note: Annotated[str, typer.Option(help="Why, for the audit log.")] = "",
 ) -> None:
-    """Check a saved version and let an alias stand for it."""
+    """Check a saved version and let an alias stand for it. Ends with 3 if it does not pass."""
     settings = load_settings()
+    number = _number(version, "N")
     with _gate():
-        before = _editor(settings, _library(settings)).promote(name, version, alias=alias, expected=expected, note=note)
-    _say(f"{name}@{alias} is {version}, was {before or 'nothing'}")
+        before = _editor(settings, _library(settings)).promote(
+            name, number, alias=alias, expected=None if expected is None else _number(expected, "--expected"), note=note
+        )
+    _say(f"{name}@{alias} is {number}, was {before or 'nothing'}")
 
 
 @app.command()
 def rollback(name: Name, alias: Alias = DEFAULT_ALIAS) -> None:
-    """Let an alias stand for what it stood for before its last promotion."""
+    """Let an alias stand for the version before the one that it stands for; again, for the one before that."""
     settings = load_settings()
     before, after = _editor(settings, _library(settings), samples=False).rollback(name, alias=alias)
     _say(f"{name}@{alias} is {after}, was {before}")
+
+
+@app.command("try")
+def try_template(
+    what: Either,
+    user: Annotated[list[str], typer.Option(help="A user of the fitted data; may be given up to five times.")],
+    k: Annotated[int, typer.Option("-k", help="How many items.", min=1, max=20)] = 5,
+    query: Annotated[str | None, typer.Option(help="What the users ask for.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Recommend to some users with a template and with production: order, scores, reasons, and what changes.
+
+    Ends with 3 if the template does not pass its check.
+    """
+    settings = load_settings()
+    if len(user) > _MOST_TRIED:
+        raise typer.BadParameter(f"'--user' can be given {_MOST_TRIED} times at most")
+    template = _template(_library(settings), what)
+    retriever = Retriever(load(settings.artifact))
+    with _gate():
+        asyncio.run(passed(template, retriever, user))
+    requests = [RecommendationRequest(user_id=one, k=k, query=query, deadline_ms=settings.deadline_ms) for one in user]
+    fit = load_fit(settings.artifact)
+
+    async def both(engine_settings: EngineSettings) -> TryAnswer:
+        async with Engine(engine_settings) as engine:
+            with closing(Memory(settings.llm.memory)) as memory:
+                production, trial = (
+                    Recommender(retriever, engine, library, settings.llm, memory, fit)
+                    for library in (_library(settings), TrialLibrary(settings.prompts_dir, template))
+                )
+                return await tried(template, trial, production, requests)
+
+    with status("looking for the LLM") as report, find_or_start(settings.llm, report=report) as engine_settings:
+        report("recommending")
+        answer = asyncio.run(both(engine_settings))
+    if as_json:
+        typer.echo(answer.model_dump_json(indent=2))
+        return
+    for one in answer.users:
+        _show_trial(answer.prompt, one)
+
+
+def _show_trial(prompt: str, one: TriedUser) -> None:
+    """One user's answers side by side: what stands where, and what changed."""
+    before = {item.item_id: item for item in one.production.items}
+    after = {item.item_id for item in one.trial.items}
+    _say(f"user {one.user_id}: {prompt} beside production")
+    for told, result in ((prompt, one.trial), ("production", one.production)):
+        for failure in result.degraded:
+            _say(f"  {told} degraded ({failure.stage}, {failure.code}): {failure.message}")
+        for notice in result.warnings:
+            _say(f"  {told}: {notice.message}")
+    for item in one.trial.items:
+        was = before.get(item.item_id)
+        moved = "new" if was is None else "same place" if was.rank == item.rank else f"was {was.rank}"
+        score = f"{item.score:.3f}" + ("" if was is None else f", was {was.score:.3f}")
+        _say(f"{item.rank:>4}. {item.title}  [{moved}]  (score {score})")
+        if item.reason is not None:
+            _say(f"      {item.reason.text}")
+            if was is not None and was.reason is not None and was.reason.text != item.reason.text:
+                _say(f"      was: {was.reason.text}")
+    gone = [item.title for item in one.production.items if item.item_id not in after]
+    same = [item.item_id for item in one.trial.items] == [item.item_id for item in one.production.items]
+    _say(
+        f"      gone: {', '.join(gone)}"
+        if gone
+        else f"      the same items in {'the same' if same else 'another'} order"
+    )
 
 
 @app.command()
@@ -190,6 +283,7 @@ def watch_draft(name: str, draft: Path, sample: Sample, before: str, moments: It
             output = str(rendered(PromptTemplate(read_source(draft), name=name, version=DRAFT), sample))
         except TemplateError as error:
             error_console().print(f"{error}. {shown} stays as it is.", style="red", markup=False)
+            _point(error, _complain)
             continue
         _say(output.rstrip("\n"))
         _show_difference(before, output, before=shown, after=f"{name}@{DRAFT}")
@@ -234,9 +328,16 @@ def _template(library: PromptLibrary, what: str) -> PromptTemplate:
     """A saved template, or a file of which the name has a dot or a slash in it."""
     if "." not in what and "/" not in what:
         return library.get(what)
-    path = Path(what)
-    name = path.parent.name if path.stem.isdigit() or path.stem == DRAFT else path.stem
-    return PromptTemplate(read_source(path), name=name, version=DRAFT)
+    path = Path(what).resolve()
+    name = path.parent.name if version_number(path.stem) or path.stem == DRAFT else path.stem
+    return PromptTemplate(read_source(path, told=what), name=name, version=DRAFT)
+
+
+def _number(text: str, told: str) -> int:
+    number = version_number(text)
+    if number is None:
+        raise typer.BadParameter(f"'{told}' is the number of a saved version, such as 2")
+    return number
 
 
 def _samples(settings: Settings) -> list[Sample]:
@@ -267,7 +368,18 @@ def _gate() -> Iterator[None]:
         if error.code not in _FAILED_CHECKS:
             raise
         error_console().print(f"whyrank: nothing was changed, a check failed: {error}", style="red", markup=False)
+        _point(error, _complain)
         raise typer.Exit(CHECK_FAILED) from error
+
+
+def _complain(text: str) -> None:
+    error_console().print(Text(printable(text)))
+
+
+def _point(error: TemplateError, say: Callable[[str], None]) -> None:
+    """The line of the mistake, with a caret under it."""
+    for line in error.pointer.split("\n") if error.pointer else ():
+        say(f"        {line}")
 
 
 def _show_difference(left: str, right: str, *, before: str, after: str) -> None:

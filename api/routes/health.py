@@ -56,7 +56,7 @@ async def ready(service: ServiceDep, response: Response) -> Ready:
         items=manifest.items,
         build=service.build,
         created=manifest.created,
-        problems=[without_folders(problem) for problem in service.problems()],
+        problems=[without_folders(problem) for problem in await asyncio.to_thread(service.problems)],
     )
 
 

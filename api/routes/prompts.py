@@ -16,10 +16,19 @@ from api.problems import Refused, responses
 from api.prompt_summary import PromptSummary
 from api.security import AdminOnly, allow_prompts
 from api.state import Service
-from api.trial import TrialLibrary, passed, side_by_side, template_of
-from prompts import EXAMPLE, PromptEditor, PromptTemplate, Sample, TemplateError, rendered, user_sample
-from prompts.library import DEFAULT_ALIAS, DRAFT
-from reranker import Answer, PromptChoice, RecommendationRequest
+from api.trial import TrialLibrary, TryAnswer, passed, template_of, tried
+from prompts import (
+    EXAMPLE,
+    PromptEditor,
+    PromptTemplate,
+    Sample,
+    TemplateError,
+    TemplateReference,
+    rendered,
+    user_sample,
+)
+from prompts.names import DEFAULT_ALIAS, DRAFT
+from reranker import PromptChoice, RecommendationRequest
 from retrieval import InputError, NotFoundError, Retriever
 
 router = APIRouter(prefix="/v1/prompts", tags=["prompts"], responses=responses(), route_class=JsonRoute)
@@ -27,7 +36,7 @@ router = APIRouter(prefix="/v1/prompts", tags=["prompts"], responses=responses()
 _WHO = "the HTTP API"
 Name = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="a template", examples=["rank"])]
 Alias = Annotated[
-    str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="a movable name", examples=["production"])
+    str, Path(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="a movable name", examples=["production"])
 ]
 Source = Annotated[str, Field(min_length=1, max_length=100_000, description="the whole file")]
 
@@ -122,22 +131,6 @@ class TryBody(_OneOf):
     deadline_ms: int = Field(default=30_000, ge=1, le=120_000, description="of each answer")
 
 
-class TriedUser(BaseModel):
-    """One user's answers."""
-
-    user_id: str
-    trial: Answer
-    production: Answer
-
-
-class TryAnswer(BaseModel):
-    """Both answers for every user."""
-
-    prompt: str
-    hash: str
-    users: list[TriedUser]
-
-
 @router.get("")
 def list_prompts(service: ServiceDep) -> PromptPage:
     """All templates, their versions and aliases."""
@@ -145,13 +138,11 @@ def list_prompts(service: ServiceDep) -> PromptPage:
 
 
 @router.post("/render", responses=responses(403))
-async def render_prompt(
-    body: RenderBody, retriever: RetrieverDep, service: ServiceDep, request: Request
-) -> RenderedBody:
+def render_prompt(body: RenderBody, retriever: RetrieverDep, service: ServiceDep, request: Request) -> RenderedBody:
     """Shows what the model would be shown. What nobody has promoted is for administrators."""
     template = _template(body, service, request)
     sample = _sample(retriever, body.user_id, body.query, template)
-    shown = await asyncio.to_thread(rendered, template, sample)
+    shown = rendered(template, sample)
     content = shown.prompt.content
     return RenderedBody(
         prompt=template.reference,
@@ -165,16 +156,15 @@ async def render_prompt(
 @router.post("/try", dependencies=[AdminOnly], responses=responses(403))
 async def try_prompt(body: TryBody, production: RecommenderDep, service: ServiceDep, request: Request) -> TryAnswer:
     """Runs the pipeline for sample users, once with a draft or any version and once with what production uses."""
-    template = _template(body, service, request)
+    template = await asyncio.to_thread(_template, body, service, request)
     await passed(template, production.retriever, body.user_ids)
     library = TrialLibrary(service.settings.prompts_dir, template)
     trial = await asyncio.to_thread(service.recommender_of, production.retriever, library, production.fit)
-    users = []
-    for user_id in body.user_ids:  # one after the other: a trial must not crowd out the service's own requests
-        wanted = RecommendationRequest(user_id=user_id, k=body.k, query=body.query, deadline_ms=body.deadline_ms)
-        tried, now = await side_by_side(template, trial, production, wanted)
-        users.append(TriedUser(user_id=user_id, trial=tried, production=now))
-    return TryAnswer(prompt=template.reference, hash=template.hash, users=users)
+    requests = [
+        RecommendationRequest(user_id=user_id, k=body.k, query=body.query, deadline_ms=body.deadline_ms)
+        for user_id in body.user_ids
+    ]
+    return await tried(template, trial, production, requests)
 
 
 @router.get("/{name}", responses=responses(403, 404))
@@ -182,9 +172,12 @@ def read_prompt(
     name: Name, service: ServiceDep, request: Request, version: Annotated[str, "a"] = "production"
 ) -> PromptBody:
     """A template and the text of one version: a number, an alias, or `draft` (for administrators)."""
-    reference = f"{name}@{version}"
+    try:
+        reference = TemplateReference.parse(f"{name}@{version}")
+    except TemplateError as error:
+        raise Refused(404, error) from error
     summary = _found(service, name)
-    allow_prompts(request, service, PromptChoice(rank=reference))
+    allow_prompts(request, service, PromptChoice(rank=f"{name}@{version}"))
     template = _saved(service, reference)
     return PromptBody(**summary.model_dump(), version=template.version, hash=template.hash, source=template.source)
 
@@ -276,7 +269,7 @@ def _found(service: Service, name: str) -> PromptSummary:
         raise Refused(404 if error.code == "unknown_template" else 500, error) from error
 
 
-def _saved(service: Service, reference: str) -> PromptTemplate:
+def _saved(service: Service, reference: TemplateReference) -> PromptTemplate:
     try:
         return service.library.get(reference)
     except TemplateError as error:
@@ -289,7 +282,7 @@ def _template(body: _OneOf, service: Service, request: Request) -> PromptTemplat
         allow_prompts(request, service, PromptChoice(rank=f"rank@{DRAFT}"))
         return template_of(body.source)
     allow_prompts(request, service, PromptChoice(rank=body.prompt))
-    return service.library.get(str(body.prompt))
+    return service.library.get(TemplateReference.parse(str(body.prompt)))
 
 
 def _sample(retriever: Retriever, user_id: str | None, query: str, template: PromptTemplate) -> Sample:

@@ -39,6 +39,7 @@ async def recommend(
     wanted = body.to_request(deadline_ms=service.settings.deadline_ms, began=request.state.began)
     allow_prompts(request, service, wanted.prompts)
     request.state.ends = request.state.began + wanted.deadline_ms / 1000
+    await service.load_prompts(wanted.prompts)
     if body.stream:
         events = recommender.stream(wanted)  # what is wrong with the request is told here, before anything is sent
         return EventSourceResponse(_sent(events, service, request), headers=_UNBUFFERED)

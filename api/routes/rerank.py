@@ -15,7 +15,7 @@ from api.dependencies import DocumentRankerDep, ServiceDep
 from api.json_body import JsonRoute
 from api.problems import responses
 from api.state import Service
-from reranker import DocumentRanker, DocumentRanking, LLMTimeout
+from reranker import DocumentRanker, DocumentRanking, LLMTimeout, PromptChoice
 
 router = APIRouter(tags=["rerank"], responses=responses(503), route_class=JsonRoute)
 
@@ -141,6 +141,7 @@ async def _rank(
     left_s = request.state.began + service.settings.deadline_ms / 1000 - time.perf_counter()
     try:
         async with asyncio.timeout(max(left_s, 0.0)):
+            await service.load_prompts(PromptChoice())
             ranking = await ranker.rank(query, texts)
     except TimeoutError as error:
         raise LLMTimeout("the LLM did not answer within the deadline") from error

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from prompts import PromptTemplate, fitting
+from prompts import Prompt, PromptTemplate, fitting
 from reranker.engine import Engine
 from reranker.memory import Memory, kept_number, key
 from reranker.scoring.prompts import Ending, ending, fit_together
@@ -19,6 +19,12 @@ from reranker.scoring.read import Read
 from reranker.shown import Shown
 from reranker.tokens import Tokens
 from reranker.wire import Usage
+
+
+def _rendered(template: PromptTemplate, shown: Shown) -> tuple[list[str], Prompt]:
+    """Each candidate's continuation, and the prompt without a history."""
+    texts = [template.render_candidate(shown.shared, candidate) for candidate in shown.candidates]
+    return texts, template.render({**shown.shared, "history": []})
 
 
 class LikelihoodScorer:
@@ -38,9 +44,8 @@ class LikelihoodScorer:
     async def read(self, template: PromptTemplate, shown: Shown, *, with_prior: bool = False) -> Read:
         model = await self._engine.info()
         shared = shown.shared
-        texts = [template.render_candidate(shared, candidate) for candidate in shown.candidates]
+        texts, empty = await asyncio.to_thread(_rendered, template, shown)
         distinct = sorted(set(texts))
-        empty = template.render({**shared, "history": []})
         end = ending(empty)  # with a history or without, the last words are the template's own
         tokens = await asyncio.gather(*(self._tokens(end, text) for text in distinct))
         reserve = max(len(one) for one in tokens) + 1  # the server wants to write one token at least

@@ -70,15 +70,21 @@ async def fit_together(engine: Engine, steps: Sequence[Fitting]) -> tuple[list[F
         BudgetError: the longest does not fit even without a history.
         TemplateError: the template does not render.
     """
-    prompts = [next(one) for one in steps]
+    # Rendered in a thread: a template may take long over a long history, and others wait for the loop.
+    prompts = await asyncio.to_thread(lambda: [next(one) for one in steps])
     while True:
         tokens = await asyncio.gather(*(engine.tokens.of_prompt(ending(prompt).prompt) for prompt in prompts))
-        longest = max(map(len, tokens))
-        fitted = []
-        for at, one in enumerate(steps):
-            try:
-                prompts[at] = one.send(longest)
-            except StopIteration as done:
-                fitted.append(done.value)
+        fitted = await asyncio.to_thread(_sent, steps, prompts, max(map(len, tokens)))
         if fitted:
             return fitted, list(tokens)
+
+
+def _sent(steps: Sequence[Fitting], prompts: list[Prompt], longest: int) -> list[Fitted]:
+    """Tells each what the longest takes: the next prompts stand in ``prompts``, or all fit and are the answer."""
+    fitted = []
+    for at, one in enumerate(steps):
+        try:
+            prompts[at] = one.send(longest)
+        except StopIteration as done:
+            fitted.append(done.value)
+    return fitted

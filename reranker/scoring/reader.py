@@ -95,6 +95,7 @@ class Reader:
         if objection is None:
             read = await self._scorers[scoring].read(template, shown, with_prior=with_prior)
             return replace(read, order_stability=stability)
+        # A likelihood template whatever the team promotes: the library lets no other serve under this name.
         instead = self._library.find(FALLBACK, template.meta.locale)
         read = await self._scorers["likelihood"].read(instead, shown, with_prior=with_prior)
         message = f"{template.reference} was not read but {instead.reference}, by likelihood: {objection}"

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from prompts import PromptEditor, PromptLibrary
-from prompts.library import ALIASES, DEFAULT_ALIAS, HASHES, SHIPPED
+from prompts.library import ALIASES, HASHES, SHIPPED
+from prompts.names import DEFAULT_ALIAS
 from prompts.store import read_table, write_table
 
 RANK = """---

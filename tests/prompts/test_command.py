@@ -11,7 +11,8 @@ import structlog
 from api.cli import main
 from api.cli.prompts import saves, watch_draft
 from prompts import EXAMPLE, PromptLibrary
-from tests.prompts.conftest import RANK
+from tests.prompts.conftest import LISTWISE, RANK
+from tests.standin import StandIn
 
 Run = Callable[..., tuple[int, str, str]]
 SHIPPED = PromptLibrary()
@@ -186,3 +187,50 @@ def test_saves_are_seen_and_nothing_else_is(tmp_path: Path) -> None:
     file.unlink()
     file.write_text("three, longer still")
     next(seen)
+
+
+def test_try_shows_a_template_beside_production(
+    run: Run, file: str, standin: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHYRANK_LLM__URL", standin.url)
+    monkeypatch.setenv("WHYRANK_LLM__CACHE_DIR", str(tmp_path / "cache"))
+    code, out, err = run("try", file, "--user", "u0", "--user", "u1", "-k", "2")
+    assert code == 0, err
+    assert "user u0: new@draft beside production" in out
+    assert "user u1:" in out
+    assert "   1. " in out
+    assert "Films, in order:" in standin.prompts()
+    answer = json.loads(run("try", "rank@2", "--user", "u0", "-k", "1", "--json")[1])
+    assert answer["users"][0]["trial"]["prompts"]["rank"]["version"] == "2"
+    assert run("try", file, "--user", "nobody")[0] == 2
+    assert run("try", file)[0] == 2
+    (tmp_path / file).write_text(RANK.replace("title", "titel"))
+    code, _, err = run("try", file, "--user", "u0")
+    assert code == 3
+    assert "^" in err
+
+
+def test_a_mistake_is_shown_with_a_caret(run: Run, file: str, tmp_path: Path) -> None:
+    (tmp_path / file).write_text(RANK.replace("{{ entry.title }}", "{{ entry.title | joins }}"))
+    _, out, _ = run("check", file)
+    shown, caret = out.splitlines()[-2:]
+    assert shown.strip().startswith("11 | {{ entry.title | joins }}")
+    assert shown[caret.index("^") :].startswith("joins")
+
+
+@pytest.mark.parametrize("number", ["02", "２", " 2", "2_0", "+2", "2\n"])
+def test_a_version_has_one_spelling_here_too(run: Run, number: str) -> None:
+    assert run("promote", "rank", number)[0] == 2
+
+
+def test_a_label_template_does_not_become_rank(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "label.jinja").write_text(LISTWISE)
+    code, _, err = run("save", "rank", "label.jinja")
+    assert code == 3
+    assert "'rank' requires scoring 'likelihood', and this one has 'listwise'" in err
+    assert "Save it under another name" in err
+
+
+def test_the_exit_code_of_a_check_is_told(run: Run) -> None:
+    for command in ("check", "save", "promote", "try"):
+        assert "with 3 if" in " ".join(run(command, "--help")[1].split())

@@ -1,0 +1,72 @@
+"""What a name requires of its versions: what relies on the name must be able to use whichever is promoted."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from prompts.errors import TemplateError
+from prompts.template import PromptTemplate
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What all versions of a name have in common.
+
+    Args:
+        name: whose versions.
+        task: ``rank`` or ``reason``.
+        scoring: how they are read; None for a reason. A read that is refused falls back on ``rank``, which therefore
+            stays a likelihood template.
+        family: the family.
+        locale: the language; None where the name is free to choose one.
+    """
+
+    name: str
+    task: str
+    scoring: str | None
+    family: str
+    locale: str | None
+
+    @classmethod
+    def of(cls, template: PromptTemplate) -> Self:
+        """What a version requires of the next ones."""
+        meta = template.meta
+        return cls(template.name, meta.task, meta.scoring, template.family, meta.locale.lower())
+
+    def for_sibling(self, name: str) -> "Requirements":
+        """What the family requires of a name for another language."""
+        return replace(self, name=name, locale=None)
+
+    def check(self, template: PromptTemplate) -> None:
+        """Returns if a template fits the name.
+
+        Raises:
+            TemplateError: it does not; says what the name requires and the way out.
+        """
+        meta = template.meta
+        found: tuple[tuple[str, str | None, str | None], ...] = (
+            ("task", self.task, meta.task),
+            ("scoring", self.scoring, meta.scoring),
+            ("family", self.family, template.family),
+            ("locale", self.locale, meta.locale.lower()),
+        )
+        for field, wanted, given in found:
+            if wanted is not None and given != wanted:
+                raise self.misfit(template, field, f"requires {field} '{wanted}', and this one has '{given}'")
+
+    def misfit(self, template: PromptTemplate, field: str, problem: str, *, family: str | None = None) -> TemplateError:
+        """The error of a template that does not fit the name; ``family`` is the one that it may have."""
+        meta = template.meta
+        way = {
+            "family": f"Write 'family: {family or self.family}'",
+            "locale": f"Save it under a name for its language, such as '{self.family}-{meta.locale.lower()}'",
+        }.get(
+            field,
+            f"Save it under another name, with a family of its own, such as '{self.name}-{meta.scoring or meta.task}'",
+        )
+        return TemplateError(
+            f"template {template.reference} does not fit the name '{self.name}': '{self.name}' {problem}",
+            field=field,
+            remedy=way,
+            code="template_misfit",
+            line=template.meta_line(field),
+        )
