@@ -18,12 +18,13 @@ from itertools import chain
 from typing import Any, Self, TypeVar
 
 from prompts import Prompt, Sampling
+from reranker.breaker import BreakerState
 from reranker.cache import LruCache
 from reranker.errors import LLMError, LLMRefused
 from reranker.probe import Seen, View, alike, card_of, models, special_tokens
 from reranker.settings import EngineSettings
 from reranker.tokens import Tokenizer, Tokens
-from reranker.transport import BreakerState, Transport
+from reranker.transport import Transport
 from reranker.wire import CompletionChoice, ModelInfo, Usage, forced_logprobs_of, next_logprobs_of, prompt_logprobs_of
 from reranker.writing import TextWriter
 

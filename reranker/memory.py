@@ -27,7 +27,7 @@ _MOST = 2_000_000
 _MOST_HELD = 200_000
 """The same where there is no file."""
 _MOST_WEIGHTS = 50
-"""Fingerprints that are told apart under one name."""
+"""Fingerprints that are kept under one name."""
 _CHUNK = 500
 _BUSY_S = 0.1
 """The longest wait for another process that writes."""
@@ -115,14 +115,15 @@ class Memory:
                 known = _FINGERPRINTS.validate_json(kept.get(slot, "[]"))
             except ValidationError:
                 known = []
-            own = next((one for one in known if alike(one, fingerprint)), None)
-            if own is None:
-                own = list(fingerprint)
-                some = [*known, own][-_MOST_WEIGHTS:]
+            number: int | str = next((at for at, one in enumerate(known) if alike(one, fingerprint)), len(known))
+            if number == len(known) < _MOST_WEIGHTS:
+                some = [*known, list(fingerprint)]
                 await self.keep({slot: _FINGERPRINTS.dump_json(some).decode()}, replace=True)
+            elif number == len(known):  # a server that never says the same twice
+                number = key(fingerprint).hex()
             if len(self._models) >= _MOST_WEIGHTS:
                 self._models.clear()
-            self._models[seen] = f"{name} {root} {key(own).hex()}"
+            self._models[seen] = f"{name} {root} {number}"
         return self._models[seen]
 
     async def _done(self, work: Callable[[], T]) -> T | None:

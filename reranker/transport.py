@@ -4,9 +4,7 @@ Who asks sets a deadline with ``asyncio.timeout``: the request is then cancelled
 up the work. Within it a server has its own limits: to accept the connection, to send something, and of how much.
 
 Everything that is asked here is a read, so that asking again is always safe. A quick failure is repaired that way, as
-far as the server mostly works (:class:`RetryBudget`) and the deadline allows.
-
-The circuit breaker is after Michael T. Nygard, Release It! (2007).
+far as the server mostly works (:class:`~reranker.breaker.RetryBudget`) and the deadline allows.
 """
 
 import asyncio
@@ -20,16 +18,16 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 from pydantic_core import from_json
 
+from reranker.breaker import Breaker, LeftAlone, RetryBudget
 from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMRefused, LLMTimeout, LLMUnavailable
 from reranker.settings import EngineSettings, Limits
 from reranker.wire import CompletionChoice, Usage, completion_of, streamed_text_of, text_of
 
-BreakerState = Literal["closed", "open", "half_open"]
 T = TypeVar("T")
 
 _BACKOFF_S = 0.02
@@ -50,90 +48,12 @@ _HEADERS = {"Accept-Encoding": "identity"}
 _JSON, _EVENTS = "application/json", "text/event-stream"
 
 
-class RetryBudget:
-    """Bounds retries by what succeeds, so that a server that fails is not asked several times as often.
-
-    After the throttling of retries in gRPC (proposal A6). Each failed try costs a token and each success earns
-    :attr:`GAIN`: while fewer than 37% of the tries fail there is always one, and a server that is down is asked
-    :attr:`MOST` times more in all.
-    """
-
-    MOST, GAIN = 50.0, 0.6
-
-    def __init__(self) -> None:
-        self._tokens = self.MOST
-
-    def earn(self) -> None:
-        """Counts a success."""
-        self._tokens = min(self._tokens + self.GAIN, self.MOST)
-
-    def spend(self) -> bool:
-        """Counts a failure; whether it may be repaired."""
-        allowed = self._tokens >= 1
-        self._tokens = max(self._tokens - 1, 0.0)
-        return allowed
-
-
 class _Gone(LLMUnavailable):
     """Another server may be there the next time."""
 
 
-class _LeftAlone(LLMUnavailable):
-    """The server was not asked."""
-
-
 class _NotFound(LLMRefused):
     """Perhaps of a model that the server serves no more."""
-
-
-class Breaker:
-    """Stops asking a server that fails: ``closed`` asks, ``open`` does not, ``half_open`` lets one piece of work try.
-
-    Args:
-        limits: after how many failures in a row it opens, and for how long.
-        clock: seconds that only go up.
-    """
-
-    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limits = limits
-        self._clock = clock
-        self._failures = 0
-        self._opened: float | None = None
-        self._probing = False
-
-    @property
-    def state(self) -> BreakerState:
-        """Where it stands now."""
-        if self._opened is None:
-            return "closed"
-        return "open" if self._clock() - self._opened < self._limits.breaker_cool_down_s else "half_open"
-
-    def admit(self, *, work: bool) -> None:
-        """Returns if the server may be asked.
-
-        Raises:
-            LLMUnavailable: it may not.
-        """
-        state = self.state
-        if state == "open" or (state == "half_open" and work and self._probing):
-            raise _LeftAlone("the LLM server has failed several times in a row and is left alone for a while")
-        if state == "half_open" and work:
-            self._probing = True
-
-    def succeeded(self) -> None:
-        """A piece of work was done: only that shows that the server works, not that it lists its models."""
-        self._failures, self._opened, self._probing = 0, None, False
-
-    def failed(self) -> None:
-        """The server did not answer, or answered that it cannot."""
-        self._failures += 1
-        self._probing = False
-        if self._opened is not None or self._failures >= self._limits.breaker_failures:
-            self._opened = self._clock()
-
-    def left_open(self) -> None:
-        """A piece of work ended without telling anything of the server; another may try."""
-        self._probing = False
 
 
 class Gate:
@@ -334,7 +254,7 @@ class Transport:
         """Counts what was not repaired."""
         if isinstance(error, _Gone) or (isinstance(error, _NotFound) and asked_for_model):
             self.outages += 1
-        if isinstance(error, LLMUnavailable) and not isinstance(error, _LeftAlone):
+        if isinstance(error, LLMUnavailable) and not isinstance(error, LeftAlone):
             self.breaker.failed()
 
     async def _guarded(

@@ -7,9 +7,9 @@ import pytest
 
 from prompts import Prompt, Sampling
 from reranker import Engine, EngineSettings, LLMBadAnswer, LLMBusy, LLMError, LLMTimeout, LLMUnavailable
+from reranker.breaker import Breaker, RetryBudget
 from reranker.local import free_port
 from reranker.settings import Limits
-from reranker.transport import Breaker, RetryBudget
 from reranker.wire import Usage, streamed_text_of
 from tests.proxy import FAULTS, FaultProxy
 from tests.standin import Json, StandIn
