@@ -133,4 +133,4 @@ def most_connections(wanted: int | None, reserved: int) -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MOST_DEFAULT
-    return max(min(soft - reserved, MOST_DEFAULT), soft // 2, 1)
+    return min(max(soft - reserved, soft // 2, 1), MOST_DEFAULT)

@@ -6,6 +6,7 @@ Plain ASGI, since a request that is refused for load must cost next to nothing.
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from typing import Protocol
 
 import structlog
@@ -86,6 +87,7 @@ class RequestMiddleware:
                 state["admitted"] = True
             request.begins()
             await _until_gone(self._app, scope, body, receive, request.send)
+            await request.was_read()
         except CallerGone:
             request.status = _CLIENT_GONE
         except Refused as refused:
@@ -152,17 +154,24 @@ class _Request:
             MutableHeaders(scope=message)[_REQUEST_ID] = self.id
         elif self._head:
             message = {**message, "body": b""}
+        await self._in_time(self._send(message))
+
+    async def was_read(self) -> None:
+        """Returns when the caller has read the answer, for as long as the request holds its place."""
+        if self._connection is not None and self._connection.unread():
+            await self._in_time(self._connection.drained())
+
+    async def _in_time(self, sending: Awaitable[None]) -> None:
+        """Waits for the caller to read, or cuts the connection when there is no time left."""
         if self._connection is None:
-            await self._send(message)
+            await sending
             return
         now = time.perf_counter()
         if self._reader_ends is None:
             self._reader_ends = max(self._state.get("ends", now), now) + _GRACE_S
         try:
             async with asyncio.timeout(max(self._reader_ends - now, 0.0)):
-                await self._send(message)
-                if not message.get("more_body") and self._connection.unread():
-                    await self._connection.drained()
+                await sending
         except TimeoutError:
             self.status = _CLIENT_GONE
             self._connection.abort()

@@ -11,6 +11,7 @@ from api.security import check_binding
 from retrieval import InputError
 from tests.api.process import whyrank
 
+ANY = "0.0.0.0"  # noqa: S104
 PATHS = ("/v1/users/u0", "/v1/users", "/v1/items", "/v1/prompts", "/%76%31/users")
 OTHERS = [
     {"host": "rebind.evil.example"},
@@ -68,7 +69,7 @@ def test_names_that_are_allowed(artifact_dir: Path) -> None:
     assert asked(artifact_dir, "/v1/users/u0", {"host": "o.example"}, allow_open=True, allowed_hosts=names) == 403
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "10.1.2.3", "shop.example"])
+@pytest.mark.parametrize("host", [ANY, "::", "", "10.1.2.3", "shop.example"])
 def test_an_open_address_must_be_wanted(host: str) -> None:
     with pytest.raises(InputError, match="allow_open"):
         check_binding(Settings(host=host))
@@ -78,7 +79,7 @@ def test_an_open_address_must_be_wanted(host: str) -> None:
 def test_the_command_refuses_an_open_address(artifact_dir: Path, tmp_path: Path) -> None:
     for host in ("127.0.0.1", "127.1.2.3", "::1", "localhost"):
         check_binding(Settings(host=host))
-    ended = whyrank("serve", "--host", "0.0.0.0", "--no-llm", folder=tmp_path, WHYRANK_ARTIFACT=str(artifact_dir))
+    ended = whyrank("serve", "--host", ANY, "--no-llm", folder=tmp_path, WHYRANK_ARTIFACT=str(artifact_dir))
     assert ended.returncode == 2
     assert "--allow-open" in ended.stderr
 

