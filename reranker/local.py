@@ -28,6 +28,7 @@ Report = Callable[[str], None]
 
 _FORCED_MODULE = "whyrank_forced"
 _LOGS_KEPT = 20
+_TAIL_BYTES = 1 << 16
 _HOST = "127.0.0.1"  # vLLM's own key does not cover every path of its server, so it never listens elsewhere
 
 
@@ -175,8 +176,9 @@ class LocalServer:
 
     def tail(self, lines: int = 15) -> str:
         """The log's last lines."""
-        with contextlib.suppress(OSError):
-            return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        with contextlib.suppress(OSError), self.log.open("rb") as log:
+            log.seek(max(os.fstat(log.fileno()).st_size - _TAIL_BYTES, 0))
+            return "\n".join(log.read(_TAIL_BYTES).decode(errors="replace").splitlines()[-lines:])
         return "(no log)"
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from api.dependencies import ServiceDep
-from reranker import Engine
+from api.state import Service
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -49,21 +49,23 @@ async def ready(service: ServiceDep, response: Response) -> Ready:
         response.status_code = 503
     return Ready(
         status="draining" if service.draining else "ready",
-        llm=await _llm(service.engine),
+        llm=await _llm(service),
         dataset=manifest.dataset,
         users=manifest.users,
         items=manifest.items,
         build=service.build,
         created=manifest.created,
-        problems=service.problems(),
+        problems=await asyncio.to_thread(service.problems),
     )
 
 
-async def _llm(engine: Engine | None) -> Literal["up", "down", "off"]:
-    if engine is None:
+async def _llm(service: Service) -> Literal["up", "down", "off"]:
+    if service.engine is None:
         return "off"
-    try:
-        async with asyncio.timeout(_LLM_TIMEOUT_S):
-            return "up" if await engine.healthy() else "down"
-    except TimeoutError:
-        return "down"
+    with service.watching.round("readiness"):
+        try:
+            async with asyncio.timeout(_LLM_TIMEOUT_S):
+                return "up" if await service.engine.healthy() else "down"
+        except TimeoutError:
+            pass
+    return "down"

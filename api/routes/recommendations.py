@@ -1,5 +1,6 @@
 """``POST /v1/recommendations``."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -38,7 +39,8 @@ async def recommend(
     wanted = body.to_request(deadline_ms=service.settings.deadline_ms, began=request.state.began)
     allow_prompts(request, service, wanted.prompts)
     if body.stream:
-        events = recommender.stream(wanted)  # what is wrong with the request is told here, before anything is sent
+        # What is wrong with the request is told here, before anything is sent.
+        events = await asyncio.to_thread(recommender.stream, wanted)
         return EventSourceResponse(_sent(events, service, request), headers=_UNBUFFERED)
     answer = await recommender.recommend(wanted)
     _note(answer, service, request)
