@@ -58,6 +58,7 @@ class Metrics:
         self.order_stability = gauge("order_stability_ratio", "Rank correlation between label reads in two orders")
         self.llm_restarts = counter("llm_restarts", "Times that the local vLLM was started again")
         self.reloads = counter("artifact_reloads", "Attempts to take up a new artifact", "outcome")
+        self.watch_errors = counter("watch_errors", "Unforeseen errors of background watchers, by watcher", "watcher")
         self.artifact_created = gauge("artifact_created_timestamp_seconds", "When the artifact in use was fitted")
         ProcessCollector(namespace="whyrank", registry=self.registry)
 

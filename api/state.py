@@ -16,6 +16,7 @@ from api.connections import Connections, most_connections
 from api.metrics import Metrics
 from api.observability import places
 from api.settings import Settings
+from api.watching import Watching
 from prompts import PromptLibrary, TemplateError
 from prompts.store import Stamp, stamp
 from reranker import DocumentRanker, Engine, Memory, PromptChoice, Recommender
@@ -56,10 +57,11 @@ class Service:
         """Hash of the rank prompt for which that was measured."""
         self.draining = False
         """Set when the service has been told to end."""
-        self.artifact_problem: str | None = None
-        """Why a newer artifact is not in use; None where the newest is."""
-        self._weights = stamp(self.settings.artifact / FILE)
-        self.build = current_build(settings.artifact)
+        self.watching = Watching(lambda watcher: self.metrics.watch_errors.labels(watcher).inc())
+        """What the background watchers could not do."""
+        self._failed = False
+        """Whether the newest artifact could not be loaded."""
+        self.build, self._weights = self._newest()
         """The newest build that was looked at."""
         self._tried = time.monotonic()
         self.recommender = self._load()
@@ -71,27 +73,39 @@ class Service:
         """Takes up new artifacts until it is cancelled."""
         while True:
             await asyncio.sleep(self.settings.reload_s)
-            await self.refresh()
-            await self._prepare()
+            with self.watching.round("artifact"):
+                await self.refresh()
+            with self.watching.round("prompt"):
+                await self._prepare()
 
     async def refresh(self) -> None:
-        """Takes up a new artifact if there is one."""
-        newest, weights = current_build(self.settings.artifact), stamp(self.settings.artifact / FILE)
-        again = self.artifact_problem is not None and time.monotonic() - self._tried > _RETRY_S
-        if (newest, weights) == (self.build, self._weights) and not again:
-            return
-        self.build, self._weights, self._tried = newest, weights, time.monotonic()
+        """Takes up a new artifact if there is one, and looks whether the one in use is still what is on disk."""
+        seen = await asyncio.to_thread(self._newest)
+        again = self._failed and time.monotonic() - self._tried > _RETRY_S
+        if seen != (self.build, self._weights) or again:
+            (self.build, self._weights), self._tried = seen, time.monotonic()
+            await self._take_up()
+        changed = await asyncio.to_thread(self.recommender.retriever.changed_files)
+        shown = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+        problem = f"files of the artifact are no longer what was loaded, which goes on serving: {shown}"
+        if self.watching.tell("artifact files", f"{problem}. Run 'whyrank fit' again" if changed else None) and changed:
+            log.error("artifact_overwritten", files=changed)
+
+    async def _take_up(self) -> None:
         try:
             self.recommender = await asyncio.to_thread(self._load)
         except Exception as error:  # whatever is wrong with the new one, the old one answers
-            self.artifact_problem = str(error) if isinstance(error, WhyrankError) else type(error).__name__
+            self._failed = True
+            problem = str(error) if isinstance(error, WhyrankError) else type(error).__name__
             self.metrics.reloads.labels("failed").inc()
-            log.error("artifact_not_loaded", build=newest, problem=self.artifact_problem, places=places(error))
+            if self.watching.tell("artifact", f"an older artifact is in use: {problem}"):
+                log.error("artifact_not_loaded", build=self.build, problem=problem, places=places(error))
             return
-        self.artifact_problem = None
+        self._failed = False
+        self.watching.tell("artifact", None)
         self.metrics.reloads.labels("loaded").inc()
         self._note_artifact()
-        log.info("artifact_loaded", build=newest)
+        log.info("artifact_loaded", build=self.build)
 
     async def _prepare(self) -> None:
         """Has it measured whether the model can be read with the rank prompt in production, before a request must."""
@@ -106,9 +120,11 @@ class Service:
         log.info("model_read", **report.model_dump())
 
     def problems(self) -> list[str]:
-        """What somebody should look at although the service answers."""
-        found = [] if self.artifact_problem is None else [f"an older artifact is in use: {self.artifact_problem}"]
-        return [*found, *self.library.problems()]
+        """What somebody should look at although the service answers. Reads files."""
+        found: list[str] = []
+        with self.watching.round("prompts"):
+            found = self.library.problems()
+        return [*self.watching.problems(), *found]
 
     async def load_prompts(self, choice: PromptChoice) -> None:
         """Parses what is new among the templates of a request, in a thread: it may take a while, and others wait for
@@ -130,6 +146,14 @@ class Service:
 
         await asyncio.to_thread(load)
         self._prompts = state
+
+    def _newest(self) -> tuple[str | None, Stamp | None]:
+        """The build to use, None where none can be told, and the state of the file of fusion weights."""
+        try:
+            name = current_build(self.settings.artifact)
+        except WhyrankError:
+            name = None  # loading says what is wrong
+        return name, stamp(self.settings.artifact / FILE)
 
     def _load(self) -> Recommender:
         artifact = self.settings.artifact

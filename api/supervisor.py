@@ -7,6 +7,7 @@ from typing import Protocol
 
 import structlog
 
+from api.watching import Watching
 from reranker import LLMStartError
 from reranker.local import Report
 from retrieval import WhyrankError
@@ -30,6 +31,7 @@ class Supervisor:
         make: makes a server that has not been started, each of them at the same address; is given what the server
             must call now and then while it starts, which ends the start when the supervisor is stopped.
         restarted: told of every further start.
+        watching: told why the server does not run; an unforeseen error is a failed start like any other.
         most: restarts in a row; a server that lasted ``steady_s`` begins a new row.
         pause_s: before the first restart; the longest is ``longest_pause_s``.
     """
@@ -39,6 +41,7 @@ class Supervisor:
         make: Callable[[Report], Server],
         *,
         restarted: Callable[[], None],
+        watching: Watching | None = None,
         most: int = 5,
         pause_s: float = 1.0,
         longest_pause_s: float = 60.0,
@@ -47,6 +50,7 @@ class Supervisor:
     ) -> None:
         self._make = make
         self._restarted = restarted
+        self._watching = watching or Watching()
         self._most = most
         self._pauses = [min(pause_s * 2**step, longest_pause_s) for step in range(most)]
         self._steady_s = steady_s
@@ -67,19 +71,22 @@ class Supervisor:
         in_a_row = 0
         while True:
             began = time.monotonic()
-            self._once()
+            with self._watching.round("llm"):
+                self._once()
             if time.monotonic() - began >= self._steady_s:
                 in_a_row = 0
             if self._ending.is_set():
                 return
             if in_a_row == self._most:
                 log.error("llm_given_up", restarts=in_a_row, remedy="Look at its log, and start the service again")
+                self._watching.tell("llm", f"the LLM failed {in_a_row + 1} times in a row and was given up")
                 return
             log.warning("llm_restarts", pause_s=self._pauses[in_a_row])
             if self._ending.wait(self._pauses[in_a_row]):
                 return
             in_a_row += 1
-            self._restarted()
+            with self._watching.round("llm restarts"):
+                self._restarted()
 
     def _once(self) -> None:
         """One server from its start to its end."""
@@ -88,14 +95,18 @@ class Supervisor:
             server.start()
             server.wait_ready()
             log.info("llm_ready")
+            self._watching.tell("llm", None)
             while not server.died() and not self._ending.wait(self._look_s):
                 pass
             if not self._ending.is_set():
                 log.error("llm_died")
+                self._watching.tell("llm", "the LLM ended and is started again")
         except WhyrankError as error:  # the server, or an adapter that is damaged
             if not self._ending.is_set():
+                self._watching.tell("llm", "the LLM did not start; the log says why")
                 log.error("llm_start", error=str(error))  # the message holds vLLM's own log, a traceback adds nothing
         except OSError as error:  # no memory or no disk for another process; it may come back
+            self._watching.tell("llm", "the LLM did not start; the log says why")
             log.error("llm_start", error=str(error))
         finally:
             server.stop()

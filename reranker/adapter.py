@@ -11,11 +11,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from reranker import embedded
 from reranker.settings import LlmSettings
 from retrieval import ArtifactError
+from retrieval.disk import read_small
 
 FILE = "adapter.json"
 TUNED = "-tuned-"
@@ -23,6 +24,7 @@ TUNED = "-tuned-"
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 _RANKS = (8, 16, 32, 64, 128, 256)
+_LARGEST_FILE = 1 << 20
 _SAMPLED = 1 << 16
 """Bytes that are read of each place of a weights file that its fingerprint looks at; there are 17 places."""
 
@@ -56,7 +58,7 @@ class AdapterManifest(BaseModel):
     train_hash: str
     held_out: tuple[str, ...]
     method: Literal["lora", "full"]
-    rank: int
+    rank: int = Field(ge=1, le=_RANKS[-1])
     weights_sha256: str
     settings: dict[str, int | float | str]
     steps: int
@@ -108,15 +110,21 @@ def load_adapter(folder: Path, *, thorough: bool = False) -> AdapterManifest:
     """
     problem: str | Exception
     try:
-        manifest = AdapterManifest.model_validate_json((folder / FILE).read_bytes())
+        manifest = AdapterManifest.model_validate_json(read_small(folder / FILE, _LARGEST_FILE))
         missing = [name for name in (WEIGHTS, CONFIG) if not (folder / name).is_file()]
-        if not missing and (not thorough or embedded.sha256(folder / WEIGHTS) == manifest.weights_sha256):
+        config = {} if missing else json.loads(read_small(folder / CONFIG, _LARGEST_FILE))
+        if missing:
+            problem = f"{missing[0]} is missing"
+        elif not isinstance(config, dict) or config.get("r", manifest.rank) != manifest.rank:
+            problem = f"{CONFIG} does not fit {FILE}"
+        elif thorough and embedded.sha256(folder / WEIGHTS) != manifest.weights_sha256:
+            problem = f"{WEIGHTS} is damaged"
+        else:
             return manifest
-        problem = f"{missing[0]} is missing" if missing else f"{WEIGHTS} is damaged"
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # pydantic's and json's errors are ValueErrors
         problem = error
     raise ArtifactError(
-        f"{folder} holds no adapter ({problem})",
+        f"{folder} holds no adapter ({problem!s:.1000})",
         field="llm.adapter",
         remedy="Run 'whyrank tune', or set it to 'none'",
         code="adapter_damaged",
@@ -148,7 +156,7 @@ def fingerprint(model: str | Path) -> str | None:
     try:
         source: Mapping[str, Any] = json.loads((checkpoint / embedded.MANIFEST).read_text())
         return str(source["source"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     digest = hashlib.sha256()
     for file in sorted([*checkpoint.glob("*.safetensors"), *checkpoint.glob("*.bin")]):

@@ -1,5 +1,6 @@
 """From a ranking to reasons: evidence for each item, then a sentence."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 
@@ -37,7 +38,8 @@ class Explainer:
     ) -> list[Wanted]:
         """What the reasons of the chosen candidates rest on; ``asked`` is given where the LLM's evidence is wanted."""
         top = [retrieved.candidates[place] for place in chosen]
-        by_als = self._retriever.evidence(retrieved, [one.item for one in top], _EVIDENCE)
+        items = [one.item for one in top]
+        by_als = await asyncio.to_thread(self._retriever.evidence, retrieved, items, _EVIDENCE)
         by_llm = await self._by_llm(retrieved, chosen, run, asked) if asked else {}
         return [
             Wanted(one.item, found, Basis.llm)

@@ -11,17 +11,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from prompts.store import write
 from reranker.scoring import Read
 from retrieval import ArtifactError, Retrieved, Retriever
+from retrieval.disk import read_small
 
 Floats = NDArray[np.float64]
 FILE = "fusion.json"
 """Of fitted weights, in the artifact's directory."""
+_LARGEST_FILE = 1 << 20
 _HISTORY_SCALE = math.log1p(30)
 
 
@@ -48,6 +52,8 @@ class Feature(StrEnum):
 LLM_FEATURES = (Feature.llm, Feature.llm_gain, Feature.llm_gain_by_history)
 PLAIN_FEATURES = tuple(feature for feature in Feature if feature not in LLM_FEATURES)
 Weights = Mapping[Feature, float]
+Weight = Annotated[float, Field(ge=-1e6, le=1e6)]
+"""Of a standardised feature; bounds keep scores finite."""
 
 
 @dataclass(frozen=True)
@@ -141,15 +147,15 @@ class FusionFit(BaseModel):
         created: when.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     model: str
     template: str
     template_hash: str
     data_hash: str
     candidates: int
-    weights: dict[Feature, float]
-    twin: dict[Feature, float]
+    weights: dict[Feature, Weight]
+    twin: dict[Feature, Weight]
     llm_helps: bool
     users: int
     ndcg_fused: float
@@ -182,9 +188,7 @@ class FusionFit(BaseModel):
 def save_fit(directory: Path, fit: FusionFit) -> Path:
     """Writes the weights beside an artifact, atomically."""
     target = directory / FILE
-    scratch = target.with_suffix(".writing")
-    scratch.write_text(fit.model_dump_json(indent=2))
-    scratch.replace(target)
+    write(target, fit.model_dump_json(indent=2))
     return target
 
 
@@ -196,12 +200,12 @@ def load_fit(directory: Path) -> FusionFit | None:
     """
     file = directory / FILE
     try:
-        return FusionFit.model_validate_json(file.read_bytes())
+        return FusionFit.model_validate_json(read_small(file, _LARGEST_FILE))
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
         raise ArtifactError(
-            f"{file} cannot be read ({error})",
+            f"{file} cannot be read ({error!s:.1000})",
             field="artifact",
             remedy="Run 'whyrank fuse' again, or delete the file",
             code="fusion_damaged",

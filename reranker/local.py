@@ -31,6 +31,7 @@ _FORCED_MODULE = "whyrank_forced"
 _LOGS_KEPT = 20
 _ASK_S, _MOST_LISTED = 2.0, 2**20
 """How long and how much a server may take to list its models, in bytes."""
+_TAIL_BYTES = 1 << 16
 _HOST = "127.0.0.1"  # vLLM's own key does not cover every path of its server, so it never listens elsewhere
 
 
@@ -178,8 +179,9 @@ class LocalServer:
 
     def tail(self, lines: int = 15) -> str:
         """The log's last lines."""
-        with contextlib.suppress(OSError):
-            return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        with contextlib.suppress(OSError), self.log.open("rb") as log:
+            log.seek(max(os.fstat(log.fileno()).st_size - _TAIL_BYTES, 0))
+            return "\n".join(log.read(_TAIL_BYTES).decode(errors="replace").splitlines()[-lines:])
         return "(no log)"
 
 

@@ -108,7 +108,8 @@ class Recommender:
         """
         ranking: RankingEvent | None = None
         reasons: dict[str, ReasonBody] = {}
-        async with aclosing(self.stream(request)) as events:
+        # In a thread: finding candidates takes as long as the catalog is large.
+        async with aclosing(await asyncio.to_thread(self.stream, request)) as events:
             async for event in events:
                 if isinstance(event, RankingEvent):
                     ranking = event
@@ -140,8 +141,8 @@ class Recommender:
         """Answers one request piece by piece: the ranking, a reason for each item as it is finished, and the end.
 
         The request is checked and its candidates are found in the call itself, so that a wrong one is told before
-        anything is sent. Closing the generator (``aclosing``), or cancelling whoever waits for it, ends the work at the
-        LLM.
+        anything is sent. That takes as long as the catalog is large: call it in a thread. Closing the generator
+        (``aclosing``), or cancelling whoever waits for it, ends the work at the LLM.
 
         Raises:
             InputError: as :meth:`recommend`.

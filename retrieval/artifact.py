@@ -77,8 +77,10 @@ class Manifest(BaseModel):
 
     @property
     def name(self) -> str:
-        """Name of the build: a hash of all that is served, which the time of the fit and the search are not."""
-        content = self.model_dump_json(exclude={"created", "search"})
+        """Name of the build: a hash of all that is served, and so not of when, from which files and after which search
+        it was fitted.
+        """
+        content = self.model_dump_json(exclude={"created", "data", "search"})
         return f"build-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 

@@ -98,7 +98,7 @@ def publish(directory: Path, scratch: Path, built: Path, name: str, checksums: M
     with _locked(directory):
         with suppress(ArtifactError):  # what cannot be read is replaced
             if (before := current_build(directory)) not in (None, name):
-                _write(scratch / _PREVIOUS, str(before))
+                (scratch / _PREVIOUS).write_text(str(before))
                 (scratch / _PREVIOUS).replace(directory / _PREVIOUS)
         if _is_whole(target, checksums):
             (built / MANIFEST).replace(target / MANIFEST)
@@ -107,10 +107,16 @@ def publish(directory: Path, scratch: Path, built: Path, name: str, checksums: M
                 target.rename(scratch / "damaged")
             built.rename(target)
         sync(directory)
-        pointer.replace(directory / _CURRENT)  # the last thing under the lock
-    sync(directory)
-    with suppress(ArtifactError, OSError):  # a fit that publishes at this moment removes them in its turn
-        _remove_old(directory, scratch)
+        held = hold(target)
+    try:
+        # Outside the lock, so that nobody waits for a fit that is suspended from here on; its build is held.
+        pointer.replace(directory / _CURRENT)
+        sync(directory)
+        with suppress(ArtifactError, OSError):  # a fit that publishes at this moment removes them in its turn
+            _remove_old(directory, scratch, name)
+    finally:
+        if held is not None:
+            os.close(held)
 
 
 def hold(folder: Path) -> int | None:
@@ -186,9 +192,10 @@ def _abandoned(scratch: Path) -> bool:
     return False
 
 
-def _remove_old(directory: Path, scratch: Path) -> None:
+def _remove_old(directory: Path, scratch: Path, own: str) -> None:
     with _locked(directory, wait=False):
-        others = [path for path in directory.glob("build-*") if path.name != current_build(directory)]
+        kept = {own, current_build(directory)}
+        others = [path for path in directory.glob("build-*") if path.name not in kept]
         before = None
         with suppress(ArtifactError):
             before = _named(directory / _PREVIOUS)

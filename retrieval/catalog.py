@@ -20,6 +20,10 @@ Filter = Mapping[str, FilterValue | Mapping[str, FilterValue | Sequence[FilterVa
 
 _OPERATORS = ("in", "gte", "gt", "lte", "lt", "contains")
 _FILTERS_KEPT = 256
+_LONGEST_KEPT = 2000
+"""Characters of a filter whose result is remembered."""
+_SHOWN = 80
+"""Characters of a name that a message repeats."""
 _MOST_CATEGORIES = 200
 
 
@@ -84,7 +88,10 @@ class Catalog:
         Raises:
             InputError: an attribute or operator is unknown, or a value is of another type than the attribute.
         """
-        return self._mask(json.dumps(filter_, sort_keys=True)) if filter_ else None
+        if not filter_:
+            return None
+        written = json.dumps(filter_, sort_keys=True)
+        return (self._mask if len(written) <= _LONGEST_KEPT else self._compute_mask)(written)
 
     @cached_property
     def categories(self) -> list[tuple[str, ...]] | None:
@@ -122,17 +129,17 @@ class Catalog:
         ]
         try:
             mask = self._attributes.select(pl.all_horizontal(conditions).fill_null(value=False).alias("mask"))["mask"]
-        except pl.exceptions.PolarsError as error:
-            raise InputError(f"cannot be compared ({error})", field="filter", code="filter_type") from error
+        except (pl.exceptions.PolarsError, OverflowError) as error:
+            raise InputError(f"cannot be compared ({error!s:.300})", field="filter", code="filter_type") from error
         return mask.to_numpy().astype(bool)
 
     def _conditions(self, name: str, wanted: dict[str, Any]) -> list[pl.Expr]:
-        field = f"filter.{name}"
+        field = f"filter.{name[:_SHOWN]}"
         if name not in self._attributes.columns:
-            near = difflib.get_close_matches(name, self.attribute_names, n=1)
+            near = difflib.get_close_matches(name[:_SHOWN], self.attribute_names, n=1)
             remedy = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(self.attribute_names) or 'none'}"
             raise InputError(
-                f"there is no attribute '{name[:80]}'", field=field, remedy=remedy, code="unknown_attribute"
+                f"there is no attribute '{name[:_SHOWN]}'", field=field, remedy=remedy, code="unknown_attribute"
             )
         kind = self._attributes.schema[name]
         inner = kind.inner if isinstance(kind, pl.List) else kind
@@ -149,7 +156,7 @@ class Catalog:
                 or (operator == "in") != isinstance(value, list)
             ):
                 raise InputError(
-                    f"'{operator}' cannot be compared with this value: '{name}' holds {_kind_name(kind)}",
+                    f"'{operator[:40]}' cannot be compared with this value: '{name}' holds {_kind_name(kind)}",
                     field=field,
                     code="filter_type",
                 )
@@ -163,7 +170,7 @@ def _condition(column: pl.Expr, kind: Any, operator: str, values: list[FilterVal
         if operator in ("is", "contains"):
             return column.list.contains(one)
         if operator == "in":
-            return pl.any_horizontal([column.list.contains(value) for value in values])
+            return column.list.eval(pl.element().is_in(values)).list.any()
     elif operator == "contains" and kind == pl.String and isinstance(one, str):
         return column.str.to_lowercase().str.contains(one.lower(), literal=True)
     elif operator in ("is", "in"):
@@ -182,7 +189,8 @@ def _condition(column: pl.Expr, kind: Any, operator: str, values: list[FilterVal
 
 def _fits(value: object, kind: Any) -> bool:
     if kind == pl.String:
-        return isinstance(value, str)
+        # Half of a surrogate pair is no text that a table can hold.
+        return isinstance(value, str) and value == value.encode("utf-8", "ignore").decode()
     if kind == pl.Boolean:
         return isinstance(value, bool)
     if isinstance(value, float):

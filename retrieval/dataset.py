@@ -157,8 +157,7 @@ def _refuse(items: pl.DataFrame, interactions: pl.DataFrame) -> None:
 
 @dataclass(frozen=True)
 class Log:
-    """All interactions by position, users one after the other, each user's oldest first. What is stored and
-    memory-mapped.
+    """All interactions by position, users one after the other, each user's oldest first. What is stored.
 
     Args:
         indptr: shape (users + 1,); user ``u``'s interactions are ``indptr[u]:indptr[u + 1]``.

@@ -12,6 +12,8 @@ _SPREAD = 0.7
 """What is left of an item's popularity for each item of the same category that stands before it."""
 POOL = 10
 """How many times more items than asked for are looked at for variety."""
+_VARIED = 50
+"""Places that variety is sought for; what stands behind them follows by its score."""
 
 
 def popularity(log: Log, items: int) -> NDArray[np.float32]:
@@ -45,10 +47,11 @@ def spread(
     """
     if categories is None:
         return best[:count]
-    pool = best[: count * POOL].tolist()
+    varied = min(count, _VARIED)
+    pool = best[: varied * POOL].tolist()
     shown: dict[str, int] = {}
     chosen: list[int] = []
-    while pool and len(chosen) < count:
+    while pool and len(chosen) < varied:
         values = [
             scores[position] * _SPREAD ** max((shown.get(one, 0) for one in categories[position]), default=0)
             for position in pool
@@ -57,4 +60,5 @@ def spread(
         chosen.append(position)
         for category in categories[position]:
             shown[category] = shown.get(category, 0) + 1
-    return np.asarray(chosen, dtype=np.int64)
+    rest = best[~np.isin(best, chosen)][: count - len(chosen)]
+    return np.concatenate([np.asarray(chosen, dtype=np.int64), rest])

@@ -1,5 +1,6 @@
 """Candidates for a visitor, and the evidence behind each of them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -116,6 +117,12 @@ class Retriever:
         self._user_position = {user: position for position, user in enumerate(artifact.user_ids)}
         self._popularity = popularity(artifact.log, len(artifact.catalog))
         self._newest = artifact.log.newest
+        self.latest_liking = latest_liking(artifact.log, len(artifact.catalog))
+        """When each item was last liked, seconds since 1970, shape (items,); 0 where unknown."""
+
+    def changed_files(self) -> list[str]:
+        """Names of the files of the loaded build that no longer are on disk what was loaded."""
+        return self._artifact.changed()
 
     def item(self, item_id: str) -> Item:
         """One item of the catalog.
@@ -132,11 +139,6 @@ class Retriever:
     def popularity(self) -> NDArray[np.float32]:
         """Decayed number of likings of each item, shape (items,)."""
         return self._popularity
-
-    @cached_property
-    def latest_liking(self) -> NDArray[np.int64]:
-        """When each item was last liked, seconds since 1970, shape (items,); 0 where unknown."""
-        return latest_liking(self._log, len(self.catalog))
 
     def likings(self, item_id: str) -> float:
         """Decayed number of likings of one item; 0 for one that nobody has liked, or that the catalog lacks."""
@@ -275,13 +277,13 @@ class Retriever:
         if not item_ids:
             raise InputError("is empty", field="candidate_ids", remedy="Name at least one item", code="empty")
         if len(set(item_ids)) < len(item_ids):
-            twice = [item_id for item_id in dict.fromkeys(item_ids) if item_ids.count(item_id) > 1]
+            twice = [item_id for item_id, times in Counter(item_ids).items() if times > 1]
             raise InputError(f"names items twice: {some(twice)}", field="candidate_ids", code="duplicate_item")
         positions = np.asarray(self.catalog.positions(item_ids, "candidate_ids"), dtype=np.int64)
         allowed = self.catalog.allowed(request.filter)
         if allowed is not None:
             positions = positions[allowed[positions]]
-        excluded = [self.catalog.position(one) for one in request.exclude_ids]
+        excluded = {self.catalog.position(one) for one in request.exclude_ids}
         positions = np.array([one for one in positions.tolist() if one not in excluded], dtype=np.int64)
         base = self._popularity if visitor.factors is None else self._model.scores(visitor.factors)
         source = Source.popular if visitor.factors is None else Source.als
@@ -320,11 +322,12 @@ class Retriever:
     def _row(self, interactions: Sequence[Interaction]) -> Matrix:
         """Confidence row of shape (1, items), by the same function that the whole matrix was built with."""
         names = sorted({one.event for one in interactions})
+        codes = {name: code for code, name in enumerate(names)}
         positions = [self.catalog.position(one.item_id) for one in interactions]
         log = Log(
             indptr=np.array([0, len(interactions)]),
             items=np.array([-1 if one is None else one for one in positions], dtype=np.int32),
-            events=np.array([names.index(one.event) for one in interactions], dtype=np.int32),
+            events=np.array([codes[one.event] for one in interactions], dtype=np.int32),
             weights=np.array([one.weight for one in interactions], dtype=np.float64),
             timestamps=np.array([one.timestamp or 0 for one in interactions], dtype=np.int64),
             event_names=names,

@@ -54,6 +54,7 @@ def _supervised(app: FastAPI, settings: Settings, server: LocalServer) -> Iterat
     supervisor = Supervisor(
         lambda report: LocalServer(settings.llm, port=server.port, report=report),
         restarted=service.metrics.llm_restarts.inc,
+        watching=service.watching,
     )
     supervisor.start()
     error_console().print(

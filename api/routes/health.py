@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from api.dependencies import ServiceDep
 from api.problems import without_folders
-from reranker import Engine
+from api.state import Service
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -50,7 +50,7 @@ async def ready(service: ServiceDep, response: Response) -> Ready:
         response.status_code = 503
     return Ready(
         status="draining" if service.draining else "ready",
-        llm=await _llm(service.engine),
+        llm=await _llm(service),
         dataset=manifest.dataset,
         users=manifest.users,
         items=manifest.items,
@@ -60,11 +60,13 @@ async def ready(service: ServiceDep, response: Response) -> Ready:
     )
 
 
-async def _llm(engine: Engine | None) -> Literal["up", "down", "off"]:
-    if engine is None:
+async def _llm(service: Service) -> Literal["up", "down", "off"]:
+    if service.engine is None:
         return "off"
-    try:
-        async with asyncio.timeout(_LLM_TIMEOUT_S):
-            return "up" if await engine.healthy() else "down"
-    except TimeoutError:
-        return "down"
+    with service.watching.round("readiness"):
+        try:
+            async with asyncio.timeout(_LLM_TIMEOUT_S):
+                return "up" if await service.engine.healthy() else "down"
+        except TimeoutError:
+            pass
+    return "down"

@@ -1,5 +1,6 @@
 """``POST /v1/recommendations``."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -41,7 +42,8 @@ async def recommend(
     request.state.ends = request.state.began + wanted.deadline_ms / 1000
     await service.load_prompts(wanted.prompts)
     if body.stream:
-        events = recommender.stream(wanted)  # what is wrong with the request is told here, before anything is sent
+        # What is wrong with the request is told here, before anything is sent.
+        events = await asyncio.to_thread(recommender.stream, wanted)
         return EventSourceResponse(_sent(events, service, request), headers=_UNBUFFERED)
     answer = await recommender.recommend(wanted)
     _note(answer, service, request)

@@ -55,7 +55,7 @@ async def list_users(retriever: RetrieverDep, limit: Limit = 20, offset: Offset 
 
 
 @router.get("/{user_id:path}", responses=responses(404))
-async def read_user(
+def read_user(
     user_id: str,
     retriever: RetrieverDep,
     limit: Annotated[int, Query(ge=0, le=1000, description="how much of the history to show")] = 20,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from api.supervisor import Supervisor
+from api.watching import Watching
 from reranker import LLMStartError
 from tests.api.process import wait_for
 
@@ -86,3 +87,55 @@ def test_the_end_does_not_wait_for_a_start(made: list[Fake]) -> None:
     supervisor.stop()
     assert made[0].stopped
     assert restarts == []
+
+
+def test_an_error_that_nobody_foresaw_is_a_failed_start() -> None:
+    counted: list[str] = []
+    watching, made = Watching(counted.append), 0
+
+    def fail() -> None:
+        raise RuntimeError
+
+    def make(report: Callable[[str], None]) -> Fake:
+        nonlocal made
+        made += 1
+        if made == 1:
+            raise StopIteration
+        server = Fake(report)
+        if made == 2:
+            server.wait_ready = fail  # type: ignore[method-assign]
+        if made == 3:
+            server.dead.set()
+            server.stop = fail  # type: ignore[method-assign]
+        return server
+
+    supervisor = Supervisor(make, restarted=fail, watching=watching, most=5, pause_s=0.001, look_s=0.005)
+    supervisor.start()
+    wait_for(lambda: made == 4)
+    supervisor.stop()
+    assert counted.count("llm") == 3
+    assert counted.count("llm restarts") == 3
+
+
+def test_what_keeps_the_server_from_running_is_told_until_it_runs() -> None:
+    watching, starts = Watching(), threading.Event()
+
+    def make(report: Callable[[str], None]) -> Fake:
+        return Fake(report, starts=starts.is_set())
+
+    supervisor = Supervisor(make, restarted=lambda: None, watching=watching, most=1000, pause_s=0.001, look_s=0.005)
+    supervisor.start()
+    wait_for(lambda: watching.problems() == ["the LLM did not start; the log says why"])
+    starts.set()
+    wait_for(lambda: watching.problems() == [])
+    supervisor.stop()
+
+
+def test_a_server_that_was_given_up_is_told() -> None:
+    watching = Watching()
+    supervisor = Supervisor(
+        lambda report: Fake(report, starts=False), restarted=lambda: None, watching=watching, most=2, pause_s=0.001
+    )
+    supervisor.start()
+    supervisor._thread.join(timeout=30)
+    assert watching.problems() == ["the LLM failed 3 times in a row and was given up"]

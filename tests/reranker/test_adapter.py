@@ -1,13 +1,14 @@
 """An adapter is read where it applies, and nowhere else; whoever asked for it is told why not."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from prompts import PromptLibrary
-from reranker import Engine, EngineSettings, LlmSettings, RecommendationRequest, Recommender, local
-from reranker.adapter import CONFIG, FILE, WEIGHTS, AdapterManifest, fingerprint
+from reranker import Engine, EngineSettings, LlmSettings, RecommendationRequest, Recommender, embedded, local
+from reranker.adapter import CONFIG, FILE, WEIGHTS, AdapterManifest, fingerprint, load_adapter
 from reranker.embedded import sha256
 from retrieval import ArtifactError, Retriever
 from tests.standin import StandIn
@@ -163,3 +164,28 @@ def test_a_local_server_loads_it_beside_its_model(tmp_path: Path) -> None:
     (folder / WEIGHTS).write_bytes(b"damaged")
     with pytest.raises(ArtifactError, match="is damaged"):
         local.command(settings, str(tmp_path / "model"), "x", 1)
+
+
+@pytest.mark.parametrize("name", [FILE, CONFIG])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 500_000, b"x" * (2 << 20)])
+def test_a_damaged_file_is_an_error_that_says_so(tmp_path: Path, name: str, content: bytes) -> None:
+    saved(tmp_path, manifest("0"))
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ArtifactError, match="holds no adapter"):
+        load_adapter(tmp_path)
+
+
+@pytest.mark.parametrize("rank", [0, -1, 257, 10**9])
+def test_a_rank_that_no_server_takes_is_refused(tmp_path: Path, rank: int) -> None:
+    saved(tmp_path, manifest("0"))
+    record = json.loads((tmp_path / FILE).read_text())
+    (tmp_path / FILE).write_text(json.dumps({**record, "rank": rank}))
+    with pytest.raises(ArtifactError, match="rank"):
+        load_adapter(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "3", '{"source"', "{}"])
+def test_the_fingerprint_of_a_checkpoint_needs_no_readable_record(tmp_path: Path, content: str) -> None:
+    (tmp_path / embedded.MANIFEST).write_text(content)
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    assert fingerprint(tmp_path)

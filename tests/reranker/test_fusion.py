@@ -1,3 +1,4 @@
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reranker.fusion import (
+    FILE,
     LLM_FEATURES,
     PLAIN_FEATURES,
     Feature,
@@ -123,4 +125,37 @@ def test_weights_are_kept_beside_the_artifact(tmp_path: Path) -> None:
     assert load_fit(tmp_path) == a_fit()
     (tmp_path / "fusion.json").write_text("{")
     with pytest.raises(ArtifactError, match="whyrank fuse"):
+        load_fit(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b"[" * 500_000,
+        b"x" * (2 << 20),
+        *(
+            a_fit().model_dump_json().replace('"users":', f'"weights":{{"llm":{value}}},"users":').encode()
+            for value in ("NaN", "Infinity", "1e300", '"x"', "null")
+        ),
+    ],
+)
+def test_damaged_weights_are_named_and_nothing_else(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / FILE).write_bytes(content)
+    with pytest.raises(ArtifactError, match="whyrank fuse") as caught:
+        load_fit(tmp_path)
+    assert len(str(caught.value)) < 2_000
+
+
+def test_weights_that_are_no_file_are_damaged(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / FILE)  # a reader would wait for ever
+    with pytest.raises(ArtifactError, match="not a regular file"):
+        load_fit(tmp_path)
+    (tmp_path / FILE).unlink()
+    (tmp_path / FILE).mkdir()
+    with pytest.raises(ArtifactError):
         load_fit(tmp_path)
