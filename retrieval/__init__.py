@@ -5,6 +5,7 @@ from retrieval.als import AlsModel, AlsParameters
 from retrieval.artifact import Artifact, Manifest, Search, current_build, current_data, fit, load, save
 from retrieval.catalog import Catalog, Filter
 from retrieval.dataset import Dataset, Encoded, encode, make_dataset
+from retrieval.diversity import Diversify, diversified
 from retrieval.errors import ArtifactError, DataError, InputError, NotFoundError, WhyrankError
 from retrieval.events import Meaning, meaning
 from retrieval.retriever import Notice, RetrievalRequest, Retrieved, Retriever
@@ -24,6 +25,7 @@ __all__ = [
     "DataError",
     "DataSettings",
     "Dataset",
+    "Diversify",
     "Encoded",
     "Evidence",
     "Filter",
@@ -45,6 +47,7 @@ __all__ = [
     "check",
     "current_build",
     "current_data",
+    "diversified",
     "encode",
     "fit",
     "load",

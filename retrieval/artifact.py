@@ -17,7 +17,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -73,10 +73,30 @@ class Manifest(BaseModel):
 
 
 @dataclass(frozen=True)
+class Texts:
+    """What users wrote, as one column: millions of reviews as Python strings would not fit.
+
+    Args:
+        positions: in the log, ascending.
+        texts: one for each.
+    """
+
+    positions: NDArray[np.integer]
+    texts: pl.Series
+
+    def get(self, position: int) -> str | None:
+        """The text at a position of the log; None where there is none."""
+        place = int(np.searchsorted(self.positions, position))
+        if place == len(self.positions) or self.positions[place] != position:
+            return None
+        return str(self.texts[place])
+
+
+@dataclass(frozen=True)
 class Artifact:
     """A fitted build: what retrieval needs of it, in memory or memory-mapped.
 
-    ``texts`` holds what stands in place of an item, by position in the log.
+    ``texts`` holds what users wrote, in place of an item or about it, by position in the log.
     """
 
     manifest: Manifest
@@ -86,7 +106,7 @@ class Artifact:
     log: Log
     user_items: "csr_matrix[np.float32]"
     text_index: TextIndex
-    texts: Mapping[int, str]
+    texts: "Texts"
 
 
 def fit(
@@ -188,7 +208,7 @@ def load(directory: Path) -> Artifact:
             shape=(manifest.users, manifest.items),
         ),
         text_index=TextIndex.load(folder / "text"),
-        texts=dict(zip(texts["position"], texts[Columns.text], strict=True)),
+        texts=Texts(texts["position"].to_numpy(), texts[Columns.text]),
     )
 
 

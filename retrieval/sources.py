@@ -15,6 +15,7 @@ from retrieval.data.columns import check_map, check_map_names, map_columns, unus
 from retrieval.data.findings import ROW, Finding, note
 from retrieval.data.formats import Table, attempt, open_table
 from retrieval.data.grouplens import film_genres, film_title, open_grouplens, split_title
+from retrieval.data.text import nfc
 from retrieval.dataset import Dataset, make_dataset
 from retrieval.errors import DataError, InputError
 from retrieval.events import RATING_BEST
@@ -217,6 +218,7 @@ def _items(table: Table, theirs: Mapping[str, str], ignore: tuple[str, ...]) -> 
     """The usable items, their attributes typed."""
     ignored = [name for name in ignore if name in table.header and name not in theirs.values()]
     frame = table.frame.drop(ignored).rename({there: ours for ours, there in theirs.items()}).collect()
+    frame = frame.rename({name: nfc(name) for name in frame.columns})
     kept, findings = check_items(frame, table.name, table.place)
     typed, more = type_attributes(kept, table.name, stated=table.kind == "parquet")
     left_out = [note("ignored_column", table.name, "", f"left out: {', '.join(ignored)}")] if ignored else []

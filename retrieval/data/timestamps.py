@@ -3,6 +3,7 @@
 A column that could mean two things is refused: spreadsheet day numbers, and dates such as 03/04/2024.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import product
 
@@ -31,6 +32,7 @@ _OTHERS = (
     *("%Y%m%dT%H%M%SZ", "%Y%m%dT%H%M%S%z", "%Y%m%dT%H%M%S", "%a, %d %b %Y %H:%M:%S %z", "%a, %d %b %Y %H:%M:%S GMT"),
     *("%a %b %d %H:%M:%S %z %Y", "%d/%b/%Y:%H:%M:%S %z", "%a %b %d %H:%M:%S %Y"),
 )
+_FORMS = (*_ISO, *_DATES, *_OTHERS)
 _DAY_FIRST = r"^(\d{1,2})[/.-](\d{1,2})[/.-]\d{4}\b"
 _AFTER_DAY = ("", " %H:%M:%S%.f", " %H:%M", ", %H:%M:%S", ", %H:%M", " %I:%M:%S %p", " %I:%M %p", "T%H:%M:%S%.f")
 _HOUR_ZONE = r"(:\d\d(?:\.\d+)?)\s?([+-]\d\d)$"
@@ -57,13 +59,18 @@ def to_seconds(column: pl.Series, file: str) -> tuple[pl.Series, pl.Series, list
             said &= ~column.is_nan().fill_null(value=False)
     else:
         text = column.cast(pl.String)
+        said = text.is_not_null()
         number = text.cast(pl.Float64, strict=False)
+        if said.any() and number.null_count() == len(number):
+            # The usual log, in one form throughout: parsed as it is, without a copy of the text.
+            form = _best_form(text.drop_nulls().head(_SAMPLE), _FORMS)
+            seconds = _parsed(text, form) if form else None
+            if seconds is not None and seconds.null_count() == text.null_count():
+                return seconds.rename(name), said, []
         if number.null_count():
             text = text.str.strip_chars(BLANKS)
             number = text.cast(pl.Float64, strict=False)
             number = number.set(~number.is_finite().fill_null(value=False), None)
-        said = text.is_not_null()
-        if number.null_count():
             said &= (text != "").fill_null(value=False) & ~is_null_word(text)
     seconds, notes = _from_numbers(number, name, file)
     left = said & number.is_null()
@@ -130,20 +137,26 @@ def _from_text(text: pl.Series, name: str, file: str) -> tuple[pl.Series, list[F
     if text.head(_SAMPLE).str.contains(_HOUR_ZONE).any():
         text = text.str.replace(_HOUR_ZONE, "${1}${2}:00")
     seconds = pl.Series(name, [None] * len(text), dtype=pl.Int64)
-    forms = [*_ISO, *_DATES, *_OTHERS]
+    forms = list(_FORMS)
     while True:
         left = seconds.is_null()
         if not left.any():
             return seconds, []
         rest = text.filter(left)
         sample = rest.head(_SAMPLE)
-        unread, form = min((_parsed(sample, form).null_count(), form) for form in forms)
-        if unread == len(sample):
+        form = _best_form(sample, forms)
+        if form is None:
             break
         forms.remove(form)
         seconds = seconds.scatter(left.arg_true(), _parsed(rest, form))
     days, notes = _from_days(text.filter(left), name, file)
     return seconds.scatter(left.arg_true(), days), notes
+
+
+def _best_form(sample: pl.Series, forms: Sequence[str]) -> str | None:
+    """The form that reads most of the values; None if none reads any."""
+    unread, form = min((_parsed(sample, form).null_count(), form) for form in forms)
+    return None if unread == len(sample) else form
 
 
 def _from_days(text: pl.Series, name: str, file: str) -> tuple[pl.Series, list[Finding]]:
