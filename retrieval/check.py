@@ -49,6 +49,7 @@ def check_items(table: pl.DataFrame, file: str, place: Place | None = None) -> t
         DataError: a column is missing, or no row is usable.
     """
     need(table.columns, (Columns.item, Columns.title), file)
+    table = _without_blank_rows(table)
     ids, faults = clean_ids(table[Columns.item])
     rules = _id_rules(Columns.item, faults)
     repeated = ~ids.is_first_distinct() & ids.is_not_null()
@@ -137,6 +138,7 @@ def check_interactions(
     need_interactions(table.columns, file)
     blank = [pl.lit(None, dtype=pl.String).alias(name) for name in INTERACTIONS if name not in table.columns]
     table = table.select(ROW, *INTERACTIONS.names()) if not blank else table.with_columns(blank)
+    table = _without_blank_rows(table)
     findings: list[Finding] = []
     users, user_faults = clean_ids(table[Columns.user])
     ids, item_faults = clean_ids(table[Columns.item])
@@ -174,7 +176,7 @@ def check_interactions(
     elif is_rating:  # a rating is no strength of another kind of event
         other = said & (events != RATING)
         if other.any():
-            problem = f"ratings of {int(other.sum()):,} rows whose event is no rating are not used"
+            problem = f"ratings whose event is no rating are not used ({_count(other)})"
             findings.append(note("ratings", file, called[Columns.weight], problem))
             weights, said = weights.set(other, 1.0), said & ~other
     weights, events, more = _stars(weights, said, events, file, called[Columns.weight], scale)
@@ -218,6 +220,14 @@ def check_interactions(
     ]
     kept, faults = _apply(table, rules, file, place, called)
     return kept.select(pl.col(name).cast(kind) for name, kind in INTERACTIONS.items()), [*findings, *faults]
+
+
+def _without_blank_rows(table: pl.DataFrame) -> pl.DataFrame:
+    """The table without rows that hold nothing: blank lines are no faults."""
+    names = [name for name in table.columns if name != ROW]
+    if not all(table[name].null_count() for name in names):
+        return table
+    return table.filter(~pl.all_horizontal(pl.col(name).is_null() for name in names))
 
 
 def _texts(column: pl.Series) -> pl.Series:
@@ -279,7 +289,7 @@ def _stars(
     valueless = is_rating & ~said
     if valueless.any():
         events = events.set(valueless, "view")
-        problem = f"{int(valueless.sum()):,} rows without a rating count as views"
+        problem = f"what has no rating counts as a view ({_count(valueless)})"
         findings.append(note("empty_rating", file, called, problem))
     return weights, events, findings
 
@@ -321,6 +331,11 @@ def _apply(
         why = "".join(f"\n  {finding}" for finding in findings) or "it is empty"
         raise DataError(f"{file} holds no usable row: {why}", field=file, code="empty_table")
     return kept, findings
+
+
+def _count(mask: pl.Series) -> str:
+    count = int(mask.sum())
+    return "1 row" if count == 1 else f"{count:,} rows"
 
 
 def _place(place: Place | None, file: str, row: int) -> tuple[str, int]:

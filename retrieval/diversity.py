@@ -18,7 +18,8 @@ _COLOUR_WORDS = """
 black white red green blue yellow orange purple violet pink brown grey gray silver gold golden beige navy teal
 turquoise cyan magenta maroon olive ivory cream khaki charcoal burgundy lavender coral mint rose tan bronze copper
 multicolor multicolour transparent clear dark light schwarz weiß rot grün blau gelb noir blanc rouge vert bleu jaune
-negro blanco rojo verde azul 黑色 白色 红色 紅色 绿色 綠色 蓝色 藍色 黄色 黃色 橙色 紫色 粉色 粉红色 棕色 灰色 银色 金色 米色
+negro blanco rojo verde azul 黑色 白色 红色
+紅色 绿色 綠色 蓝色 藍色 黄色 黃色 橙色 紫色 粉色 粉红色 棕色 灰色 银色 金色 米色
 """
 _VARIANT_WORDS = """
 xxs xs s m l xl xxl xxxl xxxxl small medium large big mini size pack packs pcs pieces count set color colour edition ed

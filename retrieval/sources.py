@@ -1,5 +1,6 @@
 """Where interactions and items come from: one's own files, published data sets, and the embedded MovieLens."""
 
+import codecs
 import tempfile
 import time
 from collections.abc import Mapping
@@ -80,6 +81,16 @@ def read(settings: DataSettings, *, now: int | None = None) -> tuple[Dataset, li
         DataError: a file is missing, unreadable, lacks a column, could mean two things, or holds no usable row.
     """
     check_map(settings.columns)
+    if settings.encoding is not None:
+        try:
+            codecs.lookup(settings.encoding)
+        except LookupError as error:
+            raise InputError(
+                f"there is no encoding '{settings.encoding}'",
+                field="data.encoding",
+                remedy="Name one such as gb18030",
+                code="bad_settings",
+            ) from error
     if settings.rating_scale is not None and settings.rating_scale[0] >= settings.rating_scale[1]:
         raise InputError("must be [lowest, highest]", field="data.rating_scale", code="out_of_range")
     given = {
@@ -217,10 +228,13 @@ def _files(
 def _items(table: Table, theirs: Mapping[str, str], ignore: tuple[str, ...]) -> tuple[pl.DataFrame, list[Finding]]:
     """The usable items, their attributes typed."""
     ignored = [name for name in ignore if name in table.header and name not in theirs.values()]
-    frame = table.frame.drop(ignored).rename({there: ours for ours, there in theirs.items()}).collect()
+    hidden = [ours for ours, there in theirs.items() if ours != there and ours in table.header]
+    frame = table.frame.drop(*ignored, *hidden).rename({there: ours for ours, there in theirs.items()}).collect()
     frame = frame.rename({name: nfc(name) for name in frame.columns})
     kept, findings = check_items(frame, table.name, table.place)
     typed, more = type_attributes(kept, table.name, stated=table.kind == "parquet")
+    if table.kind == "json lines":  # that its lists are lists goes without saying
+        more = [one for one in more if one.code != "list"]
     left_out = [note("ignored_column", table.name, "", f"left out: {', '.join(ignored)}")] if ignored else []
     return typed.drop(ROW), [*findings, *more, *left_out]
 

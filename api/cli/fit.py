@@ -22,8 +22,8 @@ def fit(
     interactions: Annotated[
         Path | None,
         typer.Option(
-            help="CSV, JSON lines or Parquet, or a folder of parts: user_id, item_id or text, event?, weight or rating?, "
-            "timestamp?"
+            help="CSV, JSON lines or Parquet, or a folder of parts: user_id, item_id or text, and where known event, "
+            "weight or rating, timestamp"
         ),
     ] = None,
     items: Annotated[

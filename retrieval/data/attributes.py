@@ -78,7 +78,9 @@ def _left_out(file: str, column: str, kind: str) -> Finding:
     return note("attribute_type", file, column, f"left out, its type is not supported ({kind})", remedy)
 
 
-def _typed_text(column: pl.Series, rows: pl.Series, file: str, *, stated: bool) -> tuple[pl.Series, list[Finding]]:
+def _typed_text(
+    column: pl.Series, rows: pl.Series, file: str, *, stated: bool
+) -> tuple[pl.Series | None, list[Finding]]:
     name, findings = column.name, []
     null_words = is_null_word(column)
     if null_words.any():
@@ -91,6 +93,8 @@ def _typed_text(column: pl.Series, rows: pl.Series, file: str, *, stated: bool) 
     values = column.drop_nulls()
     if values.is_empty():
         return column, findings
+    if values.str.contains(r"^\[\s*\{").all() and all(_as_list(one) is None for one in values.head(100).to_list()):
+        return None, [*findings, _left_out(file, name, "lists of objects")]
     for read in (_json_lists, _bar_lists):
         lists, said = read(column, file)
         if lists is not None:
@@ -102,8 +106,9 @@ def _typed_text(column: pl.Series, rows: pl.Series, file: str, *, stated: bool) 
     # Text in a file that states types is text on purpose, unless it is of a kind that no number type can hold.
     if not stated or not plain.any():
         numbers, said = _numbers(column, rows, file)
+        findings += said
         if numbers is not None:
-            return numbers, [*findings, *said]
+            return numbers, findings
     return column, findings
 
 
@@ -118,7 +123,9 @@ def _numbers(column: pl.Series, rows: pl.Series, file: str) -> tuple[pl.Series |
     if not _enough(values.str.contains(_NUMBER)):
         money = _money(column)
         if money is None:
-            return None, []
+            is_price = _enough(values.str.contains(_MONEY) & values.str.contains(_CURRENCY))
+            problem = "values look like prices of several currencies or notations and stay text"
+            return None, [note("price", file, column.name, problem)] if is_price else []
         text = money
         example = shown(values.filter(~values.str.contains(_NUMBER))[0])
         findings.append(
@@ -175,7 +182,10 @@ def _bar_lists(column: pl.Series, file: str) -> tuple[pl.Series | None, list[Fin
     is_short = isinstance(words, float) and words <= _LIST_WORDS
     inside = values.filter(barred).str.split("|").explode().str.strip_chars()
     share, repeated = barred.mean(), inside.is_in(pieces.filter(pieces.is_duplicated()).implode()).mean()
-    if is_short and max(float(share or 0.0), float(repeated or 0.0)) >= _LIST_SHARE:  # type: ignore[arg-type]
+    # A bar between blanks is a mark of prose as well, unless the pieces come again.
+    is_prose = values.str.contains(" | ", literal=True).any()
+    likely = max(0.0 if is_prose else float(share or 0.0), float(repeated or 0.0))  # type: ignore[arg-type]
+    if is_short and likely >= _LIST_SHARE:
         split = column.str.split("|").list.eval(pl.element().str.strip_chars())
         return split.list.eval(pl.element().filter(pl.element() != "")), []
     count = int(barred.sum())

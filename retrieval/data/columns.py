@@ -92,7 +92,8 @@ class Mapped:
     @property
     def is_rating(self) -> bool:
         """Whether the weight is called a rating."""
-        return fold(self.theirs.get(Columns.weight, "")) in RATINGS
+        name = fold(self.theirs.get(Columns.weight, ""))
+        return name in RATINGS or "rating" in name or "stars" in name
 
 
 def fold(name: str) -> str:
@@ -188,9 +189,12 @@ def map_columns(role: Role, file: str, header: Sequence[str], columns: ColumnMap
         if found is None:
             continue
         theirs_by_ours[ours] = found
-        if fold(found) != fold(ours):
+        if fold(found) != fold(ours) and fold(found) not in RATINGS:  # ratings have a note of their own
             notes.append(note("synonym", file, found, f"read as {ours}"))
     used = set(theirs_by_ours.values())
+    if role == "items":  # an attribute cannot have the name of one of our columns
+        hidden = [ours for ours, theirs in theirs_by_ours.items() if ours != theirs and ours in header]
+        notes += [note("unused_column", file, name, f"not used, '{theirs_by_ours[name]}' is {name}") for name in hidden]
     unused = tuple(name for name in header if name not in used and name != ROW)
     return Mapped(theirs_by_ours, unused, tuple(notes))
 

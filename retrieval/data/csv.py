@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from retrieval.data.columns import SYNONYMS, fold
-from retrieval.data.findings import ROW, Finding
+from retrieval.data.findings import ROW, Finding, note
 from retrieval.data.text import BLANKS, nfc
 from retrieval.errors import DataError
 
@@ -74,20 +74,20 @@ def scan_csv(path: Path, name: str, delimiter: str, skipped: int) -> pl.LazyFram
     return table.rename(changed) if changed and len(set(plain.values())) == len(plain) else table
 
 
-def repair_csv(path: Path, name: str, delimiter: str, skipped: int, target: Path) -> tuple[pl.LazyFrame, Finding]:
+def repair_csv(
+    path: Path, name: str, delimiter: str, skipped: int, target: Path
+) -> tuple[pl.LazyFrame, tuple[Finding, ...]]:
     """Write the rows of a table that have as many fields as its header to ``target``; the rest is counted.
 
     Stray quotes are taken literally where that gives a row the right number of fields.
-
-    Raises:
-        DataError: no row is left, or none was broken.
     """
     dropped: list[int] = []
-    width = 0
+    width, is_literal = 0, False
     with path.open(encoding="utf-8", newline="") as source, target.open("w", encoding="utf-8", newline="") as sink:
         writer = csv.writer(sink, lineterminator="\n")
         lines = [line.rstrip("\r\n") for line in source]
-        for row, fields in _rows(lines[skipped:], delimiter):
+        for row, fields, literal in _rows(lines[skipped:], delimiter):
+            is_literal = is_literal or literal
             if not width:
                 width = len(fields)
                 writer.writerow([ROW, *fields])
@@ -95,31 +95,36 @@ def repair_csv(path: Path, name: str, delimiter: str, skipped: int, target: Path
                 writer.writerow([row + skipped, *(one or None for one in fields)])
             else:
                 dropped.append(row + skipped)
-    if not dropped:
-        # A row that polars refuses and that is right after all: its quotes were stray.
-        finding = Finding("stray_quotes", name, "", 0, 0, "quotes within cells are taken literally", "", "noted")
-    else:
-        finding = Finding(
-            "bad_row",
-            name,
-            "",
-            dropped[0],
-            len(dropped),
-            f"the row does not have the {width} fields of the header",
-            'Put cells that hold the delimiter or a line break into quotes ("...")',
-            "dropped",
+    findings = []
+    if is_literal:
+        findings.append(note("stray_quotes", name, "", "quotes that close nothing are taken literally"))
+    if dropped:
+        findings.append(
+            Finding(
+                "bad_row",
+                name,
+                "",
+                dropped[0],
+                len(dropped),
+                f"the row does not have the {width} fields of the header",
+                'Put cells that hold the delimiter or a line break into quotes ("...")',
+                "dropped",
+            )
         )
     table = pl.scan_csv(target, infer_schema=False).with_columns(pl.col(ROW).cast(pl.UInt32))
-    return table, finding
+    return table, tuple(findings)
 
 
-def _rows(lines: list[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows, counted from 1, with their fields: as quoted, else over several lines, else with quotes taken literally."""
+def _rows(lines: list[str], delimiter: str) -> Iterator[tuple[int, list[str], bool]]:
+    """Rows, counted from 1, with their fields, and whether quotes were taken literally.
+
+    Tried are the line as quoted, several lines as one row, and the line without quoting.
+    """
     width, at, row = 0, 0, 0
     while at < len(lines):
         line, row = lines[at], row + 1
         fields = _fields(line, delimiter, strict=True)
-        taken = 1
+        taken, is_literal = 1, False
         width = width or len(fields)
         if len(fields) != width and '"' in line:
             literal = line.split(delimiter)
@@ -129,10 +134,10 @@ def _rows(lines: list[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
                     fields, taken = joined, more
                     break
             if len(fields) != width and len(literal) == width:
-                fields = literal
+                fields, is_literal = literal, True
         at += taken
         if line or taken > 1:
-            yield row, fields
+            yield row, fields, is_literal
 
 
 def _fields(line: str, delimiter: str, *, strict: bool = False) -> list[str]:

@@ -3,34 +3,23 @@
 CSV, JSON lines and Parquet; compressed or not; one file or a folder of part files.
 """
 
-import bz2
-import codecs
-import gzip
-import lzma
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import polars as pl
-import zstandard
 
 from retrieval.data.csv import UNIT, find_delimiter, repair_csv, scan_csv
-from retrieval.data.findings import ROW, Finding, note, places, row_of_part
+from retrieval.data.encodings import HEAD, as_utf8, decompressed, first_line, fresh, not_utf8, undecodable_row
+from retrieval.data.encodings import head as start_of
+from retrieval.data.findings import ROW, Finding, places, row_of_part
 from retrieval.data.json_lines import array_to_lines, repair_json_lines, scan_json_lines
 from retrieval.errors import DataError
 
 T = TypeVar("T")
 Kind = Literal["csv", "json lines", "parquet"]
 
-_HEAD = 1 << 18
-_COMPRESSED: dict[bytes, Callable[[Path, Literal["rb"]], IO[bytes]]] = {
-    b"\x1f\x8b": gzip.open,
-    b"\x28\xb5\x2f\xfd": zstandard.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ\x00": lzma.open,
-}
 _PARQUET = b"PAR1"
 _FOREIGN = {
     b"PK\x03\x04": ("is a zip archive or a spreadsheet", "Unpack it, or save the sheet as CSV"),
@@ -50,12 +39,6 @@ _FOREIGN = {
     b"<html": ("is a web page", "Download the data itself"),
     b"%PDF": ("is a PDF", "Save the table as CSV"),
 }
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 
 
 @dataclass(frozen=True)
@@ -131,10 +114,10 @@ def open_headerless(path: Path, scratch: Path, names: Sequence[str], delimiter: 
     """
     if not path.is_file() or not path.stat().st_size:
         raise DataError(f"{path} is missing or empty", field=path.name, remedy="Check the folder", code="missing_file")
-    target = _fresh(scratch)
+    target = fresh(scratch)
     with path.open("rb") as source, target.open("wb") as sink:
         sink.write(UNIT.join(names).encode() + b"\n")
-        while lines := source.readlines(_HEAD):
+        while lines := source.readlines(HEAD):
             sink.write(b"".join(lines).replace(delimiter.encode(), UNIT.encode()))
     table = _open_csv(target, path.name, UNIT.join(names), scratch, ())
     return replace(
@@ -209,11 +192,8 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _open_file(path: Path, name: str, scratch: Path, encoding: str | None) -> Table:
-    head = _head(path)
-    for magic, opener in _COMPRESSED.items():
-        if head.startswith(magic):
-            path, head = _decompressed(path, name, scratch, opener)
-            break
+    path = decompressed(path, name, scratch)
+    head = start_of(path)
     if not head:
         raise DataError(f"{name} is empty", field=name, remedy="It needs a header and rows", code="bad_file")
     if head.startswith(_PARQUET):
@@ -228,11 +208,11 @@ def _open_file(path: Path, name: str, scratch: Path, encoding: str | None) -> Ta
             remedy="Download it again, or rename it if it is CSV",
             code="bad_file",
         )
-    path, head, notes = _as_utf8(path, name, head, scratch, encoding)
-    text = head.decode("utf-8", errors="ignore")
+    path, notes = as_utf8(path, name, scratch, encoding)
+    text = start_of(path).decode("utf-8", errors="ignore")
     start = text.lstrip()[:1]
     if start == "[" and text.lstrip()[1:].lstrip()[:1] in ("{", "]", "["):
-        lines = _fresh(scratch)
+        lines = fresh(scratch)
         array_to_lines(path, name, lines)
         path, start = lines, "{"
     if start == "{":
@@ -246,7 +226,7 @@ def _open_parquet(path: Path, name: str) -> Table:
         frame.collect_schema()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(
-            f"{name} begins as Parquet and cannot be read ({_first_line(error)})",
+            f"{name} begins as Parquet and cannot be read ({first_line(error)})",
             field=name,
             remedy="It may be cut off: download or write it again",
             code="bad_file",
@@ -256,7 +236,7 @@ def _open_parquet(path: Path, name: str) -> Table:
 
 def _open_json_lines(path: Path, name: str, scratch: Path, notes: tuple[Finding, ...]) -> Table:
     def repair() -> Table:
-        target = _fresh(scratch)
+        target = fresh(scratch)
         finding = repair_json_lines(path, name, target)
         frame = scan_json_lines(target, name).drop(ROW, strict=False)
         frame = pl.scan_ndjson(target, schema={**dict(frame.collect_schema()), ROW: pl.Int64()})
@@ -268,7 +248,7 @@ def _open_json_lines(path: Path, name: str, scratch: Path, notes: tuple[Finding,
 def _open_csv(path: Path, name: str, text: str, scratch: Path, notes: tuple[Finding, ...]) -> Table:
     delimiter, skipped = find_delimiter(text)
     if len(delimiter) > 1:
-        target = _fresh(scratch)
+        target = fresh(scratch)
         with path.open("rb") as source, target.open("wb") as sink:
             for line in source:
                 sink.write(line.replace(delimiter.encode(), UNIT.encode()))
@@ -276,9 +256,9 @@ def _open_csv(path: Path, name: str, text: str, scratch: Path, notes: tuple[Find
 
     def repair() -> Table:
         if (row := undecodable_row(path)) is not None:
-            raise _not_utf8(path, name, row)
-        frame, finding = repair_csv(path, name, delimiter, skipped, _fresh(scratch))
-        return Table(name, frame, "csv", lambda row: (name, row), (*notes, finding))
+            raise not_utf8(path, name, row)
+        frame, found = repair_csv(path, name, delimiter, skipped, fresh(scratch))
+        return Table(name, frame, "csv", lambda row: (name, row), (*notes, *found))
 
     try:
         frame = scan_csv(path, name, delimiter, skipped)
@@ -287,110 +267,10 @@ def _open_csv(path: Path, name: str, text: str, scratch: Path, notes: tuple[Find
     return Table(name, frame, "csv", lambda row: (name, row), notes, repair)
 
 
-def _as_utf8(
-    path: Path, name: str, head: bytes, scratch: Path, encoding: str | None
-) -> tuple[Path, bytes, tuple[Finding, ...]]:
-    """The file, or a copy of it in UTF-8 with line feeds at the ends of its lines."""
-    found = next((coding for mark, coding in _BOMS if head.startswith(mark)), encoding)
-    if found is None and b"\0" in head[:4096]:
-        even, odd = head[:4096:2].count(0), head[1:4096:2].count(0)
-        if max(even, odd) < len(head[:4096]) // 4:
-            raise DataError(
-                f"{name} is no text", field=name, remedy="It must be CSV, JSON lines or Parquet", code="bad_file"
-            )
-        found = "utf-16-be" if even > odd else "utf-16-le"
-    is_old_mac = b"\r" in head and b"\n" not in head
-    if found in (None, "utf-8-sig") and not is_old_mac and not head.startswith(codecs.BOM_UTF8):
-        return path, head, ()
-    target = _fresh(scratch)
-    try:
-        with path.open(encoding=found or "utf-8") as source, target.open("w", encoding="utf-8", newline="") as sink:
-            shutil.copyfileobj(source, sink, _HEAD)
-    except LookupError as error:
-        raise DataError(
-            f"there is no encoding '{found}'",
-            field="data.encoding",
-            remedy="Name one such as gb18030",
-            code="bad_settings",
-        ) from error
-    except UnicodeError as error:
-        raise DataError(
-            f"{name} is not in {found} ({error})",
-            field=name,
-            remedy="Save it as UTF-8, or state its encoding with data.encoding",
-            code="bad_file",
-        ) from error
-    said = note("encoding", name, "", f"its text is read as {found}") if found not in ("utf-8-sig", None) else None
-    return target, _head(target), (said,) if said else ()
-
-
-def _decompressed(
-    path: Path, name: str, scratch: Path, opener: Callable[[Path, Literal["rb"]], IO[bytes]]
-) -> tuple[Path, bytes]:
-    target = _fresh(scratch)
-    try:
-        with opener(path, "rb") as source, target.open("wb") as sink:
-            shutil.copyfileobj(source, sink, _HEAD)
-    except (OSError, EOFError, lzma.LZMAError, zstandard.ZstdError) as error:
-        raise DataError(
-            f"{name} cannot be decompressed ({_first_line(error)})",
-            field=name,
-            remedy="It may be cut off: download or write it again",
-            code="bad_file",
-        ) from error
-    return target, _head(target)
-
-
-def undecodable_row(path: Path) -> int | None:
-    """The first line that is not UTF-8, counted from 1; None if all are."""
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError:
-                return number
-    return None
-
-
-def _not_utf8(path: Path, name: str, row: int) -> DataError:
-    with path.open("rb") as stream:
-        line = next(line for number, line in enumerate(stream, start=1) if number == row)
-    guess = next((coding for coding in ("gb18030", "windows-1252") if _fits(line, coding)), "latin-1")
-    return DataError(
-        f"{name} is not UTF-8 in row {row}; it may be {guess}",
-        field=name,
-        remedy=f'Save it as UTF-8, or state data.encoding = "{guess}"',
-        code="bad_file",
-    )
-
-
-def _fits(line: bytes, coding: str) -> bool:
-    """Whether bytes make sense in an encoding: Chinese writes more than one character beyond ASCII in a row."""
-    try:
-        text = line.decode(coding)
-    except UnicodeDecodeError:
-        return False
-    strange = [char for char in text if not char.isascii()]
-    return coding != "gb18030" or all("\u3000" <= char <= "\u9fff" or "\uff00" <= char <= "\uffef" for char in strange)
-
-
 def _unreadable(name: str, error: Exception) -> DataError:
     return DataError(
-        f"{name} cannot be read ({_first_line(error)})",
+        f"{name} cannot be read ({first_line(error)})",
         field=name,
         remedy="It must be CSV with a header, JSON lines or Parquet",
         code="bad_file",
     )
-
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return stream.read(_HEAD)
-
-
-def _fresh(scratch: Path) -> Path:
-    return scratch / f"{len(list(scratch.iterdir()))}.copy"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["nothing more is known"])[0][:200]

@@ -4,6 +4,7 @@ Source: Harper and Konstan (2015), "The MovieLens Datasets: History and Context"
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -118,7 +119,7 @@ def _films_100k(path: Path) -> pl.DataFrame:
     return _table(rows, path)
 
 
-def _table(rows: list[tuple[int | str, ...]], path: Path) -> pl.DataFrame:
+def _table(rows: Sequence[tuple[object, ...]], path: Path) -> pl.DataFrame:
     if not rows:
         raise DataError(f"{path} holds no film", field="grouplens", remedy=_REMEDY, code="bad_file")
     schema = {ROW: pl.Int64, "movieId": pl.String, "title": pl.String, "genres": pl.String}

@@ -12,7 +12,7 @@ MOST_ID = 200
 """Characters of an id; what is longer could not be sent to the API."""
 FAULTS = {
     "empty_id": ("the id is empty", "Give every row an id"),
-    "null_word": ("the id is a word for a missing value", "Write a real id"),
+    "null_word": ("the id is a word for a missing value (NULL, nan, None, N/A, -)", "Write a real id"),
     "control_characters": ("the id holds control characters", "Remove them"),
     "long_id": (f"the id is longer than {MOST_ID} characters", "Shorten it, by hashing for example"),
 }

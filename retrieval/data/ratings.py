@@ -79,7 +79,7 @@ def rating_scale(
         return (0.0, RATING_BEST), []
     how = f"State it with {_SETTING} = [lowest, highest] if this is wrong"
     if low < 0:
-        if float((ratings < 0).mean() or 0.0) < _STRAY / 2:
+        if int((ratings < 0).sum()) < _STRAY / 2 * len(ratings):
             return (0.0, RATING_BEST), []  # a few negative values are faults, not a scale
         best = next((one for one in _SYMMETRIC if max(-low, high) <= one), None)
         if best is None or high > 2 * -low or -low > 2 * high:
@@ -134,7 +134,7 @@ def _said(
         f"ratings are on a scale from {scale[0]:g} to {scale[1]:g}, rescaled to 5 stars",
         how,
     )
-    return scale, [found, *(_zeros(ratings, file, column) if scale[1] > 1 and scale[0] == 0 else [])]
+    return scale, [found, *(_zeros(ratings, file, column) if scale[0] == 0 and 1 < scale[1] <= 10 else [])]
 
 
 def _zeros(ratings: pl.Series, file: str, column: str) -> list[Finding]:

@@ -53,7 +53,6 @@ def to_seconds(column: pl.Series, file: str) -> tuple[pl.Series, pl.Series, list
         return column.cast(pl.Datetime("us")).dt.epoch("s"), column.is_not_null(), []
     if column.dtype.is_numeric():
         number, text = column.cast(pl.Float64), None
-        number = number.set(~number.is_finite().fill_null(value=False), None)
         said = column.is_not_null()
         if column.dtype.is_float():
             said &= ~column.is_nan().fill_null(value=False)
@@ -70,8 +69,9 @@ def to_seconds(column: pl.Series, file: str) -> tuple[pl.Series, pl.Series, list
         if number.null_count():
             text = text.str.strip_chars(BLANKS)
             number = text.cast(pl.Float64, strict=False)
-            number = number.set(~number.is_finite().fill_null(value=False), None)
             said &= (text != "").fill_null(value=False) & ~is_null_word(text)
+    if not number.is_finite().fill_null(value=True).all():
+        number = number.set(~number.is_finite().fill_null(value=True), None)
     seconds, notes = _from_numbers(number, name, file)
     left = said & number.is_null()
     if text is not None and left.any():
