@@ -272,12 +272,13 @@ class Retriever:
             scores[~allowed] = -np.inf
         by_words = matches is not None and bool(matches.any())
         varied = source is Source.popular and not by_words
-        best = _best(scores, request.count * (POOL if varied else _VARIANTS if request.diversify else 1))
+        pool = request.count * (_VARIANTS if request.diversify else 1)
+        best = _best(scores, request.count * POOL if varied else pool)
         if varied:
-            best = spread(scores, best, self.catalog.categories, request.count)
-        elif request.diversify:
+            best = spread(scores, best, self.catalog.categories, pool)
+        if request.diversify:
             alike = diversified([self.catalog.item(int(one)) for one in best], request.diversify)
-            # Each in its turn: what was put back behind the others stands among them by its score.
+            # What has a place among the candidates keeps the order of the scores.
             best = best[np.sort(np.array(alike[: request.count], dtype=np.int64))]
         if not len(best):
             return [], _NOTHING_LEFT
