@@ -18,12 +18,14 @@ Offset = Annotated[int, Query(ge=0, le=1_000_000, description="how many to leave
 
 
 class InteractionBody(BaseModel):
-    """Something the user did: with an item, or in words (a search, a review)."""
+    """Something the user did: with an item, in words (a search), or both (a review)."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     item_id: Id | None = None
-    text: str | None = Field(default=None, min_length=1, max_length=2000, description="in place of item_id")
+    text: str | None = Field(
+        default=None, min_length=1, max_length=2000, description="in place of item_id, or about it"
+    )
     event: str = Field(default="view", min_length=1, max_length=40, examples=["rating"])
     weight: float = Field(
         default=1.0, ge=0, le=1e6, allow_inf_nan=False, examples=[4.5], description="stars for a rating"
@@ -32,8 +34,8 @@ class InteractionBody(BaseModel):
 
     @model_validator(mode="after")
     def _item_or_text(self) -> Self:
-        if (self.item_id is None) == (self.text is None):
-            raise ValueError("give item_id or text, one of the two")
+        if self.item_id is None and self.text is None:
+            raise ValueError("give item_id or text")
         return self
 
     def to_interaction(self) -> Interaction:
@@ -123,6 +125,12 @@ class RecommendationBody(BaseModel):
         default="als", description="what reasons rest on: the retrieval score, or (more reads) the LLM's"
     )
     taste: bool = Field(default=False, description="say what the history tells of the user")
+    diversify: bool | Annotated[str, Field(min_length=1, max_length=200)] = Field(
+        default=True,
+        description="keep items of near-equal titles (another colour, size or edition) apart; the name of an attribute "
+        "also keeps items apart that share its value; false does neither",
+        examples=[True, "brand"],
+    )
     deadline_ms: int | None = Field(
         default=None,
         description="stages that would be later are replaced by their fallback",
@@ -156,6 +164,7 @@ class RecommendationBody(BaseModel):
             reasons=self.reasons,
             evidence=self.evidence,
             taste=self.taste,
+            diversify=self.diversify,
             deadline_ms=deadline_ms if self.deadline_ms is None else self.deadline_ms,
             began=began,
         )

@@ -54,13 +54,14 @@ class ItemInput(Record):
 class HistoryInput(ItemInput):
     """An entry of the history: an item, what was done with it, its rating (None where the event is none), how long ago
     (None where nobody knows) and whether it was meant positively (None for what is neither, and for words). The title
-    of an entry that was given as text is that text.
+    of an entry that was given as text is that text; ``text`` is what the user wrote about an item.
     """
 
     event: str
     rating: float | None
     ago: str | None = None
     liked: bool | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,8 @@ KNOWN: dict[str, Known] = {
         "list of what the user did, oldest first: title (or the text that was given), attributes, details (all "
         "attributes in one line), tags (what it is filed under, in one line), event, rating (none where there is "
         "none), ago (how long ago; none where not known), "
-        "liked (true, or false for a low rating or another rejection; none where it says neither)",
+        "liked (true, or false for a low rating or another rejection; none where it says neither), text (what the "
+        "user wrote about the item; none where nothing)",
         "{% for entry in history %}{{ entry.title }} ({{ entry.details }}){% endfor %}",
     ),
     "candidates": Known(
@@ -153,6 +155,7 @@ def history_inputs(
             rating=entry.interaction.weight if entry.interaction.event == "rating" else None,
             ago=ago(entry.interaction.timestamp, now, locale=locale),
             liked=_liked(entry),
+            text=_title(entry.interaction.text, sanitizer) if entry.item and entry.interaction.text else None,
         )
         for entry in history
     ]

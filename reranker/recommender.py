@@ -57,6 +57,7 @@ from retrieval import (
     Retrieved,
     Retriever,
     Source,
+    diversified,
 )
 
 _SAMPLES = 5
@@ -164,6 +165,7 @@ class Recommender:
                 exclude_ids=request.exclude_ids,
                 filter=request.filter,
                 count=count,
+                diversify=request.diversify,
             )
         )
         run.mark()
@@ -179,7 +181,8 @@ class Recommender:
         # Without weights the order is retrieval's own: rounding while standardising must not swap two of its
         # neighbours.
         ranked = order(scores) if weights else list(range(len(scores)))
-        chosen = ranked[: DEFAULT_K if request.k is None else request.k]
+        alike = diversified([retrieved.candidates[position].item for position in ranked], request.diversify)
+        chosen = [ranked[place] for place in alike][: DEFAULT_K if request.k is None else request.k]
         taste = await self._taste(request, retrieved, run)
         yield self._ranking(retrieved, run, read, weights, scores, chosen, taste)
         asked = (

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from prompts import PromptLibrary, PromptTemplate, TemplateError, TemplateReference
-from retrieval import Filter, InputError, Interaction
+from retrieval import Diversify, Filter, InputError, Interaction
 
 MOST_ITEMS = 100
 MOST_CANDIDATES = 200
@@ -75,6 +75,8 @@ class RecommendationRequest:
             LLM's score falls most (some more reads; where the LLM does not tell, the former).
         taste: whether to say what the history tells of the user.
         prompts: which templates; where it names none, the locale chooses within the family.
+        diversify: True keeps items of near-equal titles apart, the name of an attribute also items that share its
+            value; False does neither.
         deadline_ms: when the answer must be there; stages that would be late are replaced by their fallbacks.
         began: when the deadline began to run, on the clock of ``time.perf_counter``; None: when it is asked.
     """
@@ -93,6 +95,7 @@ class RecommendationRequest:
     reasons: bool = True
     evidence: Literal["als", "llm"] = "als"
     taste: bool = False
+    diversify: Diversify = True
     deadline_ms: int = 30_000
     began: float | None = None
 

@@ -6,6 +6,7 @@ from retrieval.artifact import Artifact, Manifest, Search, current_data, fit, lo
 from retrieval.builds import current_build
 from retrieval.catalog import Catalog, Filter
 from retrieval.dataset import Dataset, Encoded, encode, make_dataset
+from retrieval.diversity import Diversify, diversified
 from retrieval.errors import ArtifactError, DataError, InputError, NotFoundError, WhyrankError
 from retrieval.events import Meaning, meaning
 from retrieval.retriever import Notice, RetrievalRequest, Retrieved, Retriever
@@ -25,6 +26,7 @@ __all__ = [
     "DataError",
     "DataSettings",
     "Dataset",
+    "Diversify",
     "Encoded",
     "Evidence",
     "Filter",
@@ -46,6 +48,7 @@ __all__ = [
     "check",
     "current_build",
     "current_data",
+    "diversified",
     "encode",
     "fit",
     "load",

@@ -19,7 +19,7 @@ import hashlib
 import json
 import os
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -85,10 +85,30 @@ class Manifest(BaseModel):
 
 
 @dataclass(frozen=True)
+class Texts:
+    """What users wrote, as one column: millions of reviews as Python strings would not fit.
+
+    Args:
+        positions: in the log, ascending.
+        texts: one for each.
+    """
+
+    positions: NDArray[np.integer]
+    texts: pl.Series
+
+    def get(self, position: int) -> str | None:
+        """The text at a position of the log; None where there is none."""
+        place = int(np.searchsorted(self.positions, position))
+        if place == len(self.positions) or self.positions[place] != position:
+            return None
+        return str(self.texts[place])
+
+
+@dataclass(frozen=True)
 class Artifact:
     """A fitted build in memory: what retrieval needs of it.
 
-    ``texts`` holds what stands in place of an item, by position in the log, and ``files`` what is on disk.
+    ``texts`` holds what users wrote, in place of an item or about it, by position in the log, and ``files`` what is on disk.
     """
 
     manifest: Manifest
@@ -98,7 +118,7 @@ class Artifact:
     log: Log
     user_items: "csr_matrix[np.float32]"
     text_index: TextIndex
-    texts: Mapping[int, str]
+    texts: "Texts"
     files: BuildFiles
 
     def changed(self) -> list[str]:
@@ -221,7 +241,7 @@ def _assemble(manifest: Manifest, files: BuildFiles, arrays: Mapping[str, Array]
             shape=(users, items),
         ),
         text_index=_text_index(files, arrays, expect, items),
-        texts=dict(zip(texts["position"], texts[Columns.text], strict=True)),
+        texts=Texts(texts["position"].to_numpy(), texts[Columns.text]),
         files=files,
     )
 

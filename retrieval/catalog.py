@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from retrieval.data.text import nfc, plain_id
 from retrieval.errors import InputError, NotFoundError
 from retrieval.schema import Columns, Item
 
@@ -63,8 +64,11 @@ class Catalog:
         return made
 
     def position(self, item_id: str | None) -> int | None:
-        """Where an item stands; None if the catalog lacks it."""
-        return None if item_id is None else self._position.get(item_id)
+        """Where an item stands; None if the catalog lacks it. Ids are compared as :func:`plain_id` writes them."""
+        if item_id is None:
+            return None
+        found = self._position.get(item_id)
+        return self._position.get(plain_id(item_id)) if found is None else found
 
     def positions(self, item_ids: Sequence[str], field: str) -> list[int]:
         """Where items stand.
@@ -72,7 +76,8 @@ class Catalog:
         Raises:
             NotFoundError: the catalog lacks one; names the request's ``field``.
         """
-        unknown = [item_id for item_id in item_ids if item_id not in self._position]
+        found = [self.position(item_id) for item_id in item_ids]
+        unknown = [item_id for item_id, position in zip(item_ids, found, strict=True) if position is None]
         if unknown:
             raise NotFoundError(
                 f"the catalog has no item {some(unknown)}",
@@ -80,7 +85,7 @@ class Catalog:
                 remedy="Use ids of the catalog",
                 code="unknown_item",
             )
-        return [self._position[item_id] for item_id in item_ids]
+        return [position for position in found if position is not None]
 
     def allowed(self, filter_: Filter) -> NDArray[np.bool_] | None:
         """Which items a filter lets through, shape (items,); None for an empty filter. Remembered by filter.
@@ -90,7 +95,8 @@ class Catalog:
         """
         if not filter_:
             return None
-        written = json.dumps(filter_, sort_keys=True)
+        # Equal text may be written in two ways in Unicode; the catalog's is composed.
+        written = nfc(json.dumps(filter_, sort_keys=True, ensure_ascii=False))
         return (self._mask if len(written) <= _LONGEST_KEPT else self._compute_mask)(written)
 
     @cached_property
@@ -107,6 +113,23 @@ class Catalog:
             if kind == pl.String and 1 < self._attributes[name].n_unique() <= _MOST_CATEGORIES:
                 return [() if value is None else (value,) for value in self._attributes[name].to_list()]
         return None
+
+    def _holds_truths(self, name: str) -> bool:
+        """Whether a column of numbers is one of 0 and 1."""
+        return bool(self._attributes[name].drop_nulls().is_in([0, 1]).all())
+
+    def need_attribute(self, name: str, field: str) -> None:
+        """Refuse the name of an attribute that there is not.
+
+        Raises:
+            InputError: names the request's ``field`` and the nearest attribute.
+        """
+        if name not in self._attributes.columns:
+            near = difflib.get_close_matches(name[:_SHOWN], self.attribute_names, n=1)
+            remedy = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(self.attribute_names) or 'none'}"
+            raise InputError(
+                f"there is no attribute '{name[:_SHOWN]}'", field=field, remedy=remedy, code="unknown_attribute"
+            )
 
     def _make_item(self, position: int) -> Item:
         row = self._attributes.row(position, named=True)
@@ -135,12 +158,7 @@ class Catalog:
 
     def _conditions(self, name: str, wanted: dict[str, Any]) -> list[pl.Expr]:
         field = f"filter.{name[:_SHOWN]}"
-        if name not in self._attributes.columns:
-            near = difflib.get_close_matches(name[:_SHOWN], self.attribute_names, n=1)
-            remedy = f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(self.attribute_names) or 'none'}"
-            raise InputError(
-                f"there is no attribute '{name[:_SHOWN]}'", field=field, remedy=remedy, code="unknown_attribute"
-            )
+        self.need_attribute(name, field)
         kind = self._attributes.schema[name]
         inner = kind.inner if isinstance(kind, pl.List) else kind
         if not wanted:
@@ -149,6 +167,8 @@ class Catalog:
             )
         conditions = []
         for operator, value in wanted.items():
+            if isinstance(value, bool) and inner.is_integer() and self._holds_truths(name):
+                value = int(value)
             values = value if operator == "in" and isinstance(value, list) else [value]
             if (
                 not values

@@ -24,8 +24,8 @@ INTERACTIONS = pl.Schema(
         Columns.text: pl.String,
     }
 )
-"""Columns of the interaction table. ``timestamp`` (seconds since 1970, UTC) may be null; of ``item_id`` and ``text``
-one is.
+"""Columns of the interaction table. ``timestamp`` (seconds since 1970, UTC) may be null, and one of ``item_id`` and
+``text``; a review has both.
 """
 _DEFAULTS: dict[str, pl.Expr] = {
     Columns.item: pl.lit(None),
@@ -138,11 +138,9 @@ def _refuse(items: pl.DataFrame, interactions: pl.DataFrame) -> None:
         raise DataError(
             f"'{twice[0, Columns.item]}' stands twice in the catalog", field=Columns.item, code="duplicate_id"
         )
-    neither = interactions.filter(pl.col(Columns.item).is_null() == pl.col(Columns.text).is_null())
+    neither = interactions.filter(pl.col(Columns.item).is_null() & pl.col(Columns.text).is_null())
     if neither.height:
-        raise DataError(
-            f"{neither.height} rows have both or neither of item_id and text", field=Columns.item, code="empty_value"
-        )
+        raise DataError(f"{neither.height} rows have neither item_id nor text", field=Columns.item, code="empty_value")
     unknown = interactions.filter(pl.col(Columns.item).is_not_null()).join(items, on=Columns.item, how="anti")
     if unknown.height:
         raise DataError(

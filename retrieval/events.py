@@ -38,6 +38,19 @@ BASE = {
 """Strength of one event of each kind. An event of a kind that is not named here or below counts as a view."""
 NEGATIVE = frozenset({"dislike", "hide", "skip", "return"})
 """Kinds of events that reject an item."""
+_SYNONYMS = {
+    **dict.fromkeys(("buy", "bought", "purchased", "transaction", "order", "ordered", "checkout", "sale"), "purchase"),
+    **dict.fromkeys(("addtocart", "addtobasket", "basket", "incart"), "cart"),
+    **dict.fromkeys(("fav", "favorite", "favourite", "upvote", "thumbsup", "liked", "wishlist", "bookmark"), "like"),
+    **dict.fromkeys(("downvote", "thumbsdown", "disliked"), "dislike"),
+    **dict.fromkeys(("clicked",), "click"),
+    **dict.fromkeys(("shared",), "share"),
+    **dict.fromkeys(("returned", "refund", "refunded"), "return"),
+    **dict.fromkeys(("hidden",), "hide"),
+    **dict.fromkeys(("skipped",), "skip"),
+    **dict.fromkeys(("searched",), "search"),
+}
+"""Other names of the kinds, without case and marks."""
 _DAY = 86_400.0
 
 
@@ -49,13 +62,26 @@ class Meaning(IntEnum):
     positive = 1
 
 
+def counts_as(event: str) -> str:
+    """The kind that an event counts as: its own, that of a synonym, else ``view``.
+
+    >>> [counts_as(event) for event in ("purchase", "Add_To_Cart", "teleport")]
+    ['purchase', 'cart', 'view']
+    """
+    if event == RATING or event in BASE or event in NEGATIVE:
+        return event
+    folded = "".join(char for char in event.casefold() if char.isalnum())
+    folded = _SYNONYMS.get(folded, folded)
+    return folded if folded in BASE or folded in NEGATIVE else "view"
+
+
 def meaning(event: str, weight: float) -> Meaning:
     """Whether the event was meant positively: ``meaning("rating", 2) == Meaning.negative``, 3 stars are neutral."""
     if event == RATING:
         if weight >= RATING_LIKED:
             return Meaning.positive
         return Meaning.negative if weight <= RATING_DISLIKED else Meaning.neutral
-    return Meaning.negative if event in NEGATIVE else Meaning.positive
+    return Meaning.negative if counts_as(event) in NEGATIVE else Meaning.positive
 
 
 def strengths(events: Sequence[str], codes: NDArray[np.integer], weights: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -66,7 +92,7 @@ def strengths(events: Sequence[str], codes: NDArray[np.integer], weights: NDArra
         codes: shape (interactions,), each interaction's position in ``events``.
         weights: shape (interactions,), in the event's own unit; what is below 0 counts as 0.
     """
-    base = np.array([0.0 if event in NEGATIVE else BASE.get(event, BASE["view"]) for event in events])
+    base = np.array([BASE.get(counts_as(event), 0.0) for event in events])
     is_rating = np.array([event == RATING for event in events], dtype=bool)
     stars = (weights - RATING_DISLIKED) / (RATING_BEST - RATING_DISLIKED)
     return np.where(is_rating[codes], stars, base[codes] * weights).clip(min=0.0)

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from retrieval.als import Floats, Matrix
 from retrieval.artifact import Artifact
 from retrieval.catalog import Filter, some
+from retrieval.data.text import plain_id
 from retrieval.dataset import Log, confidences
+from retrieval.diversity import Diversify, diversified
 from retrieval.errors import InputError
 from retrieval.events import Meaning, meaning
 from retrieval.popularity import POOL, latest_liking, popularity, spread
@@ -26,6 +28,8 @@ _TEXT_WEIGHT = 2.0
 non-match.
 """
 _TIE_WEIGHT = 1e-4
+_VARIANTS = 3
+"""How many times more items than asked for are looked at so that variants of a few do not fill the candidates."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class RetrievalRequest:
         exclude_ids: never propose these.
         filter: only items whose attributes fit, see :data:`retrieval.catalog.Filter`.
         count: how many candidates a search returns.
+        diversify: whether alike items stand apart, see :mod:`retrieval.diversity`; False leaves retrieval's order.
     """
 
     user_id: str | None = None
@@ -51,6 +56,7 @@ class RetrievalRequest:
     exclude_ids: Sequence[str] = ()
     filter: Filter = field(default_factory=dict)
     count: int = 20
+    diversify: Diversify = False
 
 
 @dataclass(frozen=True)
@@ -176,7 +182,7 @@ class Retriever:
 
         Raises:
             InputError: a list is empty or names something twice, ``count`` is out of range, the filter cannot be
-                applied.
+                applied, ``diversify`` names no attribute.
             NotFoundError: ``candidate_ids`` names an item that the catalog lacks.
         """
         if request.candidate_ids is None and not 1 <= request.count <= len(self.catalog):
@@ -185,6 +191,8 @@ class Retriever:
                 field="candidate_count",
                 code="out_of_range",
             )
+        if isinstance(request.diversify, str):
+            self.catalog.need_attribute(request.diversify, "diversify")
         warnings: list[Notice] = []
         visitor = self._visitor(request, warnings)
         if request.candidate_ids is not None:
@@ -215,7 +223,8 @@ class Retriever:
         }
 
     def _visitor(self, request: RetrievalRequest, warnings: list[Notice]) -> _Visitor:
-        position = None if request.user_id is None else self._user_position.get(request.user_id)
+        user = request.user_id
+        position = None if user is None else self._user_position.get(user, self._user_position.get(plain_id(user)))
         given = [*(request.history or ()), *request.newer]
         known = [one for one in given if one.item_id is None or self.catalog.position(one.item_id) is not None]
         unknown = [one.item_id for one in given if one.item_id and self.catalog.position(one.item_id) is None]
@@ -265,9 +274,14 @@ class Retriever:
             scores[~allowed] = -np.inf
         by_words = matches is not None and bool(matches.any())
         varied = source is Source.popular and not by_words
-        best = _best(scores, request.count * (POOL if varied else 1))
+        pool = request.count * (_VARIANTS if request.diversify else 1)
+        best = _best(scores, request.count * POOL if varied else pool)
         if varied:
-            best = spread(scores, best, self.catalog.categories, request.count)
+            best = spread(scores, best, self.catalog.categories, pool)
+        if request.diversify:
+            alike = diversified([self.catalog.item(int(one)) for one in best], request.diversify)
+            # What has a place among the candidates keeps the order of the scores.
+            best = best[np.sort(np.array(alike[: request.count], dtype=np.int64))]
         if not len(best):
             return [], _NOTHING_LEFT
         sources = [Source.text if matches is not None and matches[one] > 0 else source for one in best]
@@ -311,7 +325,7 @@ class Retriever:
         places = range(int(self._log.indptr[user]), int(self._log.indptr[user + 1]))
         for place, item, event, weight, timestamp in zip(places, *(column.tolist() for column in columns), strict=True):
             found = self.catalog.item(item) if item >= 0 else None
-            item_id, text = (found.item_id, None) if found else (None, self._artifact.texts.get(place))
+            item_id, text = found.item_id if found else None, self._artifact.texts.get(place)
             entries.append(HistoryEntry(found, Interaction(item_id, names[event], weight, timestamp or None, text)))
         return entries
 

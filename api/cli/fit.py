@@ -20,12 +20,23 @@ _DEFAULT = AlsParameters()
 
 def fit(
     interactions: Annotated[
-        Path | None, typer.Option(help="CSV or Parquet: user_id, item_id or text, event?, weight?, timestamp?")
+        Path | None,
+        typer.Option(
+            help="CSV, JSON lines or Parquet, or a folder of parts: user_id, item_id or text, and where known event, "
+            "weight or rating, timestamp"
+        ),
     ] = None,
     items: Annotated[
-        Path | None, typer.Option(help="CSV or Parquet: item_id, title, further columns are attributes.")
+        Path | None,
+        typer.Option(help="The same kinds of files: item_id, title, further columns are attributes."),
     ] = None,
-    grouplens: Annotated[Path | None, typer.Option(help="A MovieLens folder: latest-small, 25M, 32M or 1M.")] = None,
+    grouplens: Annotated[
+        Path | None, typer.Option(help="A MovieLens folder: 100K, 1M, 10M, 20M, 25M, 32M or latest.")
+    ] = None,
+    amazon: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="REVIEWS META", help="Amazon Reviews 2018 or 2023, as JSON lines."),
+    ] = None,
     noun: Annotated[str | None, typer.Option(help="What one calls the items, in the plural.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the artifact.")] = None,
     strict: Annotated[bool, typer.Option(help="Refuse faulty rows instead of dropping them.")] = False,
@@ -44,7 +55,7 @@ def fit(
 ) -> None:
     """Fit ALS on MovieLens, or on your own data."""
     settings = load_settings(artifact=out)
-    given = {"interactions": interactions, "items": items, "grouplens": grouplens, "noun": noun}
+    given = {"interactions": interactions, "items": items, "grouplens": grouplens, "amazon": amazon, "noun": noun}
     files = settings.data.model_copy(update={name: value for name, value in given.items() if value is not None})
     dataset, findings = sources.read(files)
     if strict:

@@ -35,6 +35,10 @@ def recommend(
         int | None, typer.Option(help="How many ALS candidates the LLM reranks; 20 or k by default.")
     ] = None,
     reasons: Annotated[bool, typer.Option(help="Write a reason for each item.")] = True,
+    diversify: Annotated[
+        str | None,
+        typer.Option(metavar="ATTRIBUTE", help="Keep items apart that share its value; 'no' leaves all alike."),
+    ] = None,
     llm: Annotated[bool, typer.Option(help="Rerank with the LLM; without, ALS order.")] = True,
     json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON, as the HTTP API gives it.")] = False,
 ) -> None:
@@ -49,6 +53,7 @@ def recommend(
         k=k,
         candidate_count=candidates,
         reasons=reasons,
+        diversify=True if diversify is None else False if diversify == "no" else diversify,
         deadline_ms=settings.deadline_ms,
     )
     answers = ask(retriever, settings, [request], llm=llm)

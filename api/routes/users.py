@@ -28,7 +28,7 @@ class HistoryBody(BaseModel):
 
     item_id: str | None
     title: str | None
-    text: str | None = Field(description="a search or a review, in place of an item")
+    text: str | None = Field(description="a search in place of an item, or what the user wrote about it")
     event: str
     weight: float
     timestamp: int | None

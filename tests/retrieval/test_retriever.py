@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -272,3 +274,37 @@ def test_best_is_the_head_of_a_sorted_list(values: list[float], count: int) -> N
     scores = np.array(values, dtype=np.float32)
     expected = [int(one) for one in np.argsort(-scores, kind="stable") if np.isfinite(scores[one])][:count]
     assert _best(scores, count).tolist() == expected
+
+
+def test_ids_and_filters_are_compared_in_one_unicode_form(tmp_path: Path) -> None:
+    composed, parts = "Caf\u00e9", "Cafe\u0301"
+    items = pl.DataFrame({"item_id": [composed, "b"], "title": ["A", "B"], "kind": [composed, "other"]})
+    table = pl.DataFrame({"user_id": [composed, "v"], "item_id": [composed, "b"]})
+    fit(tmp_path, make_dataset("d", "things", items, table), AlsParameters(factors=2, iterations=1))
+    own = Retriever(load(tmp_path))
+    assert ids(own.retrieve(RetrievalRequest(user_id="v", filter={"kind": parts}, count=1))) == [composed]
+    assert len(own.retrieve(RetrievalRequest(user_id=parts, count=1)).history) == 1
+    assert own.item(f" {parts}\u200b").title == "A"
+
+
+def test_a_review_is_part_of_the_history_with_its_item_and_its_text(tmp_path: Path) -> None:
+    items = pl.DataFrame({"item_id": ["a", "b"], "title": ["A", "B"]})
+    table = pl.DataFrame(
+        {
+            "user_id": ["u", "u", "w", "w"],
+            "item_id": ["a", "b", "a", None],
+            "event": ["rating", "rating", "view", "search"],
+            "weight": [5.0, 4.0, 1.0, 1.0],
+            "timestamp": [1, 2, 3, 4],
+            "text": ["works fine", None, None, "a wish"],
+        }
+    )
+    fit(tmp_path, make_dataset("d", "things", items, table), AlsParameters(factors=2, iterations=1))
+    own = Retriever(load(tmp_path))
+    history = own.retrieve(RetrievalRequest(user_id="u", count=1)).history
+    assert [(one.item and one.item.title, one.interaction.text) for one in history] == [
+        ("A", "works fine"),
+        ("B", None),
+    ]
+    others = own.retrieve(RetrievalRequest(user_id="w", count=1)).history
+    assert [one.interaction.text for one in others] == [None, "a wish"]

@@ -1,0 +1,1 @@
+"""How data files are read: formats, columns, types and checks."""

@@ -1,0 +1,98 @@
+"""Ids from files: cleaned, checked, and compared with the catalog's."""
+
+import re
+from collections.abc import Callable
+
+import polars as pl
+
+from retrieval.data.findings import shown
+from retrieval.data.text import BLANKS, CONTROL, NULL_WORDS, is_ascii
+
+MOST_ID = 200
+"""Characters of an id; what is longer could not be sent to the API."""
+FAULTS = {
+    "empty_id": ("the id is empty", "Give every row an id"),
+    "null_word": ("the id is a word for a missing value (NULL, nan, None, N/A, -)", "Write a real id"),
+    "control_characters": ("the id holds control characters", "Remove them"),
+    "long_id": (f"the id is longer than {MOST_ID} characters", "Shorten it, by hashing for example"),
+}
+"""Code, problem and remedy of what is wrong with an id, the first that applies."""
+_CLEAN, _FAULT = "clean", "fault"
+
+
+def clean_ids(column: pl.Series) -> tuple[pl.Series, pl.Series | None]:
+    """Ids as they are stored, and what is wrong with each (a key of :data:`FAULTS`, or null); None if nothing is.
+
+    Work is done once for each different id.
+    """
+    name = column.name
+    if column.dtype.is_float():  # whole numbers with gaps; an id has no decimal point
+        whole = column.cast(pl.Int64, strict=False)
+        column = whole if (whole.cast(pl.Float64) == column).fill_null(value=True).all() else column
+    column = column.cast(pl.String).rename(name)
+    different = column.unique()
+    clean = different.str.strip_chars(BLANKS)
+    if not is_ascii(clean):
+        clean = clean.str.normalize("NFC")
+    table = pl.DataFrame({name: different, _CLEAN: clean})
+    value = pl.col(_CLEAN)
+    table = table.with_columns(
+        pl.when(value.is_null() | (value == ""))
+        .then(pl.lit("empty_id"))
+        .when(value.is_in(NULL_WORDS))
+        .then(pl.lit("null_word"))
+        .when(value.str.contains(CONTROL))
+        .then(pl.lit("control_characters"))
+        .when(value.str.len_chars() > MOST_ID)
+        .then(pl.lit("long_id"))
+        .alias(_FAULT)
+    )
+    is_faulty = table[_FAULT].null_count() < table.height
+    if not is_faulty and (table[_CLEAN] == table[name]).all():
+        return column, None
+    joined = column.to_frame().join(table, on=name, how="left", maintain_order="left", nulls_equal=True)
+    return joined[_CLEAN].rename(name), joined[_FAULT] if is_faulty else None
+
+
+_FORMS: tuple[tuple[str, str, Callable[[str], str]], ...] = (
+    (
+        "they end with '.0'",
+        "Ids that were read as decimal numbers: write them as whole numbers (in pandas, read them with dtype=str)",
+        lambda one: re.sub(r"\.0+$", "", one),
+    ),
+    (
+        "they differ by leading zeros",
+        "Ids that were read as numbers lost their zeros: read them as text (in pandas, dtype=str)",
+        lambda one: one.lstrip("0") or "0",
+    ),
+    ("they differ in upper and lower case", "Write them in one case in both files", str.casefold),
+    (
+        "they differ by blanks or marks",
+        "Write them alike in both files",
+        lambda one: re.sub(r"[\W_]+", "", one).casefold(),
+    ),
+)
+
+
+def why_unknown(unknown: pl.Series, catalog: pl.Series, users: pl.Series | None = None) -> tuple[str, str]:
+    """Why ids are not in the catalog: an example from each side with the likely cause, and the remedy.
+
+    Args:
+        unknown: different ids that the catalog lacks.
+        catalog: the catalog's ids.
+        users: the column of users, which may have been taken for the items.
+    """
+    ours, theirs = unknown.to_list(), catalog.to_list()
+    example = f"{shown(ours[0])}; the catalog has ids such as {shown(theirs[0])}"
+    for cause, remedy, form in _FORMS:
+        plain = {form(one): one for one in theirs}
+        if len(plain) < len(theirs):
+            continue
+        found = [one for one in ours if form(one) in plain]
+        if len(found) * 2 >= len(ours):
+            example = f"{shown(found[0])}; the catalog has {shown(plain[form(found[0])])}"
+            share = "all of them match" if len(found) == len(ours) else f"{len(found):,} of {len(ours):,} match"
+            return f"{example}: {cause}, otherwise {share}", remedy
+    if users is not None and users.is_in(theirs).mean() == 1:
+        return f"{example}: the users' column holds the catalog's ids", "The columns may be swapped: see data.columns"
+    return example, "Add the items, or leave these rows out"
