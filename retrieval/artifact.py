@@ -19,7 +19,7 @@ import hashlib
 import json
 import os
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -108,7 +108,8 @@ class Texts:
 class Artifact:
     """A fitted build in memory: what retrieval needs of it.
 
-    ``texts`` holds what users wrote, in place of an item or about it, by position in the log, and ``files`` what is on disk.
+    ``texts`` holds what users wrote, in place of an item or about it, by position in the log. ``files`` is what is on
+    disk.
     """
 
     manifest: Manifest

@@ -56,7 +56,7 @@ def test_the_installed_command_renders_a_template(environment: Path, tmp_path: P
     where = "import prompts, reranker; print(prompts.__file__); print(reranker.__file__)"
     shown = subprocess.run([python, "-c", where], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
     assert all(line.startswith(str(environment)) for line in shown.split())
-    render = [environment / "bin" / "whyrank", "prompts", "render", "rank"]
+    render = [str(environment / "bin" / "whyrank"), "prompts", "render", "rank"]
     done = subprocess.run(render, cwd=tmp_path, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "that one person chose" in done.stdout

@@ -1,6 +1,5 @@
 """``/v1/users``: of whom there is a history, and what is in it."""
 
-import asyncio
 from collections import Counter
 from typing import Annotated
 
@@ -61,7 +60,7 @@ def read_user(
     limit: Annotated[int, Query(ge=0, le=1000, description="how much of the history to show")] = 20,
 ) -> UserBody:
     """One user's history, in numbers and its latest part."""
-    found = await asyncio.to_thread(retriever.retrieve, RetrievalRequest(user_id=user_id, count=1))
+    found = retriever.retrieve(RetrievalRequest(user_id=user_id, count=1))
     if not found.history:
         raise Refused(404, NotFoundError("there is no such user", field="user_id", code="unknown_user"))
     entries = [_entry(one) for one in found.history]
