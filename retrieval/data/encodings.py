@@ -3,6 +3,7 @@
 import bz2
 import codecs
 import gzip
+import io
 import lzma
 import shutil
 from collections.abc import Callable
@@ -14,14 +15,14 @@ import zstandard
 from retrieval.data.findings import Finding, note
 from retrieval.errors import DataError
 
-Opener = Callable[[Path], IO[bytes]]
+Opener = Callable[[Path], io.BufferedIOBase]
 HEAD = 1 << 18
 """Bytes at the beginning of a file that are looked at."""
 _COMPRESSED: dict[bytes, Opener | None] = {
-    b"\x1f\x8b": gzip.GzipFile,
+    b"\x1f\x8b": lambda path: gzip.GzipFile(path),
     b"\x28\xb5\x2f\xfd": None,
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ\x00": lzma.LZMAFile,
+    b"BZh": lambda path: bz2.BZ2File(path),
+    b"\xfd7zXZ\x00": lambda path: lzma.LZMAFile(path),
 }
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),

@@ -89,7 +89,8 @@ def test_own_data_is_fitted_and_recommended_from(tmp_path: Path) -> None:
     assert "20 users, 30 items, 100 interactions" in fitted.stdout
     (tmp_path / "did.csv").write_text(f"user_id,item_id,event\n{did}客户1,nothing,view\n", encoding="utf-8")
     told = whyrank("fit", *files, "--out", "mine", folder=tmp_path)
-    assert "did.csv, column 'item_id': the catalog lacks the item (row 102), dropped" in told.stderr
+    assert "did.csv, column 'item_id': the catalog lacks the item ('nothing'; the catalog has" in told.stderr
+    assert "(row 102), dropped" in told.stderr
     assert whyrank("fit", *files, "--strict", "--out", "other", folder=tmp_path).returncode == 1
     assert not (tmp_path / "other").exists()
     done = whyrank("recommend", "客户3", "-k", "2", "--no-llm", folder=tmp_path, WHYRANK_ARTIFACT="mine")

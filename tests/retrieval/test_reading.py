@@ -6,7 +6,9 @@ import gzip
 import io
 import json
 import unicodedata
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -47,7 +49,7 @@ def tables(draw: st.DrawFn) -> tuple[list[tuple[str, str]], list[tuple[str, str,
     return items, [*rows, (rows[0][0], ids[0], 5.0, 1_600_000_000)]
 
 
-def _csv(header: list[str], rows: list[tuple[Any, ...]], delimiter: str) -> str:
+def _csv(header: list[str], rows: Sequence[tuple[Any, ...]], delimiter: str) -> str:
     out = io.StringIO()
     writer = csv.writer(out, delimiter=delimiter, lineterminator="\n")
     writer.writerow(header)
@@ -59,20 +61,21 @@ def _json(header: list[str], rows: list[tuple[Any, ...]]) -> str:
     return "".join(json.dumps(dict(zip(header, row, strict=True)), ensure_ascii=False) + "\n" for row in rows)
 
 
-_WRITERS = {
-    **{
-        name: (lambda header, rows, mark=mark: _csv(header, rows, mark))
-        for name, mark in (("comma", ","), ("tab", "\t"))
-    },
-    **{
-        name: (lambda header, rows, mark=mark: _csv(header, rows, mark)) for name, mark in (("semi", ";"), ("bar", "|"))
-    },
+Writer = Callable[[list[str], list[tuple[Any, ...]]], str]
+_DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "bar": "|"}
+_WRITERS: dict[str, Writer] = {
+    **{name: partial(_csv, delimiter=mark) for name, mark in _DELIMITERS.items()},
     "json lines": _json,
     "json array": lambda header, rows: json.dumps([dict(zip(header, row, strict=True)) for row in rows]),
 }
 _ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "gb18030")
-_PACKERS = {"": bytes, "gz": gzip.compress, "zst": zstandard.compress, "bz2": bz2.compress}
-_TIMES = {
+_PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "": lambda content: content,
+    "gz": gzip.compress,
+    "zst": zstandard.compress,
+    "bz2": bz2.compress,
+}
+_TIMES: dict[str, Callable[[int], str]] = {
     "seconds": str,
     "milliseconds": lambda at: str(at * 1000),
     "nanoseconds": lambda at: str(at * 1_000_000_000),
@@ -105,7 +108,7 @@ def test_what_is_read_is_what_was_written(
             ("did", ["user_id", "item_id", "rating", "timestamp"], written),
             ("items", ["item_id", "title"], items),
         ):
-            text = _WRITERS[form](header, rows)  # type: ignore[operator]
+            text = _WRITERS[form](header, rows)
             Path(folder, name).write_bytes(_PACKERS[packer](text.encode(encoding)))
         given_encoding = encoding if encoding == "gb18030" else None
         dataset, findings = sources.read(
