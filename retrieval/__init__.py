@@ -2,11 +2,22 @@
 
 from retrieval import check, sources, splits
 from retrieval.als import AlsModel, AlsParameters
-from retrieval.artifact import Artifact, Manifest, Search, current_build, current_data, fit, load, save
+from retrieval.artifact import (
+    Artifact,
+    Manifest,
+    Search,
+    current_build,
+    current_data,
+    current_manifest,
+    fit,
+    load,
+    save,
+)
 from retrieval.catalog import Catalog, Filter
 from retrieval.dataset import Dataset, Encoded, encode, make_dataset
 from retrieval.errors import ArtifactError, DataError, InputError, NotFoundError, WhyrankError
 from retrieval.events import Meaning, meaning
+from retrieval.provenance import described, origin, portable, restored
 from retrieval.retriever import Notice, RetrievalRequest, Retrieved, Retriever
 from retrieval.schema import Candidate, Columns, Evidence, HistoryEntry, Interaction, Item, Source
 from retrieval.search import search_parameters
@@ -45,11 +56,16 @@ __all__ = [
     "check",
     "current_build",
     "current_data",
+    "current_manifest",
+    "described",
     "encode",
     "fit",
     "load",
     "make_dataset",
     "meaning",
+    "origin",
+    "portable",
+    "restored",
     "save",
     "search_parameters",
     "sources",

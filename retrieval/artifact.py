@@ -35,6 +35,7 @@ from retrieval.dataset import Dataset, Encoded, Log, encode
 from retrieval.disk import sync
 from retrieval.errors import ArtifactError
 from retrieval.schema import Columns
+from retrieval.sources import DataSettings
 from retrieval.text import TextIndex
 
 FORMAT = 2
@@ -53,7 +54,9 @@ class Search(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a build says of itself."""
+    """What a build says of itself. ``data`` are the settings that the data were read with; None in an older artifact,
+    and where the data came from no file.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -63,6 +66,7 @@ class Manifest(BaseModel):
     parameters: AlsParameters
     dataset: str
     noun: str
+    data: DataSettings | None = None
     data_hash: str
     users: int
     items: int
@@ -94,6 +98,7 @@ def fit(
     dataset: Dataset,
     parameters: AlsParameters,
     *,
+    data: DataSettings | None = None,
     search: Search | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Manifest:
@@ -103,6 +108,7 @@ def fit(
         directory: of the artifact.
         dataset: what to fit on; whatever must stay unseen has to be split off before.
         parameters: of ALS.
+        data: what the data set was read with, for the record.
         search: how the parameters were found, for the record.
         progress: told the number of iterations done.
 
@@ -111,11 +117,17 @@ def fit(
     """
     encoded = encode(dataset, half_life_days=parameters.half_life_days)
     model = AlsModel.fit(encoded.user_items, parameters, progress=progress)
-    return save(directory, model, dataset, encoded, search=search)
+    return save(directory, model, dataset, encoded, data=data, search=search)
 
 
 def save(
-    directory: Path, model: AlsModel, dataset: Dataset, encoded: Encoded, *, search: Search | None = None
+    directory: Path,
+    model: AlsModel,
+    dataset: Dataset,
+    encoded: Encoded,
+    *,
+    data: DataSettings | None = None,
+    search: Search | None = None,
 ) -> Manifest:
     """Writes a build beside the current one and then makes it current; a reader sees the old or the new, never a
     mixture.
@@ -128,7 +140,7 @@ def save(
         with tempfile.TemporaryDirectory(dir=directory, prefix=".writing-") as scratch:
             folder = Path(scratch) / "build"
             folder.mkdir()
-            manifest = _write(folder, model, dataset, encoded, search)
+            manifest = _write(folder, model, dataset, encoded, data, search)
             name = "build-" + hashlib.sha256(json.dumps(manifest.checksums, sort_keys=True).encode()).hexdigest()[:16]
             target = directory / name
             if target.exists():  # the same data and parameters; perhaps written again because it was damaged
@@ -194,9 +206,15 @@ def load(directory: Path) -> Artifact:
 
 def current_data(directory: Path) -> str | None:
     """The hash of the data that the current build was fitted on; None if there is no build that can be read."""
+    manifest = current_manifest(directory)
+    return None if manifest is None else manifest.data_hash
+
+
+def current_manifest(directory: Path) -> Manifest | None:
+    """The manifest of the current build; None if there is no build that can be read."""
     name = current_build(directory)
     try:
-        return None if name is None else _read_manifest(directory / name).data_hash
+        return None if name is None else _read_manifest(directory / name)
     except ArtifactError:
         return None
 
@@ -209,7 +227,14 @@ def current_build(directory: Path) -> str | None:
         return None
 
 
-def _write(folder: Path, model: AlsModel, dataset: Dataset, encoded: Encoded, search: Search | None) -> Manifest:
+def _write(
+    folder: Path,
+    model: AlsModel,
+    dataset: Dataset,
+    encoded: Encoded,
+    data: DataSettings | None,
+    search: Search | None,
+) -> Manifest:
     log = encoded.log
     arrays: dict[str, NDArray[np.generic]] = {
         "user_factors": model.user_factors,
@@ -238,6 +263,7 @@ def _write(folder: Path, model: AlsModel, dataset: Dataset, encoded: Encoded, se
         parameters=model.parameters,
         dataset=dataset.name,
         noun=dataset.noun,
+        data=data,
         data_hash=dataset.hash,
         users=len(model.user_factors),
         items=len(model.item_factors),
