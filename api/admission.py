@@ -19,7 +19,7 @@ from api.metrics import Metrics
 from api.problems import Problem, answer
 from api.request_id import REQUEST_ID, request_id
 
-CAPPED = ("/v1/", "/v2/")
+CAPPED = ("/v1/", "/v2/", "/rerank")
 RETRY_AFTER_S = "1"
 BUSY = Problem.of(429, "busy", "The service answers as many requests as it can", remedy="Try again a little later")
 
@@ -32,7 +32,7 @@ class Admission:
     """The places for requests in flight.
 
     Args:
-        most: requests in flight under /v1 and /v2.
+        most: requests in flight under /v1, /v2 and /rerank.
         metrics: where they are counted.
     """
 

@@ -1,13 +1,14 @@
 """Errors as problem+json (RFC 9457), with a stable ``type`` and the field it is about."""
 
+import difflib
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
 from prompts import TemplateError
@@ -64,6 +65,7 @@ _STATUSES = {
     409: "The service's settings do not allow it.",
     412: "Somebody changed it meanwhile.",
     413: "The body is too large.",
+    415: "The body is not sent as JSON.",
     422: "A field cannot be used; it is named.",
     428: "The request must say which state it is about to change.",
     429: "The service answers as many requests as it can; `Retry-After` says when to try again.",
@@ -79,7 +81,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "description": _STATUSES[status],
             "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
-        for status in sorted({*statuses, 400, 413, 422, 429, 500})
+        for status in sorted({*statuses, 400, 413, 415, 422, 429, 500})
     }
 
 
@@ -128,15 +130,18 @@ def install(app: FastAPI) -> None:
     async def _refused(_: Request, refused: Refused) -> JSONResponse:
         return answer(_of(refused.error, refused.status))
 
-    @app.exception_handler(RequestValidationError)
-    async def _validation(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        # The part of the request ("body", "query" ...) is no field's name.
-        field = ".".join(str(part) for part in first["loc"][1:]) or "body"
-        code = "unknown_field" if first["type"] == "extra_forbidden" else "invalid_field"
-        return answer(Problem.of(422, code, str(first["msg"]), field=field))
-
     @app.exception_handler(HTTPException)
-    async def _http(_: Request, error: HTTPException) -> JSONResponse:
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
         code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(error.status_code, "http")
-        return answer(Problem.of(error.status_code, code, str(error.detail)), error.headers)
+        detail, remedy = str(error.detail), None
+        if error.status_code == 400:  # FastAPI says no more of a body that the JSON parser does not take
+            code, detail = "invalid_json", "The body is no JSON in UTF-8, or too deeply nested"
+        elif error.status_code == 404:
+            paths = [path for route in app.routes if (path := getattr(route, "path_format", None))]
+            near = difflib.get_close_matches(request.url.path, paths, n=1)
+            detail = "There is no such path"
+            remedy = f"Did you mean {near[0]}? GET / lists what there is" if near else "GET / lists what there is"
+        elif error.status_code == 405:
+            allowed = Headers(error.headers).get("allow")
+            detail, remedy = "This path does not take this method", f"Use {allowed}" if allowed else None
+        return answer(Problem.of(error.status_code, code, detail, remedy=remedy), error.headers)
