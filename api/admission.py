@@ -11,7 +11,7 @@ import structlog
 from api.metrics import Metrics
 from api.problems import Problem
 
-CAPPED = ("/v1/", "/v2/")
+CAPPED = ("/v1/", "/v2/", "/rerank")
 BUSY = Problem.of(429, "busy", "The service answers as many requests as it can", remedy="Try again a little later")
 
 log = structlog.get_logger()
@@ -21,7 +21,7 @@ class Admission:
     """The places for requests in flight.
 
     Args:
-        most: requests in flight under /v1 and /v2.
+        most: requests in flight under /v1, /v2 and /rerank.
         metrics: where they are counted.
     """
 

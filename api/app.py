@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
 
-from api import problems
+from api import problems, validation
 from api.loop_lag import LoopLag
 from api.middleware import RequestMiddleware
 from api.query_parameters import KnownParametersOnly
-from api.routes import health, items, metrics, prompts, recommendations, rerank, users
+from api.routes import health, items, metrics, prompts, recommendations, rerank, root, users
 from api.settings import Settings
 from api.state import Service
 from reranker import Engine, EngineSettings
@@ -45,10 +46,14 @@ def create_app(settings: Settings, engine_settings: EngineSettings | None) -> Fa
         version=version("whyrank"),
         lifespan=lifespan,
         dependencies=[KnownParametersOnly],
+        docs_url=None,  # FastAPI's own pages load scripts from elsewhere
+        redoc_url=None,
     )
     app.state.service = service
     app.add_middleware(RequestMiddleware, admission=service.admission, metrics=service.metrics, settings=settings)
     problems.install(app)
-    for routes in (recommendations, rerank, items, users, prompts, health, metrics):
+    validation.install(app)
+    for routes in (root, recommendations, rerank, items, users, prompts, health, metrics):
         app.include_router(routes.router)
+    app.mount("/static", StaticFiles(directory=root.STATIC))
     return app

@@ -1,12 +1,12 @@
 """Errors as problem+json (RFC 9457), with a stable ``type`` and the field it is about."""
 
+import difflib
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
@@ -21,7 +21,6 @@ _PATH = re.compile(
     r"""(?<=['"])/[^'"\n]*/(?=[^/'"\n]+['"])|(?<![\w:/.~])(?:~|/(?!v[12]/))(?:[^\s/'"]*+/)++(?=[^\s/'"])"""
 )
 """The folders of a path of the file system, not those of a URL or of a route."""
-_LONGEST_SHOWN = 40
 
 
 def without_folders(text: str) -> str:
@@ -158,21 +157,6 @@ def refusal(refused: Refused) -> JSONResponse:
     return answer(_of(refused.error, refused.status))
 
 
-def _invalid(error: Mapping[str, Any]) -> Problem:
-    """What pydantic found first."""
-    # The part of the request ("body", "query" ...) is no field's name.
-    field = ".".join(str(part) for part in error["loc"][1:]) or "body"
-    given, remedy = error.get("input"), None
-    if error["type"] == "string_type" and isinstance(given, int | float) and not isinstance(given, bool):
-        remedy = f'Quote it: "{str(given)[:_LONGEST_SHOWN]}"'
-    elif error["type"] == "missing" and field == "body":
-        remedy = "Send a JSON object; /docs shows examples"
-    elif error["type"] == "extra_forbidden":
-        remedy = "See /docs for the fields that there are"
-    code = "unknown_field" if error["type"] == "extra_forbidden" else "invalid_field"
-    return Problem.of(422, code, str(error["msg"]), field=field, remedy=remedy)
-
-
 def install(app: FastAPI) -> None:
     """Makes every error of the app a problem, and says in its OpenAPI page what a problem is."""
     page_of = app.openapi
@@ -198,19 +182,18 @@ def install(app: FastAPI) -> None:
     async def _refused(_: Request, refused: Refused) -> JSONResponse:
         return refusal(refused)
 
-    @app.exception_handler(RequestValidationError)
-    async def _validation(_: Request, error: RequestValidationError) -> JSONResponse:
-        return answer(_invalid(error.errors()[0]))
-
     @app.exception_handler(HTTPException)
-    async def _http(_: Request, error: HTTPException) -> JSONResponse:
-        return answer(_of_http(error), error.headers)
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        return answer(_of_http(error, request), error.headers)
 
 
-def _of_http(error: HTTPException) -> Problem:
+def _of_http(error: HTTPException, request: Request) -> Problem:
     """What the framework refuses."""
     if error.status_code == 404:
-        return Problem.of(404, "not_found", "There is nothing at this path", remedy="See /docs for what there is")
+        paths = [path for route in request.app.routes if (path := getattr(route, "path_format", None))]
+        near = difflib.get_close_matches(request.url.path[:_LONGEST_FIELD], paths, n=1)
+        remedy = f"Did you mean {near[0]}? See /docs for what there is" if near else "See /docs for what there is"
+        return Problem.of(404, "not_found", "There is nothing at this path", remedy=remedy)
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "another method")
         return Problem.of(405, "method_not_allowed", "This path has no such method", remedy=f"Use {allowed}; see /docs")

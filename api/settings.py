@@ -1,6 +1,9 @@
 """Every setting, typed once: from flags, the environment, ``whyrank.toml`` and defaults, in this order."""
 
+import codecs
 import os
+import tomllib
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +24,15 @@ FILE = Path("whyrank.toml")
 PREFIX = "WHYRANK_"
 _NOT_SETTINGS = {"install", "keeper_grace_s"}
 """Variables of ours that other programs read: the installer, and the keeper of a local vLLM."""
+
+
+class _File(TomlConfigSettingsSource):
+    """``whyrank.toml``, with a byte order mark or without: some editors write one."""
+
+    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
+        content = file_path.read_bytes()
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return tomllib.loads(content.decode("utf-16" if wide else "utf-8-sig"))
 
 
 class Settings(BaseSettings):
@@ -66,7 +78,8 @@ class Settings(BaseSettings):
         data, artifact = others.data.get("data"), others.data.get("artifact")
         if llm.adapter != "shipped" or data is None or artifact is None:
             return llm
-        useful = data.embedded and current_data(artifact) in (sources.MOVIELENS_HASH, None)
+        fitted = current_data(artifact)
+        useful = data.embedded if fitted is None else fitted == sources.MOVIELENS_HASH
         return llm if useful else llm.model_copy(update={"adapter": "none"})
 
     @classmethod
@@ -79,7 +92,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags win over the environment, which wins over the file."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, _File(settings_cls)
 
 
 def load_settings(**flags: Any) -> Settings:

@@ -60,6 +60,7 @@ async def run(
     out: Path,
     *,
     purpose: str = "",
+    origin: str = "",
     report: Report = lambda *_: None,
 ) -> Run:
     """Runs what has not been run yet.
@@ -68,6 +69,7 @@ async def run(
         reads: asks the LLM; None where no arm does.
         out: the folder of all runs.
         purpose: why; needed where test is opened.
+        origin: where the data and the parameters come from, for the record.
 
     Raises:
         InputError: an arm does not exist, or what it needs is missing.
@@ -108,7 +110,7 @@ async def run(
     )
     models = {arm.model: await reads.info(arm.model) for arm in arms if arm.asks and reads is not None}
     roots = {info.name: info.root for info in models.values()}
-    manifest = make_manifest(config, dataset, cases.train, purpose, templates, roots)
+    manifest = make_manifest(config, dataset, cases.train, purpose, templates, roots, origin=origin)
     folder = out / manifest.run
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2))

@@ -46,7 +46,7 @@ class Config(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What was run, for whoever wants to run it again."""
+    """What was run, so that it can be run again. ``origin`` says where data and parameters come from."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,6 +54,7 @@ class Manifest(BaseModel):
     purpose: str
     config: Config
     dataset: str
+    origin: str = ""
     data_hash: str
     train_hash: str
     templates: dict[str, str]
@@ -74,6 +75,8 @@ def make_manifest(
     purpose: str,
     templates: Mapping[str, PromptTemplate],
     models: Mapping[str, str],
+    *,
+    origin: str = "",
 ) -> Manifest:
     hashes = {template.reference: template.hash for template in templates.values()}
     depends_on = [config.model_dump(mode="json"), dataset.hash, hashes, dict(models), _sources_hash()]
@@ -83,6 +86,7 @@ def make_manifest(
         purpose=purpose,
         config=config,
         dataset=dataset.name,
+        origin=origin,
         data_hash=dataset.hash,
         train_hash=train.hash,
         templates=hashes,

@@ -18,6 +18,7 @@ def text(report: Report) -> str:
     """Everything, as fixed-width tables."""
     config = report.manifest.config
     lines = [
+        *([f"judged on {report.manifest.origin}"] if report.manifest.origin else []),
         f"{report.manifest.dataset}, {config.part} part: {config.protocol.description}; {config.regime.description}; "
         f"the LLM reads retrieval's first {config.candidates}",
         *_sampled(report),

@@ -1,24 +1,33 @@
 """How well texts answer a query, for callers who bring both."""
 
 import asyncio
-from collections.abc import Hashable, Sequence
+import time
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from prompts import CandidateInput, Prompt, PromptLibrary, PromptTemplate, Sanitizer, TemplateError, document_inputs
+from prompts import (
+    CandidateInput,
+    Prompt,
+    PromptLibrary,
+    PromptTemplate,
+    Sanitizer,
+    TemplateError,
+    document_inputs,
+)
 from prompts.sanitize import MAX_DOCUMENT
 from reranker.answer import PromptUsed
 from reranker.cache import LruCache
 from reranker.engine import Engine, digest
+from reranker.errors import LLMTimeout
 from reranker.tokens import Tokens
 from reranker.wire import ModelInfo, Usage
 from retrieval import InputError
 
 FAMILY = "rerank"
-"""The family of templates that is read."""
 MOST_DOCUMENTS = 1000
 _BATCH = 32
 _BATCH_TOKENS = 16_384
@@ -42,6 +51,7 @@ class DocumentRanking:
         prompt: the template that was used.
         cut: positions of the documents of which only the beginning was read.
         query_cut: whether that is so of the query.
+        unread: positions of the documents that could not be read in time; their relevance is 0.
     """
 
     relevance: NDArray[np.float64]
@@ -50,6 +60,7 @@ class DocumentRanking:
     prompt: PromptUsed
     cut: tuple[int, ...]
     query_cut: bool
+    unread: tuple[int, ...] = ()
 
 
 class DocumentRanker:
@@ -77,28 +88,63 @@ class DocumentRanker:
         self._library = library
         self._priors = LruCache[Hashable, float](_PRIOR_CACHE)
 
-    async def rank(self, query: str, documents: Sequence[str], *, locale: str = "en") -> DocumentRanking:
+    async def rank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        locale: str = "en",
+        most_tokens: int | None = None,
+        timeout_s: float | None = None,
+    ) -> DocumentRanking:
         """Relevance of every document.
 
         Args:
             query: what somebody searched for.
             documents: 1 to 1000 texts; a long one is cut, and the answer says which.
             locale: chooses the template.
+            most_tokens: of each document; what follows is cut off. None for as many as the model has room for.
+            timeout_s: after this time the answer has what was read by then. Documents are read in the order in which
+                they were given, in batches.
 
         Raises:
             InputError: the query is blank or leaves no room in the model's context, or there are too many documents or
                 none.
-            LLMError: the LLM did not answer as it should; there is no fallback here.
+            LLMError: the LLM did not answer as it should, or read nothing in time; there is no fallback here.
             TemplateError: the template does not render.
         """
         if not 1 <= len(documents) <= MOST_DOCUMENTS:
             raise InputError(f"must hold 1 to {MOST_DOCUMENTS} texts", field="documents", code="out_of_range")
+        ends = None if timeout_s is None else time.monotonic() + timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                ready = await self._prepare(query, documents, locale, most_tokens)
+        except TimeoutError as error:
+            raise _late() from error
+        distinct = list(dict.fromkeys(ready.read))
+        gain, usage = await self._gains(ready, distinct, ends)
+        if distinct and not gain:
+            raise _late()
+        relevance = np.zeros(len(documents))
+        known = [place for place, tokens in zip(ready.full, ready.read, strict=True) if tokens in gain]
+        relevance[known] = expit([gain[tokens] for tokens in ready.read if tokens in gain])
+        return DocumentRanking(
+            relevance=relevance,
+            usage=usage,
+            model=ready.model.name,
+            prompt=PromptUsed.of(ready.template),
+            cut=ready.cut,
+            query_cut=ready.query_cut,
+            unread=tuple(place for place, tokens in zip(ready.full, ready.read, strict=True) if tokens not in gain),
+        )
+
+    async def _prepare(self, query: str, documents: Sequence[str], locale: str, most_tokens: int | None) -> "_Ready":
         model = await self._engine.info()
         sanitizer = Sanitizer(model.special_tokens)
-        # In threads: a thousand long texts take a second, and others wait for the loop.
         asked = sanitizer.text(query, most=MAX_DOCUMENT)
         if not asked:
             raise InputError("is empty", field="query", remedy="Say what is searched for", code="missing")
+        # In threads: a thousand long texts take a second, and others wait for the loop.
         full, shown = await asyncio.to_thread(_clean, documents, sanitizer)
         template, texts = await self._rendered(asked, shown, locale)
         prefix, bare = [await self._engine.tokens.of_prompt(prompt) for prompt in (texts.prompt, texts.bare)]
@@ -106,21 +152,14 @@ class DocumentRanker:
         if room < _LEAST_ROOM:
             raise InputError("is too long for the model", field="query", remedy="Shorten it", code="too_long")
         whole = await self._tokens(texts.continuations)
-        read = [tokens[:room] for tokens in whole]
-        distinct = list(dict.fromkeys(read))
-        with_query, used = await self._logprobs(prefix, distinct)
-        without, more = await self._without_query(model, bare, distinct)
-        gain = {
-            tokens: (one - other) / len(tokens) ** 0.5
-            for tokens, one, other in zip(distinct, with_query, without, strict=True)
-        }
-        relevance = np.zeros(len(documents))
-        relevance[full] = expit([gain[tokens] for tokens in read])
-        return DocumentRanking(
-            relevance=relevance,
-            usage=used + more,
-            model=model.name,
-            prompt=PromptUsed.of(template),
+        read = [tokens[: min(room, most_tokens or room)] for tokens in whole]
+        return _Ready(
+            model=model,
+            template=template,
+            prefix=prefix,
+            bare=bare,
+            full=full,
+            read=read,
             cut=tuple(
                 place
                 for place, text, tokens, kept in zip(full, shown, whole, read, strict=True)
@@ -155,36 +194,44 @@ class DocumentRanker:
             tokens.update(zip(some, counted, strict=True))
         return [tokens[text] for text in texts]
 
+    async def _gains(
+        self, ready: "_Ready", texts: Sequence[Tokens], ends: float | None
+    ) -> tuple[dict[Tokens, float], Usage]:
+        """What the query adds to each text that is read before the end, and what that cost."""
+        gate = asyncio.Semaphore(_AT_ONCE)
+        gain: dict[Tokens, float] = {}
+        usage = Usage()
+
+        async def read(batch: Sequence[Tokens]) -> None:
+            nonlocal usage
+            async with gate:
+                with_query, used = await self._logprobs(ready.prefix, batch)
+                usage += used
+                without, used = await self._without_query(ready.model, ready.bare, batch)
+                usage += used
+            for tokens, one, other in zip(batch, with_query, without, strict=True):
+                gain[tokens] = (one - other) / len(tokens) ** 0.5
+
+        tasks = [asyncio.create_task(read(batch)) for batch in _batches(texts, len(ready.prefix))]
+        if not tasks:
+            return gain, usage
+        try:
+            timeout_s = None if ends is None else max(ends - time.monotonic(), 0.0)
+            done, _ = await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()  # the first failure ends the other batches
+        return gain, usage
+
     async def _logprobs(self, prefix: Tokens, texts: Sequence[Tokens]) -> tuple[list[float], Usage]:
         """Log-probability of each text after the prefix, and what that cost."""
-        gate = asyncio.Semaphore(_AT_ONCE)
-
-        async def read(some: Sequence[Tokens]) -> tuple[list[float], Usage]:
-            async with gate:
-                logprobs, usage = await self._engine.prompt_logprobs(prefix, some)
-            return [sum(values) for values in logprobs], usage
-
-        # Texts of one length together, so that the batches take equally long.
-        places = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-        batches: list[list[int]] = []
-        for place in places:
-            room = min(_BATCH, _BATCH_TOKENS // (len(prefix) + len(texts[place]) + 1))
-            if not batches or len(batches[-1]) >= room:
-                batches.append([])
-            batches[-1].append(place)
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(read([texts[place] for place in batch])) for batch in batches]
-        except ExceptionGroup as errors:  # the first failure ended the other batches
-            raise errors.exceptions[0] from errors
-        values = [0.0] * len(texts)
-        usage = Usage()
-        for batch, task in zip(batches, tasks, strict=True):
-            some, used = task.result()
-            usage += used
-            for place, value in zip(batch, some, strict=True):
-                values[place] = value
-        return values, usage
+        if not texts:
+            return [], Usage()
+        logprobs, usage = await self._engine.prompt_logprobs(prefix, texts)
+        return [sum(values) for values in logprobs], usage
 
     async def _without_query(
         self, model: ModelInfo, prefix: Tokens, texts: Sequence[Tokens]
@@ -198,6 +245,20 @@ class DocumentRanker:
         for at, value in zip(missing, values, strict=True):
             known[keys[at]] = self._priors.keep(keys[at], value)
         return [known[key] for key in keys], usage
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """Documents as tokens, ready to be read: those at the positions ``full`` hold any."""
+
+    model: ModelInfo
+    template: PromptTemplate
+    prefix: Tokens
+    bare: Tokens
+    full: Sequence[int]
+    read: Sequence[tuple[int, ...]]
+    cut: tuple[int, ...]
+    query_cut: bool
 
 
 @dataclass(frozen=True)
@@ -219,6 +280,28 @@ def _clean(documents: Sequence[str], sanitizer: Sanitizer) -> tuple[list[int], l
     """The places of the documents that are not empty, and what a template sees of these."""
     full = [place for place, text in enumerate(documents) if sanitizer.text(text, most=MAX_DOCUMENT)]
     return full, document_inputs([documents[place] for place in full], sanitizer)
+
+
+def _batches(texts: Sequence[Tokens], prefix: int) -> Iterator[Sequence[Tokens]]:
+    """Texts to read together after a prefix of so many tokens. Among those that are read at once, texts of one length
+    share a batch, so that the batches take equally long; apart from that the order stays, since callers mostly send
+    the likeliest first.
+    """
+    window = _BATCH * _AT_ONCE
+    for begin in range(0, len(texts), window):
+        batch: list[Tokens] = []
+        for text in sorted(texts[begin : begin + window], key=len):
+            if batch and len(batch) >= min(_BATCH, _BATCH_TOKENS // (prefix + len(text) + 1)):
+                yield batch
+                batch = []
+            batch.append(text)
+        yield batch
+
+
+def _late() -> LLMTimeout:
+    return LLMTimeout(
+        "the LLM read no document within the deadline", remedy="Send fewer documents, or raise the setting deadline_ms"
+    )
 
 
 def _is_cut(text: str) -> bool:

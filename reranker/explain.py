@@ -8,13 +8,15 @@ from reranker.answer import Notice
 from reranker.counterfactual import Asked, removals
 from reranker.counterfactual import evidence as llm_evidence
 from reranker.failures import STAGE_FAILURES, failure_of
-from reranker.reasons import Basis, Reason, ReasonWriter, Wanted, write_each
+from reranker.reasons import Basis, Reason, ReasonWriter, Wanted, told_apart, write_each
 from reranker.run import Run
 from reranker.scoring import Reader
 from retrieval import Candidate, Evidence, Item, Retrieved, Retriever, Source
 
 _EVIDENCE = 2
 """History items that a reason rests on; more make a sentence that nobody reads."""
+_LOOKED_AT = 20
+"""History items out of which those are taken, since several may share a title."""
 _EVIDENCE_SHARE = 0.5
 """Part of what is then left that finding the LLM's evidence may take."""
 
@@ -39,12 +41,12 @@ class Explainer:
         """What the reasons of the chosen candidates rest on; ``asked`` is given where the LLM's evidence is wanted."""
         top = [retrieved.candidates[place] for place in chosen]
         items = [one.item for one in top]
-        by_als = await asyncio.to_thread(self._retriever.evidence, retrieved, items, _EVIDENCE)
+        by_als = await asyncio.to_thread(self._retriever.evidence, retrieved, items, _LOOKED_AT)
         by_llm = await self._by_llm(retrieved, chosen, run, asked) if asked else {}
         return [
-            Wanted(one.item, found, Basis.llm)
+            Wanted(one.item, told_apart(found, one.item, _EVIDENCE), Basis.llm)
             if (found := by_llm.get(one.item.item_id))
-            else self._wanted(one, by_als[one.item.item_id])
+            else self._wanted(one, told_apart(by_als[one.item.item_id], one.item, _EVIDENCE))
             for one in top
         ]
 
@@ -62,7 +64,7 @@ class Explainer:
             run.warnings.append(Notice(code="evidence_als", message=told))
             return {}
         run.usage += usage
-        return llm_evidence(drops, asked, chosen, _EVIDENCE)
+        return llm_evidence(drops, asked, chosen, _LOOKED_AT)
 
     def _wanted(self, candidate: Candidate, evidence: Sequence[Evidence]) -> Wanted:
         """What a reason rests on; where no history speaks for the item, never more than is true."""

@@ -360,6 +360,8 @@ def _repeats(masked: str, facts: _Facts, language: str) -> Refusal | None:
     # Of a short sentence, one that says an attribute twice ("a crime drama with a drama") has nothing to say.
     clauses = [words_of(clause) for clause in _CLAUSE.split(masked)] if language == "en" else []
     twice = any(clause.count(word) > 1 for clause in clauses for word in facts.words - wording.ENGLISH)
+    titles = set(_PLACEHOLDERS.findall(masked)) - {_PART}
+    twice = twice or any(masked.count(title) > 1 for title in titles)
     if thrice or twice or len(grams) != len(set(grams)):
         return Refusal(Fault.broken, "it repeats itself")
     return None

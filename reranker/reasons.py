@@ -5,6 +5,7 @@
 import asyncio
 import re
 import time
+import unicodedata
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,6 +72,27 @@ class Wanted:
     evidence: Sequence[Evidence]
     basis: Basis
 
+    @property
+    def names_itself(self) -> bool:
+        """Whether the evidence has the item's own title, as variants of a product do: a sentence that names both would
+        say it twice.
+        """
+        return any(title_key(one.item) == title_key(self.item) for one in self.evidence)
+
+
+def title_key(item: Item) -> str:
+    """What titles that read the same have in common."""
+    return " ".join(unicodedata.normalize("NFKC", item.title).casefold().split())
+
+
+def told_apart(evidence: Sequence[Evidence], item: Item, count: int) -> list[Evidence]:
+    """The first pieces of evidence that a reason can name: no title twice, and the item's own only as a last resort."""
+    by_title: dict[str, Evidence] = {}
+    for one in evidence:
+        by_title.setdefault(title_key(one.item), one)
+    own = by_title.pop(title_key(item), None)
+    return list(by_title.values())[:count] or ([own] if own else [])
+
 
 @dataclass(frozen=True)
 class Written:
@@ -136,7 +158,7 @@ class ReasonWriter:
             TemplateError: the template does not render.
         """
         usage, refused = Usage(), list[Refusal]()
-        if self._engine is None or not wanted.evidence:
+        if self._engine is None or not wanted.evidence or wanted.names_itself:
             return self.otherwise(wanted, sanitizer, template.meta.locale), usage
         item, evidence = item_input(wanted.item, sanitizer), evidence_inputs(wanted.evidence, sanitizer)
         locale = template.meta.locale

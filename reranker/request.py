@@ -6,6 +6,7 @@ from typing import Literal
 
 from prompts import PromptLibrary, PromptTemplate, TemplateError, TemplateReference
 from retrieval import Diversify, Filter, InputError, Interaction
+from retrieval.events import RATING, RATING_BEST
 
 MOST_ITEMS = 100
 MOST_CANDIDATES = 200
@@ -119,6 +120,7 @@ class RecommendationRequest:
                 remedy="Give one of the two",
                 code="conflict",
             )
+        self._check_ratings()
         most = min(MOST_CANDIDATES, catalog)
         in_range("k", 1 if self.k is None else self.k, min(MOST_ITEMS, catalog))
         in_range("deadline_ms", self.deadline_ms, MOST_DEADLINE_MS)
@@ -137,6 +139,16 @@ class RecommendationRequest:
                 code="out_of_range",
             )
         return self.candidate_count
+
+    def _check_ratings(self) -> None:
+        for place, one in enumerate(self.history or ()):
+            if one.event == RATING and not 0 <= one.weight <= RATING_BEST:
+                raise InputError(
+                    f"must be from 0 to {RATING_BEST:g} stars for a rating, not {one.weight:g}",
+                    field=f"history.{place}.weight",
+                    remedy="Rescale it; the weight of other events is a count",
+                    code="out_of_range",
+                )
 
 
 def in_range(name: str, value: int, most: int) -> None:

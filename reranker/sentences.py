@@ -94,9 +94,10 @@ def _forms_en(titles: Sequence[str], some: Sequence[str], shared: Shared | None)
     values = _listed(shared.values)
     if len(some) < len(titles):
         common = f"the same {shared.name} ({values})" if shared.name else values
+        rest = _listed([title for title in titles if title not in some])  # no title is named twice
         return [
-            f"You liked {liked}; this shares {common} with {_listed(some)}.",
-            f"Picked because you liked {liked}; it has {common} in common with {_listed(some)}.",
+            f"You liked {rest}, and {_listed(some)}, with which this shares {common}.",
+            f"Picked because you liked {rest}, and {_listed(some)}, with which it has {common} in common.",
         ]
     if shared.name:
         return [
@@ -119,9 +120,10 @@ def _forms_zh(titles: Sequence[str], some: Sequence[str], shared: Shared | None)
     values = "、".join(wording.CHINESE_NAMES.get(value.casefold(), value).split()[0] for value in shared.values)
     if len(some) < len(titles):
         common = f"{shared.name}同为{values}" if shared.name else f"都带有{values}元素"
+        rest = _listed_zh([title for title in titles if title not in some])
         return [
-            f"你喜欢{liked}，它和{_listed_zh(some)}{common}。",
-            f"因为你喜欢{liked}：它与{_listed_zh(some)}{common}。",
+            f"你喜欢{_listed_zh(some)}（与它{common}）和{rest}。",
+            f"因为你喜欢{_listed_zh(some)}（与它{common}），也喜欢{rest}。",
         ]
     if shared.name:
         return [f"你喜欢{liked}，它的{shared.name}同样是{values}。", f"与你喜欢的{liked}{shared.name}相同：{values}。"]

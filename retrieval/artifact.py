@@ -40,6 +40,7 @@ from retrieval.dataset import Dataset, Encoded, Log, encode
 from retrieval.disk import checksum, read_small, sync
 from retrieval.errors import ArtifactError
 from retrieval.schema import Columns
+from retrieval.sources import DataSettings
 from retrieval.text import VOCABULARY, TextIndex
 
 FORMAT = 3
@@ -57,7 +58,9 @@ class Search(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a build says of itself."""
+    """What a build says of itself. ``data`` are the settings that the data were read with; None in an older artifact,
+    and where the data came from no file.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -67,6 +70,7 @@ class Manifest(BaseModel):
     parameters: AlsParameters
     dataset: str
     noun: str
+    data: DataSettings | None = None
     data_hash: str
     users: int = Field(ge=1)
     items: int = Field(ge=1)
@@ -132,6 +136,7 @@ def fit(
     dataset: Dataset,
     parameters: AlsParameters,
     *,
+    data: DataSettings | None = None,
     search: Search | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Manifest:
@@ -141,6 +146,7 @@ def fit(
         directory: of the artifact.
         dataset: what to fit on; whatever must stay unseen has to be split off before.
         parameters: of ALS.
+        data: what the data set was read with, for the record.
         search: how the parameters were found, for the record.
         progress: told the number of iterations done.
 
@@ -150,11 +156,17 @@ def fit(
     with builds.writing(directory) as scratch:  # first, since a folder that cannot be written to is told now
         encoded = encode(dataset, half_life_days=parameters.half_life_days)
         model = AlsModel.fit(encoded.user_items, parameters, progress=progress)
-        return _publish(directory, scratch, model, dataset, encoded, search)
+        return _publish(directory, scratch, model, dataset, encoded, data, search)
 
 
 def save(
-    directory: Path, model: AlsModel, dataset: Dataset, encoded: Encoded, *, search: Search | None = None
+    directory: Path,
+    model: AlsModel,
+    dataset: Dataset,
+    encoded: Encoded,
+    *,
+    data: DataSettings | None = None,
+    search: Search | None = None,
 ) -> Manifest:
     """Writes a build beside the current one and then makes it current; a reader sees the old or the new, never a
     mixture. Several may do so at once.
@@ -163,7 +175,7 @@ def save(
         ArtifactError: the directory cannot be written.
     """
     with builds.writing(directory) as scratch:
-        return _publish(directory, scratch, model, dataset, encoded, search)
+        return _publish(directory, scratch, model, dataset, encoded, data, search)
 
 
 def load(directory: Path) -> Artifact:
@@ -262,27 +274,46 @@ def _text_index(files: BuildFiles, arrays: Mapping[str, Array], expect: Expect, 
 
 def current_data(directory: Path) -> str | None:
     """The hash of the data that the current build was fitted on; None if there is no build that can be read."""
+    manifest = current_manifest(directory)
+    return None if manifest is None else manifest.data_hash
+
+
+def current_manifest(directory: Path) -> Manifest | None:
+    """The manifest of the current build; None if there is no build that can be read."""
     try:
         name = current_build(directory)
-        return None if name is None else _read_manifest(directory / name).data_hash
+        return None if name is None else _read_manifest(directory / name)
     except ArtifactError:
         return None
 
 
 def _publish(
-    directory: Path, scratch: Path, model: AlsModel, dataset: Dataset, encoded: Encoded, search: Search | None
+    directory: Path,
+    scratch: Path,
+    model: AlsModel,
+    dataset: Dataset,
+    encoded: Encoded,
+    data: DataSettings | None,
+    search: Search | None,
 ) -> Manifest:
     built = scratch / "build"
     try:
         built.mkdir()
-        manifest = _write(built, model, dataset, encoded, search)
+        manifest = _write(built, model, dataset, encoded, data, search)
         builds.publish(directory, scratch, built, manifest.name, manifest.checksums)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise builds.unwritable(directory, error) from error
     return manifest
 
 
-def _write(folder: Path, model: AlsModel, dataset: Dataset, encoded: Encoded, search: Search | None) -> Manifest:
+def _write(
+    folder: Path,
+    model: AlsModel,
+    dataset: Dataset,
+    encoded: Encoded,
+    data: DataSettings | None,
+    search: Search | None,
+) -> Manifest:
     log = encoded.log
     arrays: dict[str, NDArray[np.generic]] = {
         "user_factors": model.user_factors,
@@ -311,6 +342,7 @@ def _write(folder: Path, model: AlsModel, dataset: Dataset, encoded: Encoded, se
         parameters=model.parameters,
         dataset=dataset.name,
         noun=dataset.noun,
+        data=data,
         data_hash=dataset.hash,
         users=len(model.user_factors),
         items=len(model.item_factors),

@@ -48,6 +48,11 @@ class Catalog:
         return len(self._ids)
 
     @property
+    def table(self) -> pl.DataFrame:
+        """All items as a table: ``item_id``, ``title`` and one column per attribute."""
+        return self._table
+
+    @property
     def attribute_names(self) -> list[str]:
         """Names of the attributes."""
         return self._attributes.columns

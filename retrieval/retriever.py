@@ -107,7 +107,6 @@ _NOTHING_LIKED = Notice("nothing_liked", "the history holds no known item that w
 _UNKNOWN_USER = Notice("unknown_user", "the user is unknown, popular items are shown")
 _NO_USER = Notice("no_user", "neither a user nor a history was given, popular items are shown")
 _NO_MATCH = Notice("no_match", "no item shares a word with the query, items are shown without it")
-_NOTHING_LEFT = Notice("nothing_left", "the filter and the exclusions leave no item")
 
 
 class Retriever:
@@ -197,8 +196,9 @@ class Retriever:
         visitor = self._visitor(request, warnings)
         if request.candidate_ids is not None:
             candidates = self._given(request.candidate_ids, request, visitor)
+            allowed = self.catalog.allowed(request.filter)
             answered = any(candidate.source is Source.text for candidate in candidates)
-            fallback = (None if answered else visitor.fallback) if candidates else _NOTHING_LEFT
+            fallback = (None if answered else visitor.fallback) if candidates else _nothing_left(request, allowed)
         else:
             candidates, fallback = self._search(request, visitor, warnings)
         return Retrieved(candidates, visitor.history, visitor.row, fallback, warnings)
@@ -283,7 +283,7 @@ class Retriever:
             # What has a place among the candidates keeps the order of the scores.
             best = best[np.sort(np.array(alike[: request.count], dtype=np.int64))]
         if not len(best):
-            return [], _NOTHING_LEFT
+            return [], _nothing_left(request, allowed, seen=bool(len(visitor.seen)))
         sources = [Source.text if matches is not None and matches[one] > 0 else source for one in best]
         return self._candidates(best, scores[best], *sources), fallback
 
@@ -380,6 +380,19 @@ def _blend(matches: Floats, base: Floats, *, personal: bool) -> Floats:
     blended = (1.0 if personal else _TIE_WEIGHT) / (_RANK_OFFSET + base_rank)
     blended[found] += _TEXT_WEIGHT / (_RANK_OFFSET + text_rank)
     return blended.astype(np.float32)
+
+
+def _nothing_left(request: RetrievalRequest, allowed: NDArray[np.bool_] | None, *, seen: bool = False) -> Notice:
+    """Why there is no candidate: what the request and the history rule out."""
+    if allowed is not None and not allowed.any():
+        return Notice("nothing_left", "no item meets the filter")
+    causes = (
+        ("fails the filter", allowed is not None),
+        ("is excluded", bool(request.exclude_ids)),
+        ("was seen already", seen),
+    )
+    told = [name for name, applies in causes if applies]
+    return Notice("nothing_left", f"every item {', or '.join(told)}" if told else "there is no item")
 
 
 def _fallback(request: RetrievalRequest, history: Sequence[HistoryEntry]) -> Notice:

@@ -8,7 +8,8 @@ PUBLIC = {
     "retrieval": "AlsModel AlsParameters Artifact ArtifactError Candidate Catalog Columns DataError DataSettings "
     "Dataset Diversify Encoded Evidence Filter HistoryEntry InputError Interaction Item Manifest Meaning "
     "NotFoundError Notice RetrievalRequest Retrieved Retriever Search Source Split WhyrankError check "
-    "current_build current_data diversified encode fit load make_dataset meaning save search_parameters sources splits",
+    "current_build current_data current_manifest described diversified encode fit load make_dataset meaning origin "
+    "portable restored save search_parameters sources splits",
     "prompts": "BudgetError CandidateInput EXAMPLE Fitted Fitting FrontMatter HistoryInput ItemInput KNOWN "
     "LibraryError Message Prompt PromptEditor PromptLibrary PromptTemplate Rendered RuntimeFailures Sample Sampling "
     "Sanitizer TemplateError TemplateReference Trimmed candidate_inputs check document_inputs evidence_inputs fit "

@@ -41,18 +41,21 @@ class Among:
     proposed: Sequence[ItemInput]
 
 
-def proposals(earlier: Dataset, later: Dataset, writer: Writer, *, negatives: int) -> dict[str, Among]:
+def proposals(
+    earlier: Dataset, later: Dataset, writer: Writer, parameters: AlsParameters, *, negatives: int
+) -> dict[str, Among]:
     """Choices by user.
 
     Args:
         earlier: all that retrieval may learn from.
         later: what the users did next.
+        parameters: of retrieval.
         negatives: how many proposals at most.
     """
     steps = writer.histories(later, disliked=0.0)
     before, touched = _items(earlier), _items(later)
     with TemporaryDirectory(prefix="whyrank-tune-") as scratch:
-        fit(Path(scratch), earlier, AlsParameters())
+        fit(Path(scratch), earlier, parameters)
         retriever = Retriever(load(Path(scratch)))
         known, found = set(retriever.user_ids()), {}
         for user, own in touched.items():

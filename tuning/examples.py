@@ -57,12 +57,12 @@ def make_examples(data: Data, writer: Writer, options: Options, history_limit: i
     if negatives:
         inner = splits.per_user_temporal(data.train, FRACTION)
         later = data.train.with_interactions(inner.held_out)
-        among = proposals(inner.train, later, writer, negatives=negatives)
+        among = proposals(inner.train, later, writer, data.parameters, negatives=negatives)
         choices = Choices(writer, writer.histories(inner.train), among, length=history_limit)
         if windows is None:
             judged = {
                 user: one
-                for user, one in proposals(data.train, data.later, writer, negatives=negatives).items()
+                for user, one in proposals(data.train, data.later, writer, data.parameters, negatives=negatives).items()
                 if user in users
             }
             validation += Choices(writer, histories, judged, length=history_limit).epoch(options.seed)

@@ -2,8 +2,9 @@
 
 import time
 
+from api.cli.data import tell_other_data
 from api.cli.fit import fit_to
-from api.cli.output import console, show
+from api.cli.output import console, show, tell_findings
 from api.cli.recommend import ask
 from api.settings import load_settings
 from reranker import RecommendationRequest
@@ -18,8 +19,12 @@ def demo() -> None:
     out = console()
     began = time.perf_counter()
     if current_build(settings.artifact) is None:
-        fit_to(settings.artifact, sources.movielens(), AlsParameters())
-    retriever = Retriever(load(settings.artifact))
+        dataset, findings = sources.read(settings.data)
+        tell_findings(findings)
+        fit_to(settings.artifact, dataset, settings.data, AlsParameters())
+    artifact = load(settings.artifact)
+    tell_other_data(settings, artifact.manifest)
+    retriever = Retriever(artifact)
     manifest = retriever.manifest
     out.print(
         f"{manifest.dataset}: {manifest.users:,} users, {manifest.items:,} {manifest.noun}, "

@@ -13,13 +13,14 @@ from typing import Annotated
 
 import typer
 
+from api.cli.data import other_data
 from api.cli.output import console, status
 from api.settings import Settings, load_settings
 from prompts import PromptLibrary, Sanitizer, user_sample
 from reranker import Engine, EngineSettings, Memory, Reader, Shown, embedded, find_or_start, local
 from reranker.adapter import fingerprint, load_adapter
 from reranker.settings import EMBEDDED
-from retrieval import Retriever, WhyrankError, load, sources
+from retrieval import Retriever, WhyrankError, described, load, origin, sources
 
 _REINSTALL = "run 'make install'"
 _NEEDED_GB = 3
@@ -103,7 +104,11 @@ def _model(settings: Settings) -> str:
     return f"{embedded.NAME}, checksums match ({folder})"
 
 
-def _data(_: Settings) -> str:
+def _data(settings: Settings) -> str:
+    if not settings.data.embedded:
+        dataset, findings = sources.read(settings.data)
+        faults = f", {len(findings)} kinds of faults: 'whyrank fit' names them" if findings else ""
+        return f"{described(settings.data)}: {dataset.interactions.height:,} interactions{faults}"
     dataset = sources.movielens()
     if dataset.hash != sources.MOVIELENS_HASH:
         raise Unwell("the embedded MovieLens is not the one that this version was made with; " + _REINSTALL)
@@ -112,8 +117,11 @@ def _data(_: Settings) -> str:
 
 def _artifact(settings: Settings) -> str:
     manifest = load(settings.artifact).manifest
+    if different := other_data(settings, manifest):
+        raise Unwell(different)
     size = f"{manifest.users:,} users, {manifest.items:,} items"
-    return f"{settings.artifact}: {manifest.dataset}, {size}, {manifest.created:%Y-%m-%d %H:%M}"
+    of = f"{manifest.dataset} ({origin(manifest)})"
+    return f"{settings.artifact}: {of}, {size}, {manifest.created:%Y-%m-%d %H:%M}"
 
 
 def _adapter(settings: Settings) -> str:

@@ -10,6 +10,7 @@ import typer
 from pydantic import ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from api.cli.data import FittedData, fitted_data
 from api.cli.output import console, error_console, status
 from api.settings import Settings, load_settings
 from eval import experiment, tables
@@ -25,7 +26,7 @@ from eval.report import Report, judge
 from prompts import PromptLibrary
 from reranker import EngineSettings, Memory, find_or_start
 from reranker.adapter import chosen_adapter
-from retrieval import Dataset, InputError, sources
+from retrieval import Dataset, InputError
 
 PUBLISHED = Path("eval/published")
 QUALITY_PAGE = Path("docs/quality.md")
@@ -60,6 +61,7 @@ def evaluate(
     A run that was interrupted goes on where it stopped; what a model answered once is not asked again.
     """
     settings = load_settings()
+    data = fitted_data(settings)
     config = _config(
         protocol=protocol,
         regime=regime,
@@ -71,19 +73,18 @@ def evaluate(
         sample=sample,
         fit_users=fit_users,
         order_users=order_users,
+        parameters=data.parameters,
         seed=seed,
     )
     needs_llm = any((arm := parse(name)).asks or arm.fitted for name in config.arms)
-    dataset, findings = sources.read(settings.data)
-    for finding in findings:
-        error_console().print(f"note: {finding}", style="yellow", markup=False)
+    error_console().print(f"judged on {data.origin}", markup=False)
     out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         engine = None
         if needs_llm:
             report = stack.enter_context(status("looking for the LLM"))
             engine = stack.enter_context(find_or_start(settings.llm, report=report))
-        report_ = asyncio.run(_run(config, dataset, settings, engine, out, purpose, cache=cache))
+        report_ = asyncio.run(_run(config, data, settings, engine, out, purpose, cache=cache))
     if publish:
         _publish(report_, out)
     typer.echo(report_.model_dump_json(indent=2) if json else tables.text(report_))
@@ -91,7 +92,7 @@ def evaluate(
 
 async def _run(
     config: Config,
-    dataset: Dataset,
+    data: FittedData,
     settings: Settings,
     engine: EngineSettings | None,
     out: Path,
@@ -100,19 +101,20 @@ async def _run(
     cache: bool,
 ) -> Report:
     library = PromptLibrary(settings.prompts_dir)
+    told = {"purpose": purpose, "origin": data.origin}
     with ExitStack() as stack:
         tell = stack.enter_context(progress())
         if engine is None:
-            run = await experiment.run(config, dataset, library, None, out, purpose=purpose, report=tell)
+            run = await experiment.run(config, data.dataset, library, None, out, **told, report=tell)
         else:
             store = AnswerStore(out / "answers.sqlite") if cache else None
             if store is not None:
                 stack.callback(store.close)
             memory = Memory(settings.llm.memory)
             stack.callback(memory.close)
-            limit, tuned = settings.llm.history_limit, tuned_on(settings, dataset)
+            limit, tuned = settings.llm.history_limit, tuned_on(settings, data.dataset)
             async with Reads(engine, store, history_limit=limit, memory=memory, tuned=tuned) as reads:
-                run = await experiment.run(config, dataset, library, reads, out, purpose=purpose, report=tell)
+                run = await experiment.run(config, data.dataset, library, reads, out, **told, report=tell)
     judged = judge(run, opened=openings(out / OPENED, run.manifest.data_hash))
     (run.folder / "report.json").write_text(judged.model_dump_json(indent=2))
     return judged

@@ -1,7 +1,7 @@
 """``whyrank fit``: interactions and items in, an artifact out."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +10,24 @@ import typer
 from pydantic import ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from api.cli.output import console, error_console
-from api.settings import load_settings
-from retrieval import AlsParameters, Dataset, InputError, Manifest, Search, check, search_parameters, sources
+from api.cli.output import console, error_console, tell_findings, tell_note
+from api.settings import Settings, load_settings
+from retrieval import (
+    AlsParameters,
+    Dataset,
+    DataSettings,
+    InputError,
+    Manifest,
+    Search,
+    check,
+    current_build,
+    current_manifest,
+    described,
+    origin,
+    portable,
+    search_parameters,
+    sources,
+)
 from retrieval import fit as fit_artifact
 
 _DEFAULT = AlsParameters()
@@ -57,11 +72,12 @@ def fit(
     settings = load_settings(artifact=out)
     given = {"interactions": interactions, "items": items, "grouplens": grouplens, "amazon": amazon, "noun": noun}
     files = settings.data.model_copy(update={name: value for name, value in given.items() if value is not None})
+    if files.embedded:
+        files = _as_before(settings, files, given)
     dataset, findings = sources.read(files)
     if strict:
         check.refuse(findings)
-    for finding in findings:
-        error_console().print(f"note: {finding}", markup=False, style="yellow")
+    tell_findings(findings)
     try:
         parameters = AlsParameters(
             factors=factors,
@@ -83,7 +99,7 @@ def fit(
         console().print(f"{found.measure}: {found.trials[0][0]:.4f} with", markup=False)
         console().print(f"  {parameters.model_dump(exclude={'seed'})}", markup=False)
     began = time.perf_counter()
-    manifest = fit_to(settings.artifact, dataset, parameters, search=found)
+    manifest = fit_to(settings.artifact, dataset, files, parameters, search=found)
     console().print(
         f"{manifest.users:,} users, {manifest.items:,} items, {manifest.interactions:,} interactions "
         f"fitted in {time.perf_counter() - began:.1f} s: {settings.artifact}",
@@ -91,10 +107,35 @@ def fit(
     )
 
 
-def fit_to(artifact: Path, dataset: Dataset, parameters: AlsParameters, *, search: Search | None = None) -> Manifest:
-    """Fits with a progress bar and saves."""
+def _as_before(settings: Settings, files: DataSettings, given: Mapping[str, object]) -> DataSettings:
+    """The files that the artifact was fitted on, where nothing names any: MovieLens never replaces other data unasked.
+
+    Raises:
+        InputError: there is an artifact of other data that does not say which files those were.
+    """
+    fitted = current_manifest(settings.artifact)
+    if fitted is not None and fitted.data is not None:
+        if not fitted.data.embedded:
+            tell_note(f"no data are named: fitting on {described(fitted.data)} again, as {settings.artifact} was")
+        return fitted.data.model_copy(update={name: value for name, value in given.items() if value is not None})
+    unread = fitted is None and "artifact" in settings.model_fields_set and current_build(settings.artifact)
+    if unread or (fitted is not None and fitted.data_hash != sources.MOVIELENS_HASH):
+        of = "an artifact that cannot be read" if fitted is None else f"an artifact of {origin(fitted)}"
+        raise InputError(
+            f"nothing names any, and {settings.artifact} holds {of}, which MovieLens would replace",
+            field="data",
+            remedy="Name the files (--interactions and --items, or --grouplens), or another folder (--out)",
+            code="missing",
+        )
+    return files
+
+
+def fit_to(
+    artifact: Path, dataset: Dataset, files: DataSettings, parameters: AlsParameters, *, search: Search | None = None
+) -> Manifest:
+    """Fits with a progress bar and saves, with a record of the files that the data set was read from."""
     with _bar("fitting ALS", parameters.iterations) as progress:
-        return fit_artifact(artifact, dataset, parameters, search=search, progress=progress)
+        return fit_artifact(artifact, dataset, parameters, data=portable(files), search=search, progress=progress)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from api.cli.data import FittedData, fitted_data
 from api.cli.eval import progress, tuned_on
 from api.cli.output import console, error_console, status
 from api.settings import Settings, load_settings
@@ -17,7 +18,7 @@ from prompts import PromptLibrary, PromptTemplate
 from reranker import Engine, EngineSettings, Memory, Recommender, find_or_start
 from reranker.adapter import chosen_adapter
 from reranker.fusion import FusionFit, save_fit
-from retrieval import Dataset, InputError, Retriever, load, sources
+from retrieval import Dataset, InputError, Retriever, load
 
 
 def fuse(
@@ -32,21 +33,14 @@ def fuse(
     Where the LLM does not help on users that the fit has not seen, its weight is 0 and the service does not ask it.
     """
     settings = load_settings()
-    manifest = load(settings.artifact).manifest
-    dataset, _ = sources.read(settings.data)
-    if dataset.hash != manifest.data_hash:
-        raise InputError(
-            f"{settings.artifact} was fitted on other data than the settings name",
-            field="data",
-            remedy="Run 'whyrank fit' first, with the same data",
-            code="wrong_data",
-        )
+    data = fitted_data(settings, need_artifact=True)
     template = PromptLibrary(settings.prompts_dir).get(prompt)
     if template.meta.task != "rank":
         raise InputError(f"{template.reference} ranks nothing", field="--prompt", code="wrong_task")
+    error_console().print(f"fitted on {data.origin}", markup=False)
     out.mkdir(parents=True, exist_ok=True)
     with status("looking for the LLM") as report, find_or_start(settings.llm, report=report) as engine:
-        fitted = asyncio.run(_fit(settings, engine, dataset, prompt, out, users, candidates, seed))
+        fitted = asyncio.run(_fit(settings, engine, data, prompt, out, users, candidates, seed))
     file = save_fit(settings.artifact, fitted)
     say = console().print
     say(
@@ -64,7 +58,7 @@ def fuse(
 async def _fit(
     settings: Settings,
     engine: EngineSettings,
-    dataset: Dataset,
+    data: FittedData,
     prompt: str,
     out: Path,
     users: int | None,
@@ -77,19 +71,19 @@ async def _fit(
         tell = stack.enter_context(progress())
         memory = Memory(settings.llm.memory)
         stack.callback(memory.close)
-        limit, tuned = settings.llm.history_limit, tuned_on(settings, dataset)
+        limit, tuned = settings.llm.history_limit, tuned_on(settings, data.dataset)
         async with Reads(engine, store, history_limit=limit, memory=memory, tuned=tuned) as reads:
             await _refuse_positions(settings, engine, prompt, memory)
             template = PromptLibrary(settings.prompts_dir).get(prompt)
             return await fit(
-                dataset,
+                data.dataset,
                 template,
                 reads,
                 out / "artifacts",
-                parameters=load(settings.artifact).manifest.parameters,
+                parameters=data.parameters,
                 candidates=candidates,
                 users=users,
-                model=_model(settings, template, dataset),
+                model=_model(settings, template, data.dataset),
                 seed=seed,
                 report=tell,
             )

@@ -6,6 +6,7 @@ import os
 import typer
 
 from api.cli import bench, demo, doctor, eval, fit, fuse, llm, prompts, recommend, serve, tune  # noqa: A004
+from api.cli.ids import IdCommand
 from api.cli.output import error_console
 from api.observability import configure_logging
 from retrieval import InputError, WhyrankError
@@ -22,7 +23,7 @@ app.command()(demo.demo)
 app.command()(fit.fit)
 app.command()(tune.tune)
 app.command()(fuse.fuse)
-app.command()(recommend.recommend)
+app.command(cls=IdCommand)(recommend.recommend)
 app.command()(llm.llm)
 app.command()(serve.serve)
 app.command("eval")(eval.evaluate)

@@ -1,12 +1,13 @@
 """What people see: answers as text, progress on standard error."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.text import Text
 
 from reranker import Answer
+from retrieval.check import Finding
 
 
 def console() -> Console:
@@ -17,6 +18,17 @@ def console() -> Console:
 def error_console() -> Console:
     """Standard error: progress, warnings, errors."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def tell_note(text: str) -> None:
+    """Prints something that the user should know on standard error."""
+    error_console().print(f"note: {text}", style="yellow", markup=False)
+
+
+def tell_findings(findings: Iterable[Finding]) -> None:
+    """Prints what was wrong with the data."""
+    for finding in findings:
+        tell_note(str(finding))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from api.cli.data import tell_other_data
 from api.cli.output import error_console, show, status
 from api.settings import Settings, load_settings
 from prompts import PromptLibrary
@@ -45,7 +46,9 @@ def recommend(
     """Recommend items to a user, with reasons."""
     settings = load_settings()
     wanted = _filter(filter_)
-    retriever = Retriever(load(settings.artifact))
+    artifact = load(settings.artifact)
+    tell_other_data(settings, artifact.manifest)
+    retriever = Retriever(artifact)
     request = RecommendationRequest(
         user_id=user,
         query=query,

@@ -8,6 +8,7 @@ import typer
 from fastapi import FastAPI
 
 from api.app import create_app
+from api.cli.data import tell_other_data
 from api.cli.output import error_console
 from api.security import check_binding
 from api.server import run
@@ -43,6 +44,7 @@ def serve(
         own = LocalServer(settings.llm)
         engine = engine_settings(settings.llm, own.url)
     app = create_app(settings, engine)
+    tell_other_data(settings, app.state.service.recommender.retriever.manifest)
     with _supervised(app, settings, own) if own else nullcontext():
         run(app, settings)
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from api.cli.data import fitted_data
 from api.cli.output import console, error_console, status
 from api.settings import load_settings
 from prompts import PromptLibrary
 from reranker.adapter import served_rank
 from reranker.local import resolve_model
-from retrieval import InputError, sources
+from retrieval import InputError
 from tuning import Estimate, Options, prepare
 from tuning import tune as train
 from tuning.tune import Told
@@ -91,12 +92,11 @@ def tune(
         seed=seed,
     )
     template = PromptLibrary(settings.prompts_dir).get(prompt)
-    dataset, findings = sources.read(settings.data)
-    for finding in findings:
-        error_console().print(f"note: {finding}", markup=False, style="yellow")
+    fitted = fitted_data(settings)
+    error_console().print(f"trained on {fitted.origin}", markup=False)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with status("preparing data and model"):
-        data = prepare(dataset, judged=judged)
+        data = prepare(fitted.dataset, judged=judged, parameters=fitted.parameters)
         model, base = resolve_model(settings.llm)
     with _progress() as told, _stopping() as stopped:
         manifest = train(

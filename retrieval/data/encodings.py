@@ -19,9 +19,9 @@ Opener = Callable[[Path], io.BufferedIOBase]
 HEAD = 1 << 18
 """Bytes at the beginning of a file that are looked at."""
 _COMPRESSED: dict[bytes, Opener | None] = {
-    b"\x1f\x8b": lambda path: gzip.GzipFile(path),  # noqa: SIM115  # closed by its user
+    b"\x1f\x8b": lambda path: gzip.GzipFile(path),  # closed by its user
     b"\x28\xb5\x2f\xfd": None,
-    b"BZh": lambda path: bz2.BZ2File(path),  # noqa: SIM115
+    b"BZh": lambda path: bz2.BZ2File(path),
     b"\xfd7zXZ\x00": lambda path: lzma.LZMAFile(path),  # noqa: SIM115
 }
 _BOMS = (

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+import typer
 
+from api.cli.main import app
 from tests.api.process import whyrank
 from tests.standin import StandIn
 
@@ -109,3 +111,28 @@ def test_the_help_in_the_docs_is_current(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
     shown = whyrank("--help", folder=tmp_path).stdout
     assert shown.strip() in page, "the help in docs/commands.md is stale"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "taken"),
+    [
+        (["-5"], {"user": "-5"}),
+        (["-5", "-k", "3"], {"user": "-5", "k": 3}),
+        (["-k", "3", "-12a", "--no-llm"], {"user": "-12a", "k": 3, "llm": False}),
+        (["--", "-5"], {"user": "-5"}),
+        (["--query", "-5"], {"user": None, "query": "-5"}),
+        (["-k", "-5"], {"user": None, "k": -5}),
+        (["--no-llm", "-1", "--query=-2"], {"user": "-1", "query": "-2"}),
+    ],
+    ids=str,
+)
+def test_a_negative_id_is_an_argument(arguments: list[str], taken: dict[str, object]) -> None:
+    command = typer.main.get_command(app).commands["recommend"]  # type: ignore[attr-defined]
+    parameters = command.make_context("recommend", arguments).params
+    assert taken.items() <= parameters.items()
+
+
+def test_another_id_with_a_dash_says_how(tmp_path: Path, artifact_dir: Path) -> None:
+    done = whyrank("recommend", "-abc", folder=tmp_path, WHYRANK_ARTIFACT=str(artifact_dir))
+    assert done.returncode == 2
+    assert "recommend -- ID" in " ".join(done.stderr.split())

@@ -79,8 +79,9 @@ def test_rerank_as_jina_and_vllm_shape_it(client: TestClient, standin: StandIn, 
     standin.logprob = lambda prefix, text: -5.0 if "toys" in text and "friends" in prefix else -50.0
     body = {"model": "any", "query": "friends", "documents": documents, "top_n": 3, "truncation": True}
     answer = client.post("/v1/rerank", json=body).json()
-    assert set(answer) == {"id", "model", "usage", "results"}
-    assert answer["model"] == "stand-in"
+    assert set(answer) == {"id", "model", "usage", "results", "meta"}
+    assert answer["model"] == "any"
+    assert answer["meta"]["warnings"] == ["fields that change nothing here: truncation"]
     assert answer["usage"]["total_tokens"] > 0
     assert [one["index"] for one in answer["results"]] == [0, 3, 1]
     assert answer["results"][0]["document"] == {"text": DOCUMENTS[0]}
@@ -97,7 +98,7 @@ def test_rerank_as_jina_and_vllm_shape_it(client: TestClient, standin: StandIn, 
         {"query": "x", "documents": []},
         {"query": "", "documents": ["x"]},
         {"query": "x", "documents": [3]},
-        {"query": "x", "documents": ["x"], "top_n": 0},
+        {"query": "x", "documents": ["x"], "top_n": -1},
         {"documents": ["x"]},
     ],
 )

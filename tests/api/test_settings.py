@@ -6,7 +6,7 @@ import pytest
 from api import load_settings
 from api.settings_text import show
 from reranker.settings import SHIPPED_ADAPTER
-from retrieval import InputError
+from retrieval import AlsParameters, InputError, fit, sources
 from tests.api.process import whyrank
 
 
@@ -38,6 +38,9 @@ def test_the_shipped_adapter_is_for_the_embedded_data(artifact_dir: Path, monkey
     monkeypatch.delenv("WHYRANK_DATA__GROUPLENS")
     monkeypatch.setenv("WHYRANK_ARTIFACT", str(artifact_dir))
     assert load_settings().llm.adapter_folder is None
+    fit(artifact_dir.parent / "films", sources.movielens(), AlsParameters(factors=1, iterations=1))
+    monkeypatch.setenv("WHYRANK_ARTIFACT", str(artifact_dir.parent / "films"))
+    assert load_settings().llm.adapter_folder == SHIPPED_ADAPTER
     monkeypatch.delenv("WHYRANK_ARTIFACT")
     monkeypatch.setenv("WHYRANK_LLM__URL", "http://elsewhere:8000")
     assert load_settings().llm.adapter_folder is None
@@ -61,6 +64,12 @@ def test_a_wrong_file_names_the_key(folder: Path, content: str, says: str) -> No
     with pytest.raises(InputError) as caught:
         load_settings()
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_file_with_a_byte_order_mark_is_read(folder: Path, encoding: str) -> None:
+    (folder / "whyrank.toml").write_text('port = 7\n[data]\nnoun = "书"\n', encoding=encoding)
+    assert (load_settings().port, load_settings().data.noun) == (7, "书")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,10 @@
 
 import asyncio
 import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prompts import PromptLibrary
-from reranker import DocumentRanker, DocumentRanking, Engine, EngineSettings, LLMError
+from reranker import DocumentRanker, DocumentRanking, Engine, EngineSettings, LLMError, LLMTimeout
 from retrieval import InputError
 from tests.standin import StandIn
 
@@ -105,3 +109,37 @@ def test_relevance_is_in_range_and_does_not_depend_on_the_others(
     other = asyncio.run(ask([documents[place] for place in shuffled])).relevance
     assert ((forward >= 0) & (forward <= 1)).all()
     assert other == pytest.approx(forward[shuffled])
+
+
+@contextmanager
+def stops_after(standin: StandIn, reads: int) -> Iterator[None]:
+    """A server that answers some reads, and no more until the end of the block."""
+    left, end = iter(range(reads)), threading.Event()
+
+    def stop(path: str, answer: dict[str, Any]) -> dict[str, Any]:
+        if path == "/v1/completions" and next(left, None) is None:
+            end.wait(20)
+        return answer
+
+    standin.fault = stop
+    try:
+        yield
+    finally:
+        end.set()
+
+
+async def test_what_is_not_read_in_time_is_told(ranker: DocumentRanker, standin: StandIn) -> None:
+    standin.logprob = about_boots
+    documents = [f"{'boots' if number == 5 else 'a dress'} number {number}" for number in range(300)]
+    with stops_after(standin, 8):
+        ranking = await ranker.rank("boots", documents, timeout_s=3.0)
+    unread = set(ranking.unread)
+    assert 0 < len(unread) < 300
+    assert unread >= set(range(256, 300)), "documents are read in the order in which they were sent"
+    assert (ranking.relevance[list(unread)] == 0).all()
+    assert ranking.relevance.argmax() == 5
+
+
+async def test_nothing_read_in_time_is_an_error(ranker: DocumentRanker, standin: StandIn) -> None:
+    with pytest.raises(LLMTimeout, match="deadline_ms"):
+        await ranker.rank("boots", ["a", "b"], timeout_s=0.0)

@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 
 from prompts import ItemInput, Sanitizer, item_input
 from reranker.grounding import check
+from reranker.reasons import told_apart
 from reranker.sentences import evidence_sentence
 from reranker.vocabulary import Vocabulary
-from retrieval import Item
+from retrieval import Evidence, Item
 from tests.reranker.test_grounding import ALIEN, BLADE, OTHERS, TERMINATOR, VOCABULARY, seen
 
 
@@ -34,7 +35,7 @@ def test_english_grammar() -> None:
     item = ItemInput("Fargo", {"genres": ["Crime", "Drama"]})
     assert "You liked Heat; this shares Crime and Drama with it." in texts(item, [one])
     assert "You liked Heat and Ran; this shares Crime and Drama with them." in texts(item, [one, two])
-    assert "You liked Heat, Ran and Alien; this shares Crime and Drama with Heat and Ran." in texts(
+    assert "You liked Alien, and Heat and Ran, with which this shares Crime and Drama." in texts(
         item, [one, two, third]
     )
     assert "Picked because you liked Alien." in texts(item, [third])
@@ -83,3 +84,27 @@ def test_any_titles_and_tags(titles: list[str], tags: list[str], locale: str) ->
     item, *evidence = [item_input(Item("1", title, {"tags": tuple(tags)}), Sanitizer()) for title in titles]
     text = evidence_sentence(item, evidence, locale)
     assert all(one.title in text for one in evidence)
+
+
+@pytest.mark.parametrize("locale", ["en", "zh"])
+@pytest.mark.parametrize("genres", [["Crime"], ["War"], []])
+def test_no_title_is_named_twice(locale: str, genres: list[str]) -> None:
+    evidence = [ItemInput("Fargo", {"genres": ["Crime"]}), ItemInput("Alien", {"genres": genres})]
+    for number in range(12):  # the item's title picks the form
+        text = evidence_sentence(ItemInput(f"Heat {number}", {"genres": ["Crime"]}), evidence, locale, "films")
+        assert (text.count("Fargo"), text.count("Alien")) == (1, 1), text
+
+
+@pytest.mark.parametrize(
+    ("titles", "own", "told"),
+    [
+        (["Slim Jeans", "slim  jeans", "Coat", "Hat"], "Boots", ["Slim Jeans", "Coat"]),
+        (["Slim Jeans", "Coat", "Hat"], "Slim Jeans", ["Coat", "Hat"]),
+        (["Slim Jeans", "Slim Jeans"], "Slim Jeans", ["Slim Jeans"]),
+        (["Ｃｏａｔ", "Coat"], "Boots", ["Ｃｏａｔ"]),
+        ([], "Boots", []),
+    ],
+)
+def test_evidence_is_told_apart_by_title(titles: list[str], own: str, told: list[str]) -> None:
+    evidence = [Evidence(Item(str(number), title), 1.0) for number, title in enumerate(titles)]
+    assert [one.item.title for one in told_apart(evidence, Item("own", own), 2)] == told

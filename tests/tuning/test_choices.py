@@ -9,7 +9,7 @@ import pytest
 
 from prompts import PromptLibrary, PromptTemplate
 from reranker.adapter import AdapterManifest
-from retrieval import Dataset, splits
+from retrieval import AlsParameters, Dataset, splits
 from retrieval import fit as fit_artifact
 from tests.tuning.conftest import pairs
 from tuning import Choice, Data, Options, Writer, prepare, tune
@@ -51,7 +51,7 @@ def template(scoring: str) -> PromptTemplate:
 def made(data: Data, writer: Writer) -> list[Choice]:
     inner = splits.per_user_temporal(data.train)
     later = data.train.with_interactions(inner.held_out)
-    among = proposals(inner.train, later, writer, negatives=7)
+    among = proposals(inner.train, later, writer, AlsParameters(), negatives=7)
     return list(Choices(writer, writer.histories(inner.train), among, length=30).epoch(0))
 
 

@@ -1,0 +1,114 @@
+"""Which data a command works on: what the artifact was fitted on, or nothing else.
+
+The artifact holds its data, so that no file is needed. The settings count where there is no artifact yet, and a command
+that would have to choose between the two refuses.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from api.cli.output import tell_findings, tell_note
+from api.settings import Settings
+from retrieval import (
+    AlsParameters,
+    Dataset,
+    DataSettings,
+    InputError,
+    Manifest,
+    current_build,
+    described,
+    load,
+    origin,
+    portable,
+    restored,
+    sources,
+)
+
+
+@dataclass(frozen=True)
+class FittedData:
+    """A data set, the parameters that retrieval has on it, and where both come from, in one sentence."""
+
+    dataset: Dataset
+    parameters: AlsParameters
+    origin: str
+
+
+def fitted_data(settings: Settings, *, need_artifact: bool = False) -> FittedData:
+    """The data of the artifact that the settings name. Where none was named and none is there, those of the settings.
+
+    Args:
+        need_artifact: whether there must be an artifact.
+
+    Raises:
+        InputError: the settings name other data than those that the artifact was fitted on.
+        ArtifactError: there is no artifact although one is named or needed, or it is damaged.
+        DataError: a file that the settings name cannot be read.
+    """
+    named = need_artifact or "artifact" in settings.model_fields_set
+    if not named and current_build(settings.artifact) is None:
+        dataset, findings = sources.read(settings.data)
+        tell_findings(findings)
+        parameters = AlsParameters()
+        return FittedData(
+            dataset,
+            parameters,
+            f"{described(portable(settings.data))} (no artifact in {settings.artifact}), "
+            f"retrieval with the default parameters: {_words(parameters)}",
+        )
+    artifact = load(settings.artifact)
+    if not settings.data.embedded:
+        _refuse_other_data(settings.artifact, artifact.manifest, settings.data)
+    manifest = artifact.manifest
+    parameters = manifest.parameters
+    return FittedData(
+        restored(artifact),
+        parameters,
+        f"{origin(manifest)}, as fitted in {settings.artifact}, retrieval with its parameters: {_words(parameters)}",
+    )
+
+
+def other_data(settings: Settings, manifest: Manifest) -> str | None:
+    """Says that the settings name other files than those that the artifact was fitted on; None where they do not.
+
+    By name alone: cheap enough for every start of a command that does not read the files.
+    """
+    if settings.data.embedded or manifest.data is None:
+        return None
+    fitted, named = (_places(files) for files in (manifest.data, settings.data))
+    if fitted == named:
+        return None
+    return (
+        f"{settings.artifact} was fitted on {origin(manifest)}, and the settings name "
+        f"{described(portable(settings.data))}: the former is used until 'whyrank fit' runs again"
+    )
+
+
+def tell_other_data(settings: Settings, manifest: Manifest) -> None:
+    """Prints a note where the settings name other files than the artifact's."""
+    if note := other_data(settings, manifest):
+        tell_note(note)
+
+
+def _refuse_other_data(place: Path, manifest: Manifest, files: DataSettings) -> None:
+    dataset, _ = sources.read(files)
+    if dataset.hash == manifest.data_hash:
+        return
+    changed = manifest.data is not None and _places(manifest.data) == _places(files)
+    now = "which hold other data by now" if changed else f"and the settings name {described(portable(files))}"
+    raise InputError(
+        f"{place} was fitted on {origin(manifest)}, {now}",
+        field="data",
+        remedy="Run 'whyrank fit' again, or drop [data] from the settings to work on what the artifact holds",
+        code="wrong_data",
+    )
+
+
+def _places(files: DataSettings) -> Sequence[Path | None]:
+    return [path and path.resolve() for path in (files.interactions, files.items, files.grouplens)]
+
+
+def _words(parameters: AlsParameters) -> str:
+    told = parameters.model_dump(exclude={"seed"}, exclude_none=True)
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())

@@ -1,0 +1,40 @@
+"""``/`` and ``/docs``: what there is. No page asks another server for anything."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
+
+STATIC = Path(__file__).resolve().parent.parent / "static"
+_POLICY = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+async def root(request: Request) -> Response:
+    """Where to go: a browser is sent to the reference, a program is told what there is."""
+    if "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse("docs")
+    paths = request.app.openapi()["paths"]
+    return JSONResponse(
+        {
+            "name": "whyrank",
+            "version": version("whyrank"),
+            "reference": "/docs",
+            "openapi": "/openapi.json",
+            "routes": sorted(f"{method.upper()} {path}" for path, methods in paths.items() for method in methods),
+        }
+    )
+
+
+@router.get("/docs")
+async def docs() -> Response:
+    """The reference, rendered from ``/openapi.json``."""
+    return FileResponse(STATIC / "docs.html", media_type="text/html", headers=_POLICY)
