@@ -39,30 +39,18 @@ def install(app: FastAPI) -> None:
     async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
         body = getattr(request.scope.get("route"), "body_field", None)
         model = None if body is None else body.field_info.annotation
-        return answer(problem_of(error, model, request.headers.get("content-type")))
+        return answer(problem_of(error, model))
 
 
-def problem_of(error: RequestValidationError, model: type[BaseModel] | None, content_type: str | None) -> Problem:
+def problem_of(error: RequestValidationError, model: type[BaseModel] | None) -> Problem:
     """The first thing that is wrong with a request.
 
     Args:
         error: what FastAPI found.
         model: of the route's body; None where it has none.
-        content_type: of the request; None where it had none.
     """
     errors = error.errors()
     first = errors[0]
-    if first["type"] == "json_invalid":
-        return _broken_json(str(error.body), first)
-    if first["loc"][0] == "body" and isinstance(error.body, bytes) and error.body:
-        sent = f"as '{content_type[:_LONGEST_VALUE]}'" if content_type else "without a content type"
-        return Problem.of(
-            415,
-            "unsupported_media_type",
-            f"The body is sent {sent}, not as JSON",
-            field="content-type",
-            remedy='Set the header "content-type: application/json"',
-        )
     if first["loc"] == ("body",) and first["type"] == "missing":
         return Problem.of(422, "invalid_field", "is missing", field="body", remedy="Send a JSON object")
     begin = first["loc"][0]
@@ -70,19 +58,6 @@ def problem_of(error: RequestValidationError, model: type[BaseModel] | None, con
     path = max(paths, key=len)
     at = [one for one, own in zip(errors, paths, strict=False) if own == path]
     return _told(at, path, model if begin == "body" else None)
-
-
-def _broken_json(text: str, error: Mapping[str, Any]) -> Problem:
-    place = int(error["loc"][-1])
-    line, column = text.count("\n", 0, place) + 1, place - (text.rfind("\n", 0, place) + 1) + 1
-    what = str(error.get("ctx", {}).get("error", "it cannot be read"))
-    return Problem.of(
-        422,
-        "invalid_json",
-        f"is no JSON: {what} (line {line}, column {column})",
-        field="body",
-        remedy="Correct it there",
-    )
 
 
 def _path(error: Mapping[str, Any], body: object) -> tuple[str | int, ...]:

@@ -48,7 +48,7 @@ def test_a_body_that_is_not_sent_as_json(client: TestClient, given: str | None) 
     headers = {} if given is None else {"content-type": given}
     response = client.post(URL, content=b'{"user_id": "u0"}', headers=headers)
     assert (response.status_code, response.json()["field"]) == (415, "content-type")
-    assert "content-type: application/json" in response.json()["remedy"]
+    assert "application/json" in response.json()["remedy"]
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,7 @@ def test_a_body_that_is_not_sent_as_json(client: TestClient, given: str | None) 
 )
 def test_broken_json_is_told_with_its_place(client: TestClient, content: str, place: str) -> None:
     response = client.post(URL, content=content, headers={"content-type": "application/json"})
-    assert response.status_code == 422
-    assert response.json()["type"] == "/problems/invalid-json#body"
+    assert response.status_code == 400
     assert place in response.json()["detail"]
 
 
@@ -74,8 +73,8 @@ def test_json_that_is_not_utf_8(client: TestClient) -> None:
 
 def test_a_path_or_method_that_does_not_exist_leads_on(client: TestClient) -> None:
     assert "/v1/recommendations" in client.post("/v1/recommendation", json={}).json()["remedy"]
-    assert "GET /" in client.get("/nothing/like/it").json()["remedy"]
-    assert client.get(URL).json()["remedy"] == "Use POST"
+    assert "/docs" in client.get("/nothing/like/it").json()["remedy"]
+    assert "POST" in client.get(URL).json()["remedy"]
 
 
 @pytest.mark.parametrize(
