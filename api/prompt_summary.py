@@ -29,16 +29,22 @@ class PromptSummary(BaseModel):
         """Raises:
         TemplateError: there is no template of that name.
         """
-        home = library.home(name)
-        aliases, draft = library.aliases(name), library.draft(name) is not None
+        draft = library.draft(name) is not None
+        try:
+            home, aliases, versions = library.home(name), library.aliases(name), library.versions(name)
+        except TemplateError as error:
+            if error.code == "unknown_template":
+                raise
+            lost = {"name": name, "versions": [], "aliases": {}, "draft": draft, "origin": "own"}
+            return cls(**lost, kind="broken", locale=None, family=None, description="", problem=str(error))
         known = {
             "name": name,
-            "versions": library.versions(name),
+            "versions": versions,
             "aliases": aliases,
             "draft": draft,
             "origin": "own" if home == library.own else "shipped",
         }
-        if DEFAULT_ALIAS not in aliases and not library.versions(name):  # what a draft says is for who may try it
+        if DEFAULT_ALIAS not in aliases and not versions:  # what a draft says is for who may try it
             return cls(**known, kind="draft", locale=None, family=None, description="", problem=None)
         try:
             template = library.get(name)

@@ -176,6 +176,8 @@ class PromptLibrary:
                 continue
             if problem := self.problem(name):
                 found.append(f"an older prompt is in use: {problem}")
+            elif unrecorded := self._unrecorded(name):
+                found.append(f"the shipped prompt '{name}' is in use: {unrecorded}")
         return [*found, *self.failures.told()]
 
     def state(self) -> tuple[Stamp | None, ...]:
@@ -256,12 +258,22 @@ class PromptLibrary:
         if self.own is None or wanted.which != DEFAULT_ALIAS or self.home(wanted.name) == self.own:
             return
         row = self._table(self.own / ALIASES).get(wanted.name)
-        if row is not None and row != self._table(self.shipped / ALIASES).get(wanted.name):
+        shipped = self._table(self.shipped / HASHES).get(wanted.name, {})
+        last = self._good.get(wanted)
+        lost = last is not None and last.hash not in shipped.values()
+        if lost or (row is not None and row != self._table(self.shipped / ALIASES).get(wanted.name)):
             raise TemplateError(
-                f"{_told(self.own / HASHES)} does not record '{wanted.name}', of which {ALIASES} names a version",
-                remedy="Restore the file, or save the version again",
+                f"{_told(self.own / HASHES)} does not record '{wanted.name}' (any more), of which a version was in use",
+                remedy="Restore the folder; to go back to the shipped templates, start the service again without it",
                 code="library_damaged",
             )
+
+    def _unrecorded(self, name: str) -> str | None:
+        """Which of the team's files were never saved, or lost their record, while a shipped name serves."""
+        if self.own is None or self.home(name) == self.own:
+            return None
+        files = [path.name for path in (self.own / name).glob("*.jinja") if version_number(path.stem) is not None]
+        return f"{_told(self.own / HASHES)} records no {', '.join(sorted(files)[:5])}" if files else None
 
     def _instead(self, wanted: TemplateReference) -> PromptTemplate | None:
         """What serves for a reference that cannot be used."""

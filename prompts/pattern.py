@@ -13,7 +13,9 @@ MAX_DEPTH = 10
 MAX_REPEAT = 100
 MAX_WRITTEN_OUT = 5000
 """Characters of the pattern with every counted repetition written out."""
-_COUNTED = re.compile(r"\{(\d{0,6})(,?)(\d{0,6})\}")
+_FACT, _FACT_SIZE = "\ue000", 200
+"""What stands for :data:`FACTS` here, and the characters that the values of an item's attributes are counted as."""
+_COUNTED = re.compile(r"\{([0-9]*)(,?)([0-9]*)\}")
 
 
 @dataclass
@@ -38,7 +40,7 @@ def check_pattern(pattern: str) -> None:
     """
     if len(pattern) > MAX_LENGTH:
         raise ValueError(f"'pattern' has {len(pattern):,} characters; {MAX_LENGTH:,} is the most")
-    text = pattern.replace(FACTS, "f")
+    text = pattern.replace(FACTS, _FACT)
     stack = [_Group()]
     place = 0
     while place < len(text):
@@ -78,7 +80,7 @@ def _element(text: str, place: int, stack: list[_Group]) -> int:
         return place + 1
     if char in "*+?" or (char == "{" and _COUNTED.match(text, place)):
         return _quantifier(text, place, stack[-1])
-    stack[-1].add(1)
+    stack[-1].add(_FACT_SIZE if char == _FACT else 1)
     return place + 1
 
 

@@ -114,6 +114,7 @@ def test_what_somebody_puts_in_by_hand_never_breaks_the_service(
     assert (answer.status_code, answer.json()["degraded"]) == (200, [])
     assert f"{name}" in problems(admin)
     assert str(own) not in problems(admin)
+    assert admin.get(URL).status_code == 200
     labels = {"user_id": "u0", "k": 2, "prompts": {"rank": "rank-labels"}}
     assert admin.post("/v1/recommendations", json=labels).status_code == 200
 
@@ -133,3 +134,13 @@ def test_a_mistake_over_http_names_its_line(admin: TestClient) -> None:
     misfit = admin.post(f"{URL}/rank", json={"source": LISTWISE}).json()
     assert misfit["type"] == "/problems/template-misfit#scoring"
     assert "requires scoring 'likelihood'" in misfit["detail"]
+
+
+@pytest.mark.parametrize("content", ["{", "[" * 5000, '{"rank": 3}'])
+def test_damaged_tables_are_listed_as_such(admin: TestClient, own: Path, content: str) -> None:
+    admin.post(f"{URL}/rank", json={"source": RANK})
+    (own / "hashes.json").write_text(content)
+    listed = admin.get(URL)
+    assert listed.status_code == 200
+    assert "broken" in listed.text
+    assert admin.post("/v1/recommendations", json={"user_id": "u0", "k": 1}).status_code == 200

@@ -179,3 +179,16 @@ def test_promote_reads_the_file_and_not_the_memory(library: PromptLibrary, edito
     (own(library) / "mine" / "2.jinja").unlink()
     with pytest.raises(TemplateError, match="cannot be read"):
         editor.promote("mine", 2)
+
+
+def test_a_folder_that_is_gone_is_told(library: PromptLibrary, editor: PromptEditor) -> None:
+    editor.save("rank", RANK)
+    editor.promote("rank", 2)
+    good = library.get("rank")
+    for table in ("hashes.json", "aliases.json"):
+        (own(library) / table).unlink()
+    assert library.find("rank", "en") is good
+    assert "does not record 'rank'" in str(library.problems())
+    fresh = PromptLibrary(library.own, shipped=library.shipped)
+    assert fresh.find("rank", "en").source != good.source
+    assert "records no 1.jinja, 2.jinja" in str(fresh.problems())
