@@ -1,6 +1,6 @@
 """How do I reach it? HTTP and the command line."""
 
-from api.app import create_app
-from api.settings import Settings, load_settings
+from api.http.app import create_app
+from api.settings.model import Settings, load_settings
 
 __all__ = ["Settings", "create_app", "load_settings"]

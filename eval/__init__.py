@@ -1,5 +1,6 @@
 """Is it better, and how fast? Measurements, each printed by a command."""
 
+from eval.arm_inputs import Regime
 from eval.arms import Arm
 from eval.bench.adapter import AdapterCost, bench_adapter
 from eval.bench.api import ApiBench, bench_api
@@ -10,14 +11,13 @@ from eval.bench.reasons import ReasonsBench, bench_reasons
 from eval.bench.rerank import RerankBench, bench_rerank
 from eval.bench.retrieval import Ratio, RetrievalBench, bench_retrieval
 from eval.bench.runner import EvalBench, bench_eval
-from eval.cases import Regime
 from eval.errors import LeakError
 from eval.experiment import Run, run
-from eval.fuse import fuse
+from eval.fusion import fuse
+from eval.llm_arms import Reads
 from eval.manifest import Config
 from eval.protocol import Part, Protocol, Relevance, fold
-from eval.reads import Reads
-from eval.report import Report, judge
+from eval.report.results import Report, judge
 
 __all__ = [
     "AdapterCost",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from retrieval import Encoded
-from retrieval.popularity import popularity
+from retrieval.models.popularity import popularity
 
 Users = NDArray[np.int64]
 Rankings = NDArray[np.int64]

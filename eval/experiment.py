@@ -22,14 +22,14 @@ from typing import Any
 
 import numpy as np
 
+from eval.arm_inputs import Cases, Regime, make_cases
 from eval.arms import Arm, parse, rank
 from eval.baselines import BASELINES
-from eval.cases import Cases, Regime, make_cases
-from eval.fuse import fuse
+from eval.fusion import fuse
+from eval.llm_arms import Reads, Report
 from eval.manifest import OPENED, Config, Manifest, log_opening, make_manifest
 from eval.protocol import Fold, Part, fold
-from eval.reads import Reads, Report
-from eval.record import Record, Row, user_key
+from eval.rankings_log import Record, Row, user_key
 from prompts import PromptLibrary, PromptTemplate
 from reranker import order_sensitivity
 from reranker.fusion import FusionFit

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from eval.errors import LeakError
 from eval.protocol import FRACTION, Fold
 from reranker.adapter import AdapterManifest
-from retrieval import Columns, Dataset, Retrieved, splits
+from retrieval import Columns, Dataset, Retrieved
+from retrieval.data import splits
 
 
 @dataclass(frozen=True)

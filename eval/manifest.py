@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from eval.cases import Regime
+from eval.arm_inputs import Regime
 from eval.protocol import Part, Protocol
 from prompts import PromptTemplate
 from reranker.fusion import FusionFit

@@ -16,8 +16,9 @@ from enum import StrEnum
 
 import polars as pl
 
-from retrieval import Columns, Dataset, InputError, Meaning, Split, meaning, splits
-from retrieval.events import RATING
+from retrieval import Columns, Dataset, InputError, Meaning, Split, meaning
+from retrieval.data import splits
+from retrieval.data.events import RATING
 
 FRACTION = 0.2
 LIKED_STARS = 4.0

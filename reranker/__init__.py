@@ -1,12 +1,10 @@
 """In what order, and why? Candidates reranked by an LLM's likelihoods, with reasons that are checked."""
 
-from reranker import embedded, local
 from reranker.answer import Answer, DoneEvent, RankingEvent, ReasonEvent
+from reranker.client.engine import Engine, EngineState, ModelInfo
+from reranker.client.responses import Usage
 from reranker.documents import DocumentRanker, DocumentRanking
-from reranker.engine import Engine, EngineState, ModelInfo
 from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMStartError, LLMTimeout, LLMUnavailable
-from reranker.local import LocalServer, engine_settings, find, find_or_start
-from reranker.memory import Memory
 from reranker.recommender import Recommender
 from reranker.request import PromptChoice, RecommendationRequest
 from reranker.scoring import (
@@ -19,9 +17,11 @@ from reranker.scoring import (
     measure_stability,
     order_sensitivity,
 )
+from reranker.scoring.inputs import Shown
+from reranker.scoring.store import Memory
+from reranker.server import embedded, process
+from reranker.server.process import LocalServer, engine_settings, find, find_or_start
 from reranker.settings import EngineSettings, LlmSettings
-from reranker.shown import Shown
-from reranker.wire import Usage
 
 __all__ = [
     "Answer",
@@ -58,7 +58,7 @@ __all__ = [
     "engine_settings",
     "find",
     "find_or_start",
-    "local",
     "measure_stability",
     "order_sensitivity",
+    "process",
 ]

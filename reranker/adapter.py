@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from reranker import embedded
+from reranker.server import embedded
 from reranker.settings import LlmSettings
 from retrieval import ArtifactError
 from retrieval.disk import read_small

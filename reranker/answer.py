@@ -7,9 +7,9 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from prompts import PromptTemplate
-from reranker.reasons import Basis, Reason, ReasonSource
-from reranker.taste import Standing
-from reranker.wire import Usage
+from reranker.client.responses import Usage
+from reranker.reasons.taste import Standing
+from reranker.reasons.writer import Basis, Reason, ReasonSource
 from retrieval import Candidate, Source
 
 

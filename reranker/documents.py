@@ -20,11 +20,11 @@ from prompts import (
 )
 from prompts.sanitize import MAX_DOCUMENT
 from reranker.answer import PromptUsed
-from reranker.cache import LruCache
-from reranker.engine import Engine, digest
+from reranker.client.cache import LruCache
+from reranker.client.engine import Engine, digest
+from reranker.client.responses import ModelInfo, Usage
+from reranker.client.tokenizer import Tokens
 from reranker.errors import LLMTimeout
-from reranker.tokens import Tokens
-from reranker.wire import ModelInfo, Usage
 from retrieval import InputError
 
 FAMILY = "rerank"

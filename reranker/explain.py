@@ -5,11 +5,11 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 
 from reranker.answer import Notice
-from reranker.counterfactual import Asked, removals
-from reranker.counterfactual import evidence as llm_evidence
+from reranker.context import Run
 from reranker.failures import STAGE_FAILURES, failure_of
-from reranker.reasons import Basis, Reason, ReasonWriter, Wanted, told_apart, write_each
-from reranker.run import Run
+from reranker.reasons.counterfactual import Asked, removals
+from reranker.reasons.counterfactual import evidence as llm_evidence
+from reranker.reasons.writer import Basis, Reason, ReasonWriter, Wanted, told_apart, write_each
 from reranker.scoring import Reader
 from retrieval import Candidate, Evidence, Item, Retrieved, Retriever, Source
 

@@ -37,20 +37,20 @@ from reranker.answer import (
     Timings,
     UsageBody,
 )
-from reranker.counterfactual import Asked
-from reranker.engine import Engine
+from reranker.client.engine import Engine
+from reranker.context import Run
 from reranker.explain import Explainer
 from reranker.failures import STAGE_FAILURES
 from reranker.fusion import FusionFit, Weights, features, fixed, llm_weight, order, score, signals
-from reranker.memory import Memory
-from reranker.reasons import ReasonSource, ReasonWriter
+from reranker.reasons.counterfactual import Asked
+from reranker.reasons.taste import Tastes, taste_sentence
+from reranker.reasons.writer import ReasonSource, ReasonWriter
 from reranker.request import DEFAULT_K, RecommendationRequest
-from reranker.run import Run
 from reranker.scoring import Read, StabilityReport
+from reranker.scoring.adapted import reader
+from reranker.scoring.inputs import Shown, shown
+from reranker.scoring.store import Memory
 from reranker.settings import LlmSettings
-from reranker.shown import Shown, shown
-from reranker.taste import Tastes, taste_sentence
-from reranker.tuned import reader
 from retrieval import (
     InputError,
     RetrievalRequest,

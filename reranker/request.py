@@ -6,7 +6,7 @@ from typing import Literal
 
 from prompts import PromptLibrary, PromptTemplate, TemplateError, TemplateReference
 from retrieval import Diversify, Filter, InputError, Interaction
-from retrieval.events import RATING, RATING_BEST
+from retrieval.data.events import RATING, RATING_BEST
 
 MOST_ITEMS = 100
 MOST_CANDIDATES = 200

@@ -1,20 +1,20 @@
 """Who might like what? Interactions in, candidates out."""
 
-from retrieval import check, sources, splits
-from retrieval.als import AlsModel, AlsParameters
 from retrieval.artifact import Artifact, Manifest, Search, current_data, current_manifest, fit, load, save
 from retrieval.builds import current_build
 from retrieval.catalog import Catalog, Filter
-from retrieval.dataset import Dataset, Encoded, encode, make_dataset
+from retrieval.data import checks, readers, splits
+from retrieval.data.dataset import Dataset, Encoded, encode, make_dataset
+from retrieval.data.events import Meaning, meaning
+from retrieval.data.readers import DataSettings
+from retrieval.data.schema import Candidate, Columns, Evidence, HistoryEntry, Interaction, Item, Source
+from retrieval.data.splits import Split
 from retrieval.diversity import Diversify, diversified
 from retrieval.errors import ArtifactError, DataError, InputError, NotFoundError, WhyrankError
-from retrieval.events import Meaning, meaning
+from retrieval.models.als import AlsModel, AlsParameters
 from retrieval.provenance import described, origin, portable, restored
 from retrieval.retriever import Notice, RetrievalRequest, Retrieved, Retriever
-from retrieval.schema import Candidate, Columns, Evidence, HistoryEntry, Interaction, Item, Source
 from retrieval.search import search_parameters
-from retrieval.sources import DataSettings
-from retrieval.splits import Split
 
 __all__ = [
     "AlsModel",
@@ -46,7 +46,7 @@ __all__ = [
     "Source",
     "Split",
     "WhyrankError",
-    "check",
+    "checks",
     "current_build",
     "current_data",
     "current_manifest",
@@ -59,9 +59,9 @@ __all__ = [
     "meaning",
     "origin",
     "portable",
+    "readers",
     "restored",
     "save",
     "search_parameters",
-    "sources",
     "splits",
 ]

@@ -32,16 +32,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.sparse import csr_matrix
 
 from retrieval import builds
-from retrieval.als import AlsModel, AlsParameters
 from retrieval.build_files import Array, BuildFiles, Expect
 from retrieval.builds import MANIFEST, REMEDY, current_build
 from retrieval.catalog import Catalog
-from retrieval.dataset import Dataset, Encoded, Log, encode
+from retrieval.data.dataset import Dataset, Encoded, Log, encode
+from retrieval.data.readers import DataSettings
+from retrieval.data.schema import Columns
 from retrieval.disk import checksum, read_small, sync
 from retrieval.errors import ArtifactError
-from retrieval.schema import Columns
-from retrieval.sources import DataSettings
-from retrieval.text import VOCABULARY, TextIndex
+from retrieval.models.als import AlsModel, AlsParameters
+from retrieval.models.text import VOCABULARY, TextIndex
 
 FORMAT = 3
 _LONGEST_MANIFEST = 64 << 20

@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from retrieval.data.schema import Columns, Item
 from retrieval.data.text import nfc, plain_id
 from retrieval.errors import InputError, NotFoundError
-from retrieval.schema import Columns, Item
 
 FilterValue = str | int | float | bool
 Filter = Mapping[str, FilterValue | Mapping[str, FilterValue | Sequence[FilterValue]]]

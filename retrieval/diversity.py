@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Hashable, Sequence
 from typing import Literal
 
-from retrieval.schema import Item
+from retrieval.data.schema import Item
 
 Diversify = str | bool
 """``True``: items of near-equal titles stand apart; the name of an attribute: items that share its value as well;

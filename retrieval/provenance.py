@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 
 from retrieval.artifact import Artifact, Manifest
-from retrieval.dataset import INTERACTIONS, Dataset
+from retrieval.data.dataset import INTERACTIONS, Dataset
+from retrieval.data.readers import DataSettings
+from retrieval.data.schema import Columns
 from retrieval.errors import ArtifactError
-from retrieval.schema import Columns
-from retrieval.sources import DataSettings
 
 _PATHS = ("interactions", "items", "grouplens")
 

@@ -8,16 +8,16 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.als import Floats, Matrix
 from retrieval.artifact import Artifact
 from retrieval.catalog import Filter, some
+from retrieval.data.dataset import Log, confidences
+from retrieval.data.events import Meaning, meaning
+from retrieval.data.schema import Candidate, Evidence, HistoryEntry, Interaction, Item, Source
 from retrieval.data.text import plain_id
-from retrieval.dataset import Log, confidences
 from retrieval.diversity import Diversify, diversified
 from retrieval.errors import InputError
-from retrieval.events import Meaning, meaning
-from retrieval.popularity import POOL, latest_liking, popularity, spread
-from retrieval.schema import Candidate, Evidence, HistoryEntry, Interaction, Item, Source
+from retrieval.models.als import Floats, Matrix
+from retrieval.models.popularity import POOL, latest_liking, popularity, spread
 
 _RANK_OFFSET = 60.0
 """Of reciprocal rank fusion (Cormack, Clarke and Buettcher 2009), which blends rankings without comparing their

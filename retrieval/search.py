@@ -9,13 +9,13 @@ from implicit.evaluation import ranking_metrics_at_k
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
-from retrieval.als import AlsModel, AlsParameters
 from retrieval.artifact import Search
-from retrieval.dataset import Dataset, Encoded, encode
+from retrieval.data.dataset import Dataset, Encoded, encode
+from retrieval.data.events import Meaning, meaning
+from retrieval.data.schema import Columns
+from retrieval.data.splits import per_user_temporal
 from retrieval.errors import DataError
-from retrieval.events import Meaning, meaning
-from retrieval.schema import Columns
-from retrieval.splits import per_user_temporal
+from retrieval.models.als import AlsModel, AlsParameters
 
 MEASURE = "NDCG@10 over each user's latest 20 % of interactions, positively meant, seen items left out, mean of 3 fits"
 _SEEDS = 3

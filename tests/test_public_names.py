@@ -7,9 +7,9 @@ import pytest
 PUBLIC = {
     "retrieval": "AlsModel AlsParameters Artifact ArtifactError Candidate Catalog Columns DataError DataSettings "
     "Dataset Diversify Encoded Evidence Filter HistoryEntry InputError Interaction Item Manifest Meaning "
-    "NotFoundError Notice RetrievalRequest Retrieved Retriever Search Source Split WhyrankError check "
+    "NotFoundError Notice RetrievalRequest Retrieved Retriever Search Source Split WhyrankError checks "
     "current_build current_data current_manifest described diversified encode fit load make_dataset meaning origin "
-    "portable restored save search_parameters sources splits",
+    "portable restored save search_parameters readers splits",
     "prompts": "BudgetError CandidateInput EXAMPLE Fitted Fitting FrontMatter HistoryInput ItemInput KNOWN "
     "LibraryError Message Prompt PromptEditor PromptLibrary PromptTemplate Rendered RuntimeFailures Sample Sampling "
     "Sanitizer TemplateError TemplateReference Trimmed candidate_inputs check document_inputs evidence_inputs fit "
@@ -19,7 +19,7 @@ PUBLIC = {
     "LLMBadAnswer LLMBusy LLMError LLMStartError LLMTimeout LLMUnavailable LlmSettings LocalServer "
     "Memory ModelInfo OrderSensitivity PromptChoice RankingEvent Read Reader ReasonEvent "
     "RecommendationRequest Recommender Repairs Shown StabilityReport Usage embedded engine_settings find "
-    "find_or_start local measure_stability order_sensitivity",
+    "find_or_start process measure_stability order_sensitivity",
     "eval": "AdapterCost ApiBench Arm Config EvalBench FaultSoak FlagsCost LeakError Part PromptsBench Protocol Ratio "
     "Reads ReasonsBench Regime Relevance Report RerankBench RetrievalBench Run bench_adapter bench_api bench_eval "
     "bench_faults bench_flags bench_prompts bench_reasons bench_rerank bench_retrieval fold fuse judge run",

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from eval.protocol import FRACTION, Part, Protocol, fold
-from retrieval import AlsParameters, Dataset, splits
+from retrieval import AlsParameters, Dataset
+from retrieval.data import splits
 
 _DEFAULT = AlsParameters()
 

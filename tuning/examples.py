@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from eval.protocol import FRACTION
-from retrieval import Columns, DataError, splits
+from retrieval import Columns, DataError
+from retrieval.data import splits
 from tuning.choices import Choice, Choices, proposals
 from tuning.data import Data
 from tuning.options import Options

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prompts import PromptTemplate
-from reranker import adapter, embedded
+from reranker import adapter
 from reranker.adapter import AdapterManifest
+from reranker.server import embedded
 from retrieval import DataError, InputError
 from tuning.data import Data
 from tuning.examples import make_examples

@@ -182,7 +182,7 @@ class Writer:
         return whole[len(own) :] if whole[: len(own)] == own and len(whole) > len(own) else self._split(text)
 
     def _prompt_tokens(self, prompt: Prompt) -> Tokens:
-        """As :meth:`reranker.tokens.Tokenizer.of_prompt` has it split."""
+        """As :meth:`reranker.client.tokenizer.Tokenizer.of_prompt` has it split."""
         if isinstance(prompt.content, str):
             return tuple(self._tokenizer(prompt.content).input_ids)
         return tuple(

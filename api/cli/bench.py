@@ -11,7 +11,7 @@ import typer
 from pydantic import BaseModel
 
 from api.cli.output import console, error_console, status
-from api.settings import load_settings
+from api.settings.model import load_settings
 from eval import (
     AdapterCost,
     ApiBench,
@@ -35,7 +35,8 @@ from eval import (
 )
 from eval.compare import Mean
 from prompts import PromptLibrary
-from reranker import Engine, LLMStartError, embedded, find, find_or_start
+from reranker import Engine, LLMStartError, find, find_or_start
+from reranker.server import embedded
 from retrieval import Retriever, load
 
 Result = TypeVar("Result", bound=BaseModel)

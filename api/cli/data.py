@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.cli.output import tell_findings, tell_note
-from api.settings import Settings
+from api.settings.model import Settings
 from retrieval import (
     AlsParameters,
     Dataset,
@@ -22,8 +22,8 @@ from retrieval import (
     origin,
     portable,
     restored,
-    sources,
 )
+from retrieval.data import readers
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def fitted_data(settings: Settings, *, need_artifact: bool = False) -> FittedDat
     """
     named = need_artifact or "artifact" in settings.model_fields_set
     if not named and current_build(settings.artifact) is None:
-        dataset, findings = sources.read(settings.data)
+        dataset, findings = readers.read(settings.data)
         tell_findings(findings)
         parameters = AlsParameters()
         return FittedData(
@@ -92,7 +92,7 @@ def tell_other_data(settings: Settings, manifest: Manifest) -> None:
 
 
 def _refuse_other_data(place: Path, manifest: Manifest, files: DataSettings) -> None:
-    dataset, _ = sources.read(files)
+    dataset, _ = readers.read(files)
     if dataset.hash == manifest.data_hash:
         return
     changed = manifest.data is not None and _places(manifest.data) == _places(files)

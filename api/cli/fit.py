@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from api.cli.output import console, error_console, tell_findings, tell_note
-from api.settings import Settings, load_settings
+from api.settings.model import Settings, load_settings
 from retrieval import (
     AlsParameters,
     Dataset,
@@ -19,16 +19,15 @@ from retrieval import (
     InputError,
     Manifest,
     Search,
-    check,
     current_build,
     current_manifest,
     described,
     origin,
     portable,
     search_parameters,
-    sources,
 )
 from retrieval import fit as fit_artifact
+from retrieval.data import checks, readers
 
 _DEFAULT = AlsParameters()
 
@@ -74,9 +73,9 @@ def fit(
     files = settings.data.model_copy(update={name: value for name, value in given.items() if value is not None})
     if files.embedded:
         files = _as_before(settings, files, given)
-    dataset, findings = sources.read(files)
+    dataset, findings = readers.read(files)
     if strict:
-        check.refuse(findings)
+        checks.refuse(findings)
     tell_findings(findings)
     try:
         parameters = AlsParameters(
@@ -119,7 +118,7 @@ def _as_before(settings: Settings, files: DataSettings, given: Mapping[str, obje
             tell_note(f"no data are named: fitting on {described(fitted.data)} again, as {settings.artifact} was")
         return fitted.data.model_copy(update={name: value for name, value in given.items() if value is not None})
     unread = fitted is None and "artifact" in settings.model_fields_set and current_build(settings.artifact)
-    if unread or (fitted is not None and fitted.data_hash != sources.MOVIELENS_HASH):
+    if unread or (fitted is not None and fitted.data_hash != readers.MOVIELENS_HASH):
         of = "an artifact that cannot be read" if fitted is None else f"an artifact of {origin(fitted)}"
         raise InputError(
             f"nothing names any, and {settings.artifact} holds {of}, which MovieLens would replace",

@@ -10,10 +10,10 @@ import typer
 from api.cli.data import FittedData, fitted_data
 from api.cli.eval import progress, tuned_on
 from api.cli.output import console, error_console, status
-from api.settings import Settings, load_settings
-from eval.answers import AnswerStore
-from eval.fuse import fuse as fit
-from eval.reads import Reads
+from api.settings.model import Settings, load_settings
+from eval.answer_store import AnswerStore
+from eval.fusion import fuse as fit
+from eval.llm_arms import Reads
 from prompts import PromptLibrary, PromptTemplate
 from reranker import Engine, EngineSettings, Memory, Recommender, find_or_start
 from reranker.adapter import chosen_adapter

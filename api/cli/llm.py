@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from api.cli.output import console, status
-from api.settings import load_settings
-from reranker import LlmSettings, LLMStartError, LocalServer, find, local
+from api.settings.model import load_settings
+from reranker import LlmSettings, LLMStartError, LocalServer, find
 from reranker.adapter import chosen_adapter
-from reranker.flags import PRESETS, choices, shortage, this_machine
+from reranker.server import process
+from reranker.server.flags import PRESETS, choices, shortage, this_machine
 from retrieval import InputError
 
 
@@ -54,7 +55,7 @@ def llm(
 
 
 def _tell(settings: LlmSettings) -> None:
-    machine = this_machine(cpu=local.runs_on_cpu())
+    machine = this_machine(cpu=process.runs_on_cpu())
     if preset := PRESETS.get(settings.model):
         console().print(f"{settings.model}: {preset.model}, {preset.licence}", markup=False)
     for choice in choices(settings, machine):

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from reranker import Answer
-from retrieval.check import Finding
+from retrieval.data.checks import Finding
 
 
 def console() -> Console:

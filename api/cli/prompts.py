@@ -18,7 +18,7 @@ from rich.text import Text
 
 from api.cli.output import console, error_console, printable, status
 from api.prompt_summary import PromptSummary
-from api.settings import Settings, load_settings
+from api.settings.model import Settings, load_settings
 from api.trial import TrialLibrary, TriedUser, TryAnswer, passed, tried
 from prompts import EXAMPLE as EXAMPLE_SAMPLE
 from prompts import (

@@ -9,7 +9,7 @@ import typer
 
 from api.cli.data import tell_other_data
 from api.cli.output import error_console, show, status
-from api.settings import Settings, load_settings
+from api.settings.model import Settings, load_settings
 from prompts import PromptLibrary
 from reranker import (
     Answer,

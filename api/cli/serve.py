@@ -7,15 +7,15 @@ from typing import Annotated
 import typer
 from fastapi import FastAPI
 
-from api.app import create_app
 from api.cli.data import tell_other_data
 from api.cli.output import error_console
-from api.security import check_binding
-from api.server import run
-from api.settings import Settings, load_settings
-from api.settings_text import show
-from api.state import Service
-from api.supervisor import Supervisor
+from api.http.app import create_app
+from api.http.security import check_binding
+from api.http.server import run
+from api.http.state import Service
+from api.http.supervisor import Supervisor
+from api.settings.model import Settings, load_settings
+from api.settings.text import show
 from reranker import EngineSettings, LocalServer, engine_settings, find
 
 

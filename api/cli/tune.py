@@ -13,10 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from api.cli.data import fitted_data
 from api.cli.output import console, error_console, status
-from api.settings import load_settings
+from api.settings.model import load_settings
 from prompts import PromptLibrary
 from reranker.adapter import served_rank
-from reranker.local import resolve_model
+from reranker.server.process import resolve_model
 from retrieval import InputError
 from tuning import Estimate, Options, prepare
 from tuning import tune as train

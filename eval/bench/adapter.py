@@ -9,7 +9,7 @@ from eval.bench.rerank import AT_ONCE, default_read
 from prompts import PromptLibrary
 from reranker import EngineSettings, LlmSettings, LocalServer
 from reranker.adapter import WEIGHTS, load_adapter
-from reranker.local import engine_settings
+from reranker.server.process import engine_settings
 from retrieval import InputError, Retriever
 
 Report = Callable[[str], None]

@@ -1,7 +1,7 @@
 """What the HTTP service adds to its LLM, how much it takes, and what it does when there is too much.
 
 The service runs as a process of its own, as people start it. Its LLM is one that answers at once (see
-:mod:`eval.bench.instant`), so that everything measured is the service's own; a real one is measured beside the same
+:mod:`eval.bench.stub_server`), so that everything measured is the service's own; a real one is measured beside the same
 prompts sent raw.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from eval.bench.load import Outcome, run
-from eval.bench.raw import recording, send_raw
+from eval.bench.replay import recording, send_raw
 from eval.bench.serving import instant, serving
 from reranker import EngineSettings
 from retrieval import Retriever

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from eval.bench.rerank import AT_ONCE, default_read
 from reranker import LlmSettings, LLMStartError, LocalServer
-from reranker.local import engine_settings
+from reranker.server.process import engine_settings
 from retrieval import InputError, Retriever
 
 Report = Callable[[str], None]

@@ -15,7 +15,7 @@ from statistics import median
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from eval.bench.raw import recording, send_raw
+from eval.bench.replay import recording, send_raw
 from prompts import PromptLibrary, PromptTemplate, Sanitizer, user_sample
 from reranker import (
     Calibration,

@@ -15,18 +15,19 @@ from statistics import median
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from eval.bench.raw import recording, send_raw
-from eval.cases import Cases, Regime, make_cases
+from eval.arm_inputs import Cases, Regime, make_cases
+from eval.bench.replay import recording, send_raw
 from eval.compare import LEVEL, paired, randomisation_p, users_needed
 from eval.experiment import run
+from eval.llm_arms import CONCURRENCY, Reads
 from eval.manifest import Config
 from eval.metrics import PerUser
 from eval.protocol import Part, Protocol, Relevance, fold
-from eval.reads import CONCURRENCY, Reads
-from eval.report import per_user
+from eval.report.results import per_user
 from prompts import PromptLibrary, PromptTemplate
 from reranker import EngineSettings
-from retrieval import AlsParameters, sources
+from retrieval import AlsParameters
+from retrieval.data import readers
 
 ROUNDS = 3
 COMPARISONS = 200
@@ -100,7 +101,7 @@ async def bench_eval(
 
 
 def _cases(folder: Path, users: int) -> Cases:
-    part = fold(sources.movielens(), Protocol.per_user_temporal, Part.validation)
+    part = fold(readers.movielens(), Protocol.per_user_temporal, Part.validation)
     return make_cases(
         part,
         folder,
@@ -126,7 +127,7 @@ async def _read(engine: EngineSettings, cases: Cases, template: PromptTemplate) 
 
 async def _statistics(folder: Path) -> tuple[float, int, float]:
     config = Config(arms=("itemknn", "als"))
-    done = await run(config, sources.movielens(), PromptLibrary(), None, folder)
+    done = await run(config, readers.movielens(), PromptLibrary(), None, folder)
     values = per_user(done, Relevance.liked)
     differences = paired(values["als"], values["itemknn"])
     rng = np.random.default_rng(0)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx2
 
-from reranker.local import free_port
+from reranker.server.process import free_port
 
 _START_S = 60.0
 
@@ -39,9 +39,9 @@ class ServedBench:
 
 @contextlib.contextmanager
 def instant(scratch: Path) -> Iterator[str]:
-    """The address of an LLM that answers at once (:mod:`eval.bench.instant`)."""
+    """The address of an LLM that answers at once (:mod:`eval.bench.stub_server`)."""
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "eval.bench.instant:app", "--port", str(port), "--no-access-log"]
+    command = [sys.executable, "-m", "uvicorn", "eval.bench.stub_server:app", "--port", str(port), "--no-access-log"]
     root = Path(__file__).parents[2]
     with _process([*command, "--lifespan", "off"], scratch / "llm.log", f"http://127.0.0.1:{port}/v1/models", root):
         yield f"http://127.0.0.1:{port}"

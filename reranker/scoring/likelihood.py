@@ -3,7 +3,7 @@
 No order among candidates exists in the prompt, so there is no position bias; and they are read in an order of their
 own, so that the server is sent the same whatever the caller's order was. With the engine's memory the order of the
 candidates then changes no score at all; without it, no more than reading the same twice does (see
-:mod:`reranker.engine`).
+:mod:`reranker.client.engine`).
 """
 
 import asyncio
@@ -12,13 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from prompts import Prompt, PromptTemplate, fitting
-from reranker.engine import Engine
-from reranker.memory import Memory, kept_number, key
+from reranker.client.engine import Engine
+from reranker.client.responses import Usage
+from reranker.client.tokenizer import Tokens
+from reranker.scoring.inputs import Shown
 from reranker.scoring.prompts import Ending, ending, fit_together
 from reranker.scoring.read import Read
-from reranker.shown import Shown
-from reranker.tokens import Tokens
-from reranker.wire import Usage
+from reranker.scoring.store import Memory, kept_number, key
 
 
 def _rendered(template: PromptTemplate, shown: Shown) -> tuple[list[str], Prompt]:

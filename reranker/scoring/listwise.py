@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prompts import CandidateInput, ItemInput, PromptTemplate, fitting
-from reranker.engine import MOST_LABELS, Engine
+from reranker.client.engine import MOST_LABELS, Engine
+from reranker.client.responses import Usage
+from reranker.client.tokenizer import Tokens
 from reranker.errors import LLMRefused
-from reranker.memory import Memory, kept_number, key
 from reranker.scoring.calibration import CONTENT_FREE, Calibration, merge, orders, windows
+from reranker.scoring.inputs import Shown
 from reranker.scoring.prompts import ending, fit_together, single_tokens
 from reranker.scoring.read import Read
-from reranker.shown import Shown
-from reranker.tokens import Tokens
-from reranker.wire import Usage
+from reranker.scoring.store import Memory, kept_number, key
 
 Labels = Mapping[str, tuple[int, ...]]
 """Each label's tokens: with a space before it and without, where that is one token."""

@@ -8,13 +8,13 @@ from string import ascii_uppercase
 import numpy as np
 
 from prompts import PromptTemplate, fitting
-from reranker.engine import Engine
+from reranker.client.engine import Engine
+from reranker.client.responses import Usage
 from reranker.scoring.calibration import Calibration, orders
+from reranker.scoring.inputs import Shown
 from reranker.scoring.listwise import labelled
 from reranker.scoring.prompts import fit_together
 from reranker.scoring.read import Read, Repairs
-from reranker.shown import Shown
-from reranker.wire import Usage
 
 _TOKENS_EACH = 5
 """Tokens that one label and what stands between two take at most."""

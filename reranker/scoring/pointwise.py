@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prompts import PromptTemplate, TemplateError, fitting
-from reranker.engine import Engine
+from reranker.client.engine import Engine
+from reranker.client.responses import Usage
+from reranker.client.tokenizer import Tokens
+from reranker.scoring.inputs import Shown
 from reranker.scoring.listwise import labelled
 from reranker.scoring.prompts import Ending, ending, fit_together, single_tokens
 from reranker.scoring.read import Read
-from reranker.shown import Shown
-from reranker.tokens import Tokens
-from reranker.wire import Usage
 
 
 class PointwiseScorer:

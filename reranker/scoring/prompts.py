@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from prompts import Fitted, Fitting, Message, Prompt, PromptTemplate
-from reranker.engine import Engine
+from reranker.client.engine import Engine
+from reranker.client.tokenizer import Tokens
+from reranker.scoring.inputs import Shown
 from reranker.scoring.read import Read
-from reranker.shown import Shown
-from reranker.tokens import Tokens
 
 _BORDER = 80
 """Characters of a prompt's last line that can matter to how what follows is split into tokens."""

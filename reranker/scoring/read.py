@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from prompts import PromptTemplate, Trimmed
 from prompts.front_matter import Scoring
-from reranker.wire import Usage
+from reranker.client.responses import Usage
 from retrieval import Notice
 
 

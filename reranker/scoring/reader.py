@@ -9,10 +9,10 @@ from pydantic import ValidationError
 
 from prompts import PromptLibrary, PromptTemplate, TemplateError
 from prompts.front_matter import Scoring
-from reranker.engine import Engine
+from reranker.client.engine import Engine
 from reranker.errors import LLMRefused
-from reranker.memory import Memory, key
 from reranker.scoring.calibration import Calibration
+from reranker.scoring.inputs import Shown
 from reranker.scoring.likelihood import LikelihoodScorer
 from reranker.scoring.listwise import ListwiseScorer
 from reranker.scoring.permutation import PermutationScorer
@@ -20,7 +20,7 @@ from reranker.scoring.pointwise import PointwiseScorer
 from reranker.scoring.prompts import Scorer
 from reranker.scoring.read import Read
 from reranker.scoring.stability import LEAST_CANDIDATES, StabilityReport, measure_stability
-from reranker.shown import Shown
+from reranker.scoring.store import Memory, key
 from retrieval import Notice
 
 FALLBACK = "rank"

@@ -14,14 +14,14 @@ from pydantic import BaseModel, ConfigDict
 
 from prompts import PromptTemplate
 from prompts.front_matter import Scoring
-from reranker.engine import Engine
-from reranker.memory import Memory
+from reranker.client.engine import Engine
 from reranker.scoring.calibration import Calibration
+from reranker.scoring.inputs import Shown
 from reranker.scoring.listwise import ListwiseScorer, labelled
 from reranker.scoring.permutation import PermutationScorer
 from reranker.scoring.pointwise import PointwiseScorer
 from reranker.scoring.prompts import Scorer
-from reranker.shown import Shown
+from reranker.scoring.store import Memory
 from retrieval import InputError
 
 LEAST_MASS = 0.5

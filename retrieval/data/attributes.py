@@ -8,8 +8,8 @@ from collections.abc import Callable
 import polars as pl
 
 from retrieval.data.findings import ROW, Finding, note, shown
+from retrieval.data.schema import Columns
 from retrieval.data.text import clean_text, is_null_word
-from retrieval.schema import Columns
 
 _INTEGER = r"^[+-]?(0|[1-9]\d{0,17})$"
 _NUMBER = r"^[+-]?(0|[1-9]\d*)?(\.\d+)?([eE][-+]?\d+)?$"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from retrieval.data.findings import NOTED, ROW, Finding, note
+from retrieval.data.schema import Columns
 from retrieval.errors import DataError, InputError
-from retrieval.schema import Columns
 
 Role = Literal["interactions", "items"]
 ColumnMap = Mapping[str, str | Mapping[str, str]]

@@ -11,8 +11,8 @@ import polars as pl
 
 from retrieval.data.findings import ROW
 from retrieval.data.formats import Table, open_headerless, open_table
+from retrieval.data.schema import Columns
 from retrieval.errors import DataError
-from retrieval.schema import Columns
 
 _RATING = (Columns.user, Columns.item, Columns.weight, Columns.timestamp)
 _ARTICLE_LAST = re.compile(

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from retrieval.data.events import RATING_BEST
 from retrieval.data.findings import Finding, note, shown
 from retrieval.data.text import BLANKS, is_null_word
 from retrieval.errors import DataError
-from retrieval.events import RATING_BEST
 
 _BESTS = (5.0, 7.0, 10.0, 20.0, 100.0)
 """The highest values of scales that are recognised."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx2
 
-from reranker.local import free_port
+from reranker.server.process import free_port
 
 WHYRANK = Path(sys.executable).with_name("whyrank")
 

@@ -28,7 +28,7 @@ def test_ready_tells_the_llms_state_and_never_fails_for_it(client: TestClient, s
 def test_an_llm_that_hangs_does_not_hold_readiness_up(
     client: TestClient, standin: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.routes.health._LLM_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("api.http.routes.health._LLM_TIMEOUT_S", 0.05)
     standin.hang(2.0)
     assert client.get("/health/ready").json()["llm"] == "down"
 

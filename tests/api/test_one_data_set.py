@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from api.cli.main import app
-from retrieval import AlsParameters, ArtifactError, InputError, fit, load, sources
+from retrieval import AlsParameters, ArtifactError, InputError, fit, load
+from retrieval.data import readers
 from tests.checkerboard import checkerboard
 
 FIT = ("fit", "--interactions", "shop/did.csv", "--items", "shop/things.csv", "--noun", "things", "--factors", "3")
@@ -130,4 +131,4 @@ def test_fit_without_files_puts_movielens_over_nothing_else(shop: Path) -> None:
     done = whyrank("fit", folder=shop, WHYRANK_ARTIFACT="films")
     assert done.returncode == 2
     assert "films holds an artifact of the data 'checkerboard'" in done.stderr
-    assert load(shop / "films").manifest.data_hash != sources.MOVIELENS_HASH
+    assert load(shop / "films").manifest.data_hash != readers.MOVIELENS_HASH

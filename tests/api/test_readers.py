@@ -6,8 +6,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from api import Settings, create_app
-from api.problems import without_folders
-from api.security import check_binding
+from api.http.problems import without_folders
+from api.http.security import check_binding
 from retrieval import InputError
 from tests.api.process import whyrank
 

@@ -13,12 +13,12 @@ from starlette.testclient import TestClient
 from starlette.types import Message
 
 from api import Settings, create_app
-from api.admission import Admission
-from api.metrics import Metrics
-from api.middleware import RequestMiddleware
-from api.models import RecommendationBody
+from api.http.admission import Admission
+from api.http.metrics import Metrics
+from api.http.middleware import RequestMiddleware
+from api.http.models import RecommendationBody
+from api.http.upload import MOST_BODY_BYTES
 from api.observability import configure_logging
-from api.upload import MOST_BODY_BYTES
 from prompts import PromptLibrary
 from reranker import EngineSettings, LlmSettings, RecommendationRequest
 from tests.api.process import wait_for

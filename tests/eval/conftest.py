@@ -5,8 +5,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from eval.answers import AnswerStore
-from eval.reads import Reads
+from eval.answer_store import AnswerStore
+from eval.llm_arms import Reads
 from reranker import EngineSettings
 from retrieval import Dataset, make_dataset
 from tests.standin import StandIn

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from retrieval import DataSettings, sources
+from retrieval import DataSettings
+from retrieval.data import readers
 from tests.api.process import whyrank
 from tests.reranker.test_adapter import manifest, saved
 from tests.standin import StandIn
@@ -54,7 +55,7 @@ def test_an_llm_arm_and_the_fit_of_its_weights(own_data: Path, standin: StandIn)
 
 def test_an_adapter_is_judged_on_what_it_has_not_seen(own_data: Path, standin: StandIn) -> None:
     files = DataSettings(interactions=own_data / "did.csv", items=own_data / "items.csv", noun="things")
-    dataset, _ = sources.read(files)
+    dataset, _ = readers.read(files)
     arms = ("eval", "--arms", "als llm:rank,model=tuned", "--candidates", "10", "--on", "test", "--purpose", "a test")
     environment = {"WHYRANK_LLM__URL": standin.url}
     unnamed = whyrank(*arms, folder=own_data, **environment)

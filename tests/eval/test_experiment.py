@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from eval import experiment
+from eval.arm_inputs import Regime
 from eval.arms import parse
-from eval.cases import Regime
 from eval.errors import LeakError
 from eval.experiment import RANKINGS, Run, run
-from eval.fuse import fuse
+from eval.fusion import fuse
+from eval.llm_arms import Reads
 from eval.manifest import OPENED, Config, openings
 from eval.protocol import Part, Relevance
-from eval.reads import Reads
-from eval.record import user_key
-from eval.report import Report, judge, per_user
-from eval.tables import text
+from eval.rankings_log import user_key
+from eval.report.results import Report, judge, per_user
+from eval.report.tables import text
 from prompts import PromptLibrary
 from retrieval import AlsParameters, Dataset, InputError
 from tests.standin import Json, StandIn
@@ -131,8 +131,8 @@ def test_a_killed_run_goes_on_where_it_stopped(standin: StandIn, tmp_path: Path)
     script = f"""
 import asyncio, sys
 from pathlib import Path
-from eval.answers import AnswerStore
-from eval.reads import Reads
+from eval.answer_store import AnswerStore
+from eval.llm_arms import Reads
 from reranker import EngineSettings
 from tests.eval.conftest import histories
 from tests.eval.test_experiment import SMALL, ran

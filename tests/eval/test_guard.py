@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from eval.cases import Cases, Regime, make_cases
+from eval.arm_inputs import Cases, Regime, make_cases
 from eval.errors import LeakError
 from eval.guard import Training
+from eval.llm_arms import Reads
 from eval.protocol import Part, Protocol, Relevance, fold
-from eval.reads import Reads
 from prompts import PromptLibrary
 from reranker import EngineSettings
 from retrieval import AlsParameters, Dataset, HistoryEntry, Interaction

@@ -2,7 +2,8 @@ import polars as pl
 import pytest
 
 from eval.protocol import LIKED_STARS, Part, Protocol, Relevance, fold
-from retrieval import Dataset, InputError, make_dataset, sources
+from retrieval import Dataset, InputError, make_dataset
+from retrieval.data import readers
 from tests.eval.conftest import DID, USERS, histories
 
 
@@ -42,7 +43,7 @@ def test_several_positives_a_user_by_default(dataset: Dataset) -> None:
 
 def test_liked_means_four_stars() -> None:
     assert LIKED_STARS == 4
-    test = fold(sources.movielens(), Protocol.leave_one_out, Part.test)
+    test = fold(readers.movielens(), Protocol.leave_one_out, Part.test)
     ratings = {(user, item): weight for user, item, weight in test.held_out["user_id", "item_id", "weight"].iter_rows()}
     for user, items in test.truth(Relevance.liked).items():
         assert all(ratings[user, item] >= 4 for item in items)

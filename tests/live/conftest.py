@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from reranker import Engine, EngineSettings, LlmSettings, LocalServer, engine_settings, find
-from retrieval import AlsParameters, Retriever, fit, load, sources
+from retrieval import AlsParameters, Retriever, fit, load
+from retrieval.data import readers
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +32,7 @@ async def live(server: EngineSettings) -> AsyncIterator[Engine]:
 @pytest.fixture(scope="session")
 def movielens_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("movielens")
-    fit(directory, sources.movielens(), AlsParameters())
+    fit(directory, readers.movielens(), AlsParameters())
     return directory
 
 

@@ -3,16 +3,16 @@
 from pathlib import Path
 
 from eval import Config, Reads, judge, run
-from eval.answers import AnswerStore
+from eval.answer_store import AnswerStore
 from prompts import PromptLibrary
 from reranker import EngineSettings
-from retrieval import sources
+from retrieval.data import readers
 
 
 async def test_a_read_is_measured_beside_retrieval(server: EngineSettings, tmp_path: Path) -> None:
     config = Config(arms=("als", "llm:rank@1", "llm:rank@1,by=gain"), users=12, order_users=4)
     store = AnswerStore(tmp_path / "answers.sqlite")
-    dataset = sources.movielens()
+    dataset = readers.movielens()
     async with Reads(server, store) as reads:
         first = judge(await run(config, dataset, PromptLibrary(), reads, tmp_path), opened=0, resamples=200)
     async with Reads(server, store) as reads:

@@ -27,7 +27,7 @@ from reranker import (
 from reranker.adapter import load_adapter
 from reranker.settings import SHIPPED_ADAPTER
 from retrieval import Interaction, Retriever
-from tests.reranker.test_keeper import gone
+from tests.reranker.server.test_watchdog import gone
 
 
 async def test_explained_recommendations(live: Engine, movielens: Retriever) -> None:

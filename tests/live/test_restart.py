@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx2
 
-from reranker import LlmSettings, local
+from reranker import LlmSettings
+from reranker.server import process
 from tests.api.process import serving
 
 
@@ -18,7 +19,7 @@ def test_a_vllm_that_is_killed_comes_back_and_the_service_answers_meanwhile(
     settings = {
         "WHYRANK_ARTIFACT": str(movielens_dir),
         "WHYRANK_LLM__CACHE_DIR": str(LlmSettings().cache_dir),
-        "WHYRANK_LLM__PORT": str(local.free_port()),  # where it finds no server, and starts its own
+        "WHYRANK_LLM__PORT": str(process.free_port()),  # where it finds no server, and starts its own
         "WHYRANK_LLM__KV_CACHE_GIB": "1",
         "WHYRANK_LLM__WEIGHT": "1",
     }

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from prompts import PromptLibrary
-from reranker import Engine, EngineSettings, LlmSettings, RecommendationRequest, Recommender, embedded, local
+from reranker import Engine, EngineSettings, LlmSettings, RecommendationRequest, Recommender
 from reranker.adapter import CONFIG, FILE, WEIGHTS, AdapterManifest, fingerprint, load_adapter
-from reranker.embedded import sha256
+from reranker.server import embedded, process
+from reranker.server.embedded import sha256
 from retrieval import ArtifactError, Retriever
 from tests.standin import StandIn
 
@@ -103,7 +104,7 @@ async def test_a_server_that_comes_with_it_later_is_noticed(
 ) -> None:
     adapter = manifest(retriever.manifest.data_hash)
     settings = saved(tmp_path / "adapter", adapter)
-    monkeypatch.setattr("reranker.tuned._LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr("reranker.scoring.adapted._LOOK_AGAIN_S", 0.0)
     async with Engine(EngineSettings(url=standin.url)) as engine:
         recommender = Recommender(retriever, engine, PromptLibrary(), settings)
         assert (await recommender.recommend(REQUEST)).model == "stand-in"
@@ -154,16 +155,16 @@ def test_a_local_server_loads_it_beside_its_model(tmp_path: Path) -> None:
     (folder / WEIGHTS).write_bytes(b"weights")
     adapter = manifest("0", base="x", base_hash=base_hash, weights_sha256=sha256(folder / WEIGHTS))
     settings = saved(folder, adapter)
-    command = local.command(settings, str(tmp_path / "model"), "x", 1)
+    command = process.command(settings, str(tmp_path / "model"), "x", 1)
     assert command[command.index("--lora-modules") + 1] == f"{adapter.name}={folder}"
     assert command[command.index("--max-lora-rank") + 1] == "16"
     (tmp_path / "model" / "model.safetensors").write_bytes(b"2")
-    assert "--lora-modules" not in local.command(settings, str(tmp_path / "model"), "x", 1), "other weights"
-    assert "--lora-modules" not in local.command(settings, "y", "y", 1), "another model"
-    assert "--lora-modules" not in local.command(LlmSettings(adapter="none"), str(tmp_path / "model"), "x", 1)
+    assert "--lora-modules" not in process.command(settings, str(tmp_path / "model"), "x", 1), "other weights"
+    assert "--lora-modules" not in process.command(settings, "y", "y", 1), "another model"
+    assert "--lora-modules" not in process.command(LlmSettings(adapter="none"), str(tmp_path / "model"), "x", 1)
     (folder / WEIGHTS).write_bytes(b"damaged")
     with pytest.raises(ArtifactError, match="is damaged"):
-        local.command(settings, str(tmp_path / "model"), "x", 1)
+        process.command(settings, str(tmp_path / "model"), "x", 1)
 
 
 @pytest.mark.parametrize("name", [FILE, CONFIG])

@@ -9,8 +9,8 @@ import pytest
 
 from prompts import PromptLibrary, Sanitizer, item_input
 from reranker import Answer, Engine, EngineSettings, LlmSettings, RecommendationRequest, Recommender
-from reranker.grounding import check
-from reranker.vocabulary import Vocabulary
+from reranker.reasons.catalog_words import Vocabulary
+from reranker.reasons.check import check
 from retrieval import AlsParameters, Interaction, Retriever, fit, load, make_dataset
 from tests.standin import SPECIAL, StandIn
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 
 from prompts import ItemInput, Sanitizer, item_input
-from reranker.grounding import check, first_sentence
-from reranker.reasons import _joined, _pattern
+from reranker.reasons.catalog_words import Vocabulary, words_of
+from reranker.reasons.check import check, first_sentence
+from reranker.reasons.fallback import evidence_sentence
+from reranker.reasons.writer import _joined, _pattern
 from reranker.scoring.permutation import repaired, written_labels
-from reranker.sentences import evidence_sentence
-from reranker.vocabulary import Vocabulary, words_of
 from retrieval import Item
 
 SHAPES: dict[str, Callable[[int], str]] = {

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from prompts import Sampling
-from reranker import Engine, EngineSettings, LLMBadAnswer, LLMUnavailable, ModelInfo, probe
-from reranker.writing import TextWriter
+from reranker import Engine, EngineSettings, LLMBadAnswer, LLMUnavailable, ModelInfo
+from reranker.client import probe
+from reranker.client.generation import TextWriter
 from tests.standin import Json, StandIn
 
 A, B = (97, 98, 10), (99, 10)
@@ -18,7 +19,7 @@ PREFIX = (120, 10)
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "_LOOK_AGAIN_S", 0.05)
-    monkeypatch.setattr("reranker.writing._LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr("reranker.client.generation._LOOK_AGAIN_S", 0.05)
 
 
 async def settled(engine: Engine, wanted: Callable[[ModelInfo], bool]) -> bool:
@@ -168,7 +169,7 @@ async def test_patterns_are_tried_again_after_a_server_failed_at_them(soon: None
 
 
 async def test_a_slow_try_of_a_pattern_keeps_nobody_waiting(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reranker.writing._PATIENCE_S", 0.05)
+    monkeypatch.setattr("reranker.client.generation._PATIENCE_S", 0.05)
     async with Engine(EngineSettings(url=standin.url)) as engine:
         info = await engine.info()
         writer = TextWriter(engine._transport)

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from retrieval import Catalog, InputError, Interaction, RetrievalRequest, Retriever
-from retrieval.popularity import spread
-from retrieval.text import TextIndex, words
+from retrieval.models.popularity import spread
+from retrieval.models.text import TextIndex, words
 
 SLACK = 4
 ATTACKS = {

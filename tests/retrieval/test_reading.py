@@ -19,7 +19,8 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from retrieval import DataError, DataSettings, sources
+from retrieval import DataError, DataSettings
+from retrieval.data import readers
 
 NOW = 1_800_000_000
 ITEMS = [("1", "Red River"), ("2", "Blue Garden"), ("3", "Silent Tower")]
@@ -111,7 +112,7 @@ def test_what_is_read_is_what_was_written(
             text = _WRITERS[form](header, rows)
             Path(folder, name).write_bytes(_PACKERS[packer](text.encode(encoding)))
         given_encoding = encoding if encoding == "gb18030" else None
-        dataset, findings = sources.read(
+        dataset, findings = readers.read(
             DataSettings(
                 interactions=Path(folder, "did"), items=Path(folder, "items"), encoding=given_encoding, name="d"
             ),
@@ -137,7 +138,7 @@ def test_ids_are_read_without_what_nobody_sees(ids: list[tuple[str, str, str, bo
         did, items = Path(folder, "did.csv"), Path(folder, "items.csv")
         did.write_text(_csv(["user_id", "item_id"], [(shape(one), "1") for one in ids], ","), encoding="utf-8")
         items.write_text(_csv(["item_id", "title"], ITEMS, ","), encoding="utf-8")
-        dataset, _ = sources.read(DataSettings(interactions=did, items=items), now=NOW)
+        dataset, _ = readers.read(DataSettings(interactions=did, items=items), now=NOW)
     plain = [one[0] for one in ids if _is_plain(unicodedata.normalize("NFC", one[0]))]
     assert sorted(dataset.interactions["user_id"].to_list()) == sorted(plain)
 
@@ -146,7 +147,7 @@ def read(folder: Path, did: str | bytes, items: str | bytes | None = None, **mor
     for name, content in (("did.csv", did), ("items.csv", items or _csv(["item_id", "title"], ITEMS, ","))):
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
     files = {"interactions": folder / "did.csv", "items": folder / "items.csv"}
-    return sources.read(DataSettings(**{**files, **more}), now=NOW)
+    return readers.read(DataSettings(**{**files, **more}), now=NOW)
 
 
 def attribute(folder: Path, values: list[str]) -> tuple[pl.Series, list[str]]:
@@ -380,7 +381,7 @@ def test_parquet_by_any_name_and_types_that_are_no_attributes(tmp_path: Path) ->
         }
     ).write_parquet(tmp_path / "items.data")
     files = DataSettings(interactions=tmp_path / "did.data", items=tmp_path / "items.data")
-    dataset, findings = sources.read(files, now=NOW)
+    dataset, findings = readers.read(files, now=NOW)
     assert dataset.items.row(0) == ("1", "A", 3600.0, ["X"], "00501")
     assert any("column 'image': left out" in str(one) for one in findings)
 
@@ -397,7 +398,7 @@ def test_amazon_reviews(tmp_path: Path) -> None:
     (tmp_path / "r.jsonl").write_text(json.dumps({**review, "timestamp": 1588687728923}) + "\n")
     (tmp_path / "m.jsonl.gz").write_bytes(gzip.compress(json.dumps(meta).encode()))
     files = (tmp_path / "r.jsonl", tmp_path / "m.jsonl.gz")
-    dataset, findings = sources.read(DataSettings(amazon=files), now=NOW)
+    dataset, findings = readers.read(DataSettings(amazon=files), now=NOW)
     assert dataset.interactions.row(0) == ("U", "P1", "rating", 5.0, 1588687728, "I love it")
     assert dataset.items.row(0, named=True) == {
         "item_id": "P1",
@@ -408,21 +409,21 @@ def test_amazon_reviews(tmp_path: Path) -> None:
     assert dataset.noun == "products"
     assert not [one for one in findings if one.is_fault]
     with pytest.raises(DataError, match="Name the reviews first"):
-        sources.read(DataSettings(amazon=files[::-1]), now=NOW)
+        readers.read(DataSettings(amazon=files[::-1]), now=NOW)
 
 
 def test_grouplens_100k_and_10m(tmp_path: Path) -> None:
     (tmp_path / "u.data").write_text("196\t242\t3\t881250949\n186\t242\t5\t891717742\n")
     flags = "|".join("1" if place in (5, 8) else "0" for place in range(19))
     (tmp_path / "u.item").write_bytes(f"242|Kolyá, The (1996)|24-Jan-1997||http://x|{flags}\n".encode("latin-1"))
-    dataset, findings = sources.read(DataSettings(grouplens=tmp_path), now=NOW)
+    dataset, findings = readers.read(DataSettings(grouplens=tmp_path), now=NOW)
     assert findings == []
     assert dataset.items.row(0) == ("242", "The Kolyá", None, 1996, ["Comedy", "Drama"])
     assert dataset.interactions.height == 2
     (tmp_path / "u.data").unlink()
     (tmp_path / "ratings.dat").write_text("1::122::4.5::838985046\n1::122::5::9::9\n2::122::0.5::838985046\n")
     (tmp_path / "movies.dat").write_text('122::"Great" Amélie (2001)::Comedy\n', encoding="utf-8")
-    dataset, findings = sources.read(DataSettings(grouplens=tmp_path), now=NOW)
+    dataset, findings = readers.read(DataSettings(grouplens=tmp_path), now=NOW)
     assert [(one.code, one.row) for one in findings] == [("bad_row", 2)]
     assert dataset.items["title"].to_list() == ['"Great" Amélie']
     assert dataset.interactions["weight"].to_list() == [4.5, 0.5]

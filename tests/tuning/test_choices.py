@@ -9,8 +9,9 @@ import pytest
 
 from prompts import PromptLibrary, PromptTemplate
 from reranker.adapter import AdapterManifest
-from retrieval import AlsParameters, Dataset, splits
+from retrieval import AlsParameters, Dataset
 from retrieval import fit as fit_artifact
+from retrieval.data import splits
 from tests.tuning.conftest import pairs
 from tuning import Choice, Data, Options, Writer, prepare, tune
 from tuning import choices as module

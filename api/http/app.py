@@ -1,0 +1,59 @@
+"""Assembles the HTTP service."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+
+from api.http import problems, validation
+from api.http.loop_lag import LoopLag
+from api.http.middleware import RequestMiddleware
+from api.http.query_parameters import KnownParametersOnly
+from api.http.routes import health, items, metrics, prompts, recommendations, rerank, root, users
+from api.http.state import Service
+from api.settings.model import Settings
+from reranker import Engine, EngineSettings
+
+
+def create_app(settings: Settings, engine_settings: EngineSettings | None) -> FastAPI:
+    """The service over one artifact; ``engine_settings`` None serves without an LLM.
+
+    Raises:
+        ArtifactError: there is no artifact that can be loaded.
+    """
+    engine = None if engine_settings is None else Engine(engine_settings)
+    service = Service(settings, engine)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        watching = [asyncio.create_task(service.watch()), asyncio.create_task(service.connections.watch())]
+        async with LoopLag(service.metrics.loop_lag).watching():
+            yield
+        for task in watching:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        if engine:
+            await engine.close()
+
+    app = FastAPI(
+        title="whyrank",
+        summary="Recommends items and says why.",
+        version=version("whyrank"),
+        lifespan=lifespan,
+        dependencies=[KnownParametersOnly],
+        docs_url=None,  # FastAPI's own pages load scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.add_middleware(RequestMiddleware, admission=service.admission, metrics=service.metrics, settings=settings)
+    problems.install(app)
+    validation.install(app)
+    for routes in (root, recommendations, rerank, items, users, prompts, health, metrics):
+        app.include_router(routes.router)
+    app.mount("/static", StaticFiles(directory=root.STATIC))
+    return app

@@ -1,0 +1,222 @@
+"""Around every request: its id, who may ask, its body, the cap on requests in flight, a caller who goes away or does
+not read, faults, log and metrics.
+
+Plain ASGI, since a request that is refused for load must cost next to nothing.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from typing import Protocol
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.http.admission import BUSY, CAPPED, Admission
+from api.http.metrics import Metrics
+from api.http.problems import FAULT, Refused, answer, refusal
+from api.http.request_id import REQUEST_ID, request_id
+from api.http.security import check_reader
+from api.http.upload import CallerGone, Uploads
+from api.observability import places
+from api.settings.model import Settings
+
+_CLIENT_GONE = 499
+"""What nginx logs for a caller who did not wait; nobody receives it."""
+_GRACE_S = 5.0
+"""For reading an answer, after the deadline of its request."""
+_WITH_BODY = ("POST", "PUT", "PATCH")
+_REQUEST_ID = REQUEST_ID.decode()
+
+log = structlog.get_logger()
+
+
+class _Connection(Protocol):
+    """What the server lets a request do with its connection."""
+
+    def unread(self) -> bool: ...
+    def abort(self) -> None: ...
+    async def drained(self) -> None: ...
+
+
+class RequestMiddleware:
+    """Wraps the whole application.
+
+    Args:
+        admission: the places for requests under /v1 and /v2; one more is refused at once.
+        metrics: where requests are counted.
+        settings: who may ask, and the deadline of requests that set none.
+    """
+
+    def __init__(self, app: ASGIApp, *, admission: Admission, metrics: Metrics, settings: Settings) -> None:
+        self._app = app
+        self._admission = admission
+        self._metrics = metrics
+        self._settings = settings
+        self._uploads = Uploads()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+        head = scope["method"] == "HEAD"
+        if head:
+            scope = {**scope, "method": "GET"}  # the server looks at its own scope, and sends no body either
+        request = _Request(scope, send, self._settings.deadline_ms / 1000, head=head)
+        capped = scope["path"].startswith(CAPPED)
+        structlog.contextvars.bind_contextvars(request_id=request.id)
+        size = 0
+        try:
+            if capped and not state.get("admitted") and self._admission.full():
+                await self._refuse_for_load(scope, receive, request)
+                return
+            if capped:
+                check_reader(request.headers, self._settings)
+            body = None
+            if scope["method"] in _WITH_BODY:
+                body = await self._uploads.read(scope["path"], request.headers, receive)
+                size = len(body)
+            if capped and not state.get("admitted"):
+                if self._admission.full():
+                    await self._refuse_for_load(scope, receive, request)
+                    return
+                self._admission.take()
+                state["admitted"] = True
+            request.begins()
+            await _until_gone(self._app, scope, body, receive, request.send)
+            await request.was_read()
+        except CallerGone:
+            request.status = _CLIENT_GONE
+        except Refused as refused:
+            await refusal(refused)(scope, receive, request.send)
+        except Exception as error:
+            log.error("fault", route=_route(scope), error=type(error).__name__, places=places(error))
+            if not request.started:
+                await answer(FAULT)(scope, receive, request.send)
+            # Otherwise the server closes the connection, which tells that the answer is not whole.
+        finally:
+            state["capped"] = False  # the server takes no place for it any more
+            if state.pop("admitted", False):
+                self._admission.give_back()
+            self._uploads.done(size)
+        self._done(scope, request)
+
+    async def _refuse_for_load(self, scope: Scope, receive: Receive, request: "_Request") -> None:
+        self._admission.refused()
+        await answer(BUSY)(scope, receive, request.send)
+
+    def _done(self, scope: Scope, request: "_Request") -> None:
+        seconds = time.perf_counter() - request.arrived
+        route = _route(scope)
+        self._metrics.requests.labels(route, str(request.status)).inc()
+        self._metrics.request_seconds.labels(route).observe(seconds)
+        log.info(
+            "request",
+            method=scope["method"],
+            route=route,
+            status=request.status,
+            ms=round(seconds * 1000, 2),
+            **scope["state"].get("told", {}),
+        )
+
+
+class _Request:
+    """What is learnt about one request on its way; :meth:`send` adds the id to its answer, and does not wait for ever
+    for it to be read.
+    """
+
+    def __init__(self, scope: Scope, send: Send, deadline_s: float, *, head: bool) -> None:
+        self.headers = Headers(scope=scope)
+        self.id = request_id(self.headers.get(_REQUEST_ID, ""))
+        self._state = scope["state"]
+        # The server may have seen it arrive before there was time for this.
+        self.arrived: float = self._state.get("arrived", time.perf_counter())
+        self._state.setdefault("began", self.arrived)
+        self._state["request_id"] = self.id
+        self._connection: _Connection | None = self._state.get("connection")
+        self.status = 500
+        self.started = False
+        self._send = send
+        self._deadline_s = deadline_s
+        self._head = head
+        self._reader_ends: float | None = None
+
+    def begins(self) -> None:
+        """The request is whole: its deadline runs, which a route may put off or bring forward (``state.ends``)."""
+        self._state.setdefault("ends", self._state["began"] + self._deadline_s)
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started, self.status = True, message["status"]
+            MutableHeaders(scope=message)[_REQUEST_ID] = self.id
+        elif self._head:
+            message = {**message, "body": b""}
+        await self._in_time(self._send(message))
+
+    async def was_read(self) -> None:
+        """Returns when the caller has read the answer, for as long as the request holds its place."""
+        if self._connection is not None and self._connection.unread():
+            await self._in_time(self._connection.drained())
+
+    async def _in_time(self, sending: Awaitable[None]) -> None:
+        """Waits for the caller to read, or cuts the connection when there is no time left."""
+        if self._connection is None:
+            await sending
+            return
+        now = time.perf_counter()
+        if self._reader_ends is None:
+            self._reader_ends = max(self._state.get("ends", now), now) + _GRACE_S
+        try:
+            async with asyncio.timeout(max(self._reader_ends - now, 0.0)):
+                await sending
+        except TimeoutError:
+            self.status = _CLIENT_GONE
+            self._connection.abort()
+
+
+async def _until_gone(app: ASGIApp, scope: Scope, body: bytes | None, receive: Receive, send: Send) -> None:
+    """Runs the application over a body that was read, and cancels it, with whatever it waits for, when the caller goes
+    away.
+
+    Raises:
+        CallerGone: the caller went away.
+    """
+    if body is None:
+        await app(scope, receive, send)
+        return
+    handler = asyncio.current_task()
+    assert handler is not None  # noqa: S101  # for the type checker
+    gone, read = False, False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        handler.cancel()
+
+    async def receive_whole() -> Message:
+        nonlocal read
+        if read:
+            return await receive()
+        read = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    watcher = asyncio.create_task(watch())
+    try:
+        await app(scope, receive_whole, send)
+    except asyncio.CancelledError:
+        if not gone:
+            raise
+        handler.uncancel()
+        raise CallerGone from None
+    finally:
+        watcher.cancel()
+
+
+def _route(scope: Scope) -> str:
+    """The path as it is declared: the one that was asked for may name a user."""
+    return getattr(scope.get("route"), "path_format", "unknown")

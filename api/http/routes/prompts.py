@@ -1,0 +1,293 @@
+"""``/v1/prompts``: read templates, try drafts, save versions, move aliases.
+
+What changes or tries something is for administrators (see :mod:`api.http.security`).
+"""
+
+import asyncio
+from typing import Annotated, Self
+
+from fastapi import APIRouter, Header, Path, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from api.http.dependencies import RecommenderDep, RetrieverDep, ServiceDep
+from api.http.json_body import JsonRoute
+from api.http.models import Id
+from api.http.problems import Refused, responses
+from api.http.security import AdminOnly, allow_prompts
+from api.http.state import Service
+from api.prompt_summary import PromptSummary
+from api.trial import TrialLibrary, TryAnswer, passed, template_of, tried
+from prompts import (
+    EXAMPLE,
+    PromptEditor,
+    PromptTemplate,
+    Sample,
+    TemplateError,
+    TemplateReference,
+    rendered,
+    user_sample,
+)
+from prompts.names import DEFAULT_ALIAS, DRAFT
+from reranker import PromptChoice, RecommendationRequest
+from retrieval import InputError, NotFoundError, Retriever
+
+router = APIRouter(prefix="/v1/prompts", tags=["prompts"], responses=responses(), route_class=JsonRoute)
+
+_WHO = "the HTTP API"
+Name = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="a template", examples=["rank"])]
+Alias = Annotated[
+    str, Path(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="a movable name", examples=["production"])
+]
+Source = Annotated[str, Field(min_length=1, max_length=100_000, description="the whole file")]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class PromptPage(BaseModel):
+    """All templates."""
+
+    prompts: list[PromptSummary]
+
+
+class PromptBody(PromptSummary):
+    """A template, and the text of one version of it."""
+
+    version: str
+    hash: str
+    source: str
+
+
+class NewVersion(_Body):
+    """A template to save as the next version of its name."""
+
+    source: Source
+    note: str = Field(default="", max_length=1000, description="what changed, for the audit log")
+
+
+class Version(BaseModel):
+    """A saved version."""
+
+    name: str
+    version: int
+    hash: str
+    production: bool = Field(description="whether it serves requests now: the first version of a name does")
+
+
+class AliasTarget(_Body):
+    """Which version an alias is to stand for."""
+
+    version: int = Field(ge=1, le=1_000_000)
+    note: str = Field(default="", max_length=1000, description="why, for the audit log")
+
+
+class AliasBody(BaseModel):
+    """Which version an alias stands for; its ETag is that number in quotation marks."""
+
+    name: str
+    alias: str
+    version: int
+
+
+class _OneOf(_Body):
+    prompt: str | None = Field(default=None, min_length=1, max_length=200, examples=["rank"])
+    source: Source | None = None
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if (self.prompt is None) == (self.source is None):
+            raise ValueError("give prompt or source, one of the two")
+        return self
+
+
+class RenderBody(_OneOf):
+    """A template, saved or sent, and whom to render it for."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"prompt": "rank"}, {"prompt": "rank", "user_id": "42"}]})
+
+    user_id: Id | None = Field(default=None, description="a user of the fitted data; an example without one")
+    query: str = Field(default="", max_length=2000)
+
+
+class RenderedBody(BaseModel):
+    """What the model would be shown."""
+
+    prompt: str
+    hash: str
+    text: str = Field(description="as people read it")
+    messages: list[dict[str, str]] | None = Field(description="of a chat prompt")
+    continuations: list[str] = Field(description="what is read after the prompt, one per candidate")
+
+
+class TryBody(_OneOf):
+    """A template, saved or sent, to run the whole pipeline with beside production."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"prompt": "rank-labels", "user_ids": ["42"], "k": 3}]})
+
+    user_ids: list[Id] = Field(min_length=1, max_length=5)
+    k: int = Field(default=5, ge=1, le=20)
+    query: str | None = Field(default=None, min_length=1, max_length=2000)
+    deadline_ms: int = Field(default=30_000, ge=1, le=120_000, description="of each answer")
+
+
+@router.get("")
+def list_prompts(service: ServiceDep) -> PromptPage:
+    """All templates, their versions and aliases."""
+    return PromptPage(prompts=[PromptSummary.of(service.library, name) for name in service.library.names()])
+
+
+@router.post("/render", responses=responses(403))
+def render_prompt(body: RenderBody, retriever: RetrieverDep, service: ServiceDep, request: Request) -> RenderedBody:
+    """Shows what the model would be shown. What nobody has promoted is for administrators."""
+    template = _template(body, service, request)
+    sample = _sample(retriever, body.user_id, body.query, template)
+    shown = rendered(template, sample)
+    content = shown.prompt.content
+    return RenderedBody(
+        prompt=template.reference,
+        hash=template.hash,
+        text=str(shown.prompt),
+        messages=None if isinstance(content, str) else [message._asdict() for message in content],
+        continuations=list(shown.continuations),
+    )
+
+
+@router.post("/try", dependencies=[AdminOnly], responses=responses(403))
+async def try_prompt(body: TryBody, production: RecommenderDep, service: ServiceDep, request: Request) -> TryAnswer:
+    """Runs the pipeline for sample users, once with a draft or any version and once with what production uses."""
+    template = await asyncio.to_thread(_template, body, service, request)
+    await passed(template, production.retriever, body.user_ids)
+    library = TrialLibrary(service.settings.prompts_dir, template)
+    trial = await asyncio.to_thread(service.recommender_of, production.retriever, library, production.fit)
+    requests = [
+        RecommendationRequest(user_id=user_id, k=body.k, query=body.query, deadline_ms=body.deadline_ms)
+        for user_id in body.user_ids
+    ]
+    return await tried(template, trial, production, requests)
+
+
+@router.get("/{name}", responses=responses(403, 404))
+def read_prompt(
+    name: Name, service: ServiceDep, request: Request, version: Annotated[str, "a"] = "production"
+) -> PromptBody:
+    """A template and the text of one version: a number, an alias, or `draft` (for administrators)."""
+    try:
+        reference = TemplateReference.parse(f"{name}@{version}")
+    except TemplateError as error:
+        raise Refused(404, error) from error
+    summary = _found(service, name)
+    allow_prompts(request, service, PromptChoice(rank=f"{name}@{version}"))
+    template = _saved(service, reference)
+    return PromptBody(**summary.model_dump(), version=template.version, hash=template.hash, source=template.source)
+
+
+@router.post("/{name}", status_code=201, dependencies=[AdminOnly], responses=responses(403, 409))
+def save_prompt(name: Name, body: NewVersion, service: ServiceDep, retriever: RetrieverDep) -> Version:
+    """Checks a template and saves it as the next version of its name. It serves no request until it is promoted."""
+    template = _editor(service, retriever).save(name, body.source, note=body.note)
+    version = int(template.version)
+    return Version(
+        name=name,
+        version=version,
+        hash=template.hash,
+        production=service.library.aliases(name).get(DEFAULT_ALIAS) == version,
+    )
+
+
+@router.get("/{name}/aliases/{alias}", responses=responses(404))
+def read_alias(name: Name, alias: Alias, service: ServiceDep, response: Response) -> AliasBody:
+    """Which version an alias stands for, with the ETag that moving it needs."""
+    version = _found(service, name).aliases.get(alias)
+    if version is None:
+        raise Refused(404, NotFoundError(f"'{name}' has no alias '{alias}'", field="alias", code="unknown_alias"))
+    response.headers["etag"] = _etag(version)
+    return AliasBody(name=name, alias=alias, version=version)
+
+
+@router.put("/{name}/aliases/{alias}", dependencies=[AdminOnly], responses=responses(403, 404, 409, 412, 428))
+def move_alias(
+    name: Name,
+    alias: Alias,
+    body: AliasTarget,
+    service: ServiceDep,
+    retriever: RetrieverDep,
+    response: Response,
+    if_match: Annotated[str | None, Header(description="the alias's ETag, from reading it")] = None,
+    if_none_match: Annotated[str | None, Header(description="`*` to make an alias that is not there yet")] = None,
+) -> AliasBody:
+    """Checks a saved version and lets an alias stand for it; the next request uses it.
+
+    `If-Match` says which version the alias is thought to stand for: 412 if somebody was quicker, 428 without it.
+    """
+    current = _found(service, name).aliases.get(alias)
+    _check_state(current, if_match, if_none_match)
+    _editor(service, retriever).promote(name, body.version, alias=alias, expected=current, note=body.note)
+    response.headers["etag"] = _etag(body.version)
+    return AliasBody(name=name, alias=alias, version=body.version)
+
+
+def _check_state(current: int | None, if_match: str | None, if_none_match: str | None) -> None:
+    if if_match is None and if_none_match is None:
+        raise Refused(
+            428,
+            InputError(
+                "says nothing of the state that is about to change",
+                field="If-Match",
+                remedy="Read the alias and send its ETag; for a new alias send 'If-None-Match: *'",
+                code="precondition_required",
+            ),
+        )
+    wanted = [one.strip() for one in (if_match or "").split(",")]
+    matches = if_match is None or (current is not None and ("*" in wanted or _etag(current) in wanted))
+    if not matches or (if_none_match is not None and (if_none_match.strip() != "*" or current is not None)):
+        raise Refused(
+            412,
+            InputError(
+                f"the alias stands for {current or 'nothing'}",
+                field="If-Match",
+                remedy="Look at what changed, then try again",
+                code="alias_moved",
+            ),
+        )
+
+
+def _etag(version: int) -> str:
+    return f'"{version}"'
+
+
+def _editor(service: Service, retriever: Retriever) -> PromptEditor:
+    users = retriever.user_ids()
+    samples = [user_sample(retriever, user) for user in users[:: max(len(users) // 3, 1)][:3]]
+    return PromptEditor(service.library, who=_WHO, samples=samples)
+
+
+def _found(service: Service, name: str) -> PromptSummary:
+    try:
+        return PromptSummary.of(service.library, name)
+    except TemplateError as error:
+        raise Refused(404 if error.code == "unknown_template" else 500, error) from error
+
+
+def _saved(service: Service, reference: TemplateReference) -> PromptTemplate:
+    try:
+        return service.library.get(reference)
+    except TemplateError as error:
+        raise Refused(404 if error.code == "unknown_template" else 422, error) from error
+
+
+def _template(body: _OneOf, service: Service, request: Request) -> PromptTemplate:
+    """What a body names or brings; only an administrator may bring one."""
+    if body.source is not None:
+        allow_prompts(request, service, PromptChoice(rank=f"rank@{DRAFT}"))
+        return template_of(body.source)
+    allow_prompts(request, service, PromptChoice(rank=body.prompt))
+    return service.library.get(TemplateReference.parse(str(body.prompt)))
+
+
+def _sample(retriever: Retriever, user_id: str | None, query: str, template: PromptTemplate) -> Sample:
+    if user_id is None:
+        return EXAMPLE
+    if user_id not in retriever.user_ids():
+        raise InputError("there is no such user", field="user_id", code="unknown_user")
+    return user_sample(retriever, user_id, query=query, locale=template.meta.locale)

@@ -1,0 +1,76 @@
+"""``POST /v1/recommendations``."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import structlog
+from fastapi import APIRouter, Request, Response
+from fastapi.sse import EventSourceResponse, format_sse_event
+
+from api.http.dependencies import RecommenderDep, ServiceDep
+from api.http.json_body import JsonRoute
+from api.http.models import RecommendationBody
+from api.http.problems import FAULT, responses
+from api.http.security import allow_prompts
+from api.http.state import Service
+from api.observability import places
+from reranker import Answer, DoneEvent, RankingEvent, ReasonEvent
+from reranker.answer import Event, ReasonBody
+
+router = APIRouter(prefix="/v1", tags=["recommendations"], responses=responses(403), route_class=JsonRoute)
+
+log = structlog.get_logger()
+
+_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+_UNBUFFERED = {"cache-control": "no-store", "x-accel-buffering": "no"}
+
+
+@router.post("/recommendations", response_model=Answer, responses=_STREAM)
+async def recommend(
+    body: RecommendationBody, recommender: RecommenderDep, service: ServiceDep, request: Request
+) -> Response:
+    """Recommends items and says why. With the LLM down, slow or full: retrieval's order, and `degraded` says so.
+
+    With `stream` the answer comes as server-sent events: `ranking` with every item and no reasons, a `reason` with its
+    `item_id` for each item as it is finished, and `done` with usage, timings and what was degraded. Where the service
+    fails after the first event it sends `error` with a problem and ends.
+    """
+    wanted = body.to_request(deadline_ms=service.settings.deadline_ms, began=request.state.began)
+    allow_prompts(request, service, wanted.prompts)
+    request.state.ends = request.state.began + wanted.deadline_ms / 1000
+    await service.load_prompts(wanted.prompts)
+    if body.stream:
+        # What is wrong with the request is told here, before anything is sent.
+        events = await asyncio.to_thread(recommender.stream, wanted)
+        return EventSourceResponse(_sent(events, service, request), headers=_UNBUFFERED)
+    answer = await recommender.recommend(wanted)
+    _note(answer, service, request)
+    # Serialised at once: FastAPI would first make a dictionary of it.
+    own = answer.model_copy(update={"request_id": request.state.request_id})
+    return Response(own.model_dump_json(), media_type="application/json")
+
+
+async def _sent(events: AsyncGenerator[Event, None], service: Service, request: Request) -> AsyncGenerator[bytes, None]:
+    """The events as they are sent. Whoever stops reading ends the work."""
+    ranking: RankingEvent | None = None
+    reasons: dict[str, ReasonBody] = {}
+    try:
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, RankingEvent):
+                    event = ranking = event.model_copy(update={"request_id": request.state.request_id})
+                elif isinstance(event, ReasonEvent):
+                    reasons[event.item_id] = event.reason
+                elif isinstance(event, DoneEvent) and ranking is not None:
+                    _note(Answer.of(ranking, reasons, event), service, request)
+                yield format_sse_event(event=event.event, data_str=event.model_dump_json(exclude={"event"}))
+    except Exception as error:  # the status is sent; an event is what is left to tell it with
+        log.error("fault", route="/v1/recommendations", error=type(error).__name__, places=places(error))
+        yield format_sse_event(event="error", data_str=FAULT.model_dump_json(exclude_none=True))
+
+
+def _note(answer: Answer, service: Service, request: Request) -> None:
+    service.metrics.answered(answer)
+    request.state.told = {"ranker": answer.ranker, "degraded": [one.code for one in answer.degraded]}

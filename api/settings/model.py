@@ -1,0 +1,135 @@
+"""Every setting, typed once: from flags, the environment, ``whyrank.toml`` and defaults, in this order."""
+
+import codecs
+import os
+import tomllib
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from api.settings.text import explain, nearest
+from reranker import LlmSettings
+from retrieval import DataSettings, InputError, current_data
+from retrieval.data import readers
+
+FILE = Path("whyrank.toml")
+PREFIX = "WHYRANK_"
+_NOT_SETTINGS = {"install", "keeper_grace_s"}
+"""Variables of ours that other programs read: the installer, and the keeper of a local vLLM."""
+
+
+class _File(TomlConfigSettingsSource):
+    """``whyrank.toml``, with a byte order mark or without: some editors write one."""
+
+    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
+        content = file_path.read_bytes()
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return tomllib.loads(content.decode("utf-16" if wide else "utf-8-sig"))
+
+
+class Settings(BaseSettings):
+    """The whole tree. ``llm.url`` is ``WHYRANK_LLM__URL`` in the environment and ``url`` under ``[llm]`` in
+    ``whyrank.toml``.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", toml_file=FILE, extra="forbid", frozen=True
+    )
+
+    artifact: Path = Path("artifacts/movielens")
+    """Where ``whyrank fit`` writes and everything else reads."""
+    data: DataSettings = DataSettings()
+    prompts_dir: Path | None = None
+    """A team's own prompt templates, before the shipped ones; None leaves those read-only."""
+    llm: LlmSettings = LlmSettings()
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65535)
+    deadline_ms: int = Field(default=30_000, ge=1, le=600_000)
+    """For requests that set none."""
+    max_in_flight: int = Field(default=32, ge=1, le=100_000)
+    """Requests that are answered at a time; one more is refused at once (429)."""
+    max_connections: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Connections that may be open; None: what the limit of open files leaves, 10,000 at most."""
+    allow_open: bool = False
+    """Whether the service may listen on an address that other machines reach: everybody there may read histories."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names besides this machine's own under which it is asked for data, such as that of a proxy before it."""
+    drain_s: float = Field(default=60.0, ge=0, le=3600)
+    """The longest wait for requests in flight when the service is told to end."""
+    drain_notice_s: float = Field(default=0.0, ge=0, le=600)
+    """How long readiness says that the service is about to end before it stops listening."""
+    reload_s: float = Field(default=1.0, ge=0.05, le=3600)
+    """How often the service looks for a new artifact."""
+    admin: Literal["loopback", "off"] = "loopback"
+    """Who may try drafts, save and promote prompts: programs on this machine, or nobody."""
+
+    @field_validator("llm")
+    @classmethod
+    def _no_adapter_for_other_data(cls, llm: LlmSettings, others: ValidationInfo) -> LlmSettings:
+        """A server that need not load the shipped adapter answers faster without it."""
+        data, artifact = others.data.get("data"), others.data.get("artifact")
+        if llm.adapter != "shipped" or data is None or artifact is None:
+            return llm
+        fitted = current_data(artifact)
+        useful = data.embedded if fitted is None else fitted == readers.MOVIELENS_HASH
+        return llm if useful else llm.model_copy(update={"adapter": "none"})
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags win over the environment, which wins over the file."""
+        return init_settings, env_settings, _File(settings_cls)
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Reads the settings.
+
+    Raises:
+        InputError: a key is unknown (the message names the nearest right one), or a value cannot be used.
+    """
+    _refuse_unknown_variables()
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        raise explain(Settings, error) from error
+    except SettingsError as error:  # says the field and the source, and not the value
+        raise InputError(
+            f"the environment cannot be read: {error}",
+            field=PREFIX + "*",
+            remedy="A whole section in one variable is JSON; one setting of it is WHYRANK_SECTION__NAME",
+            code="bad_settings",
+        ) from error
+    except ValueError as error:  # the file is not TOML
+        raise InputError(f"cannot be read ({error})", field=str(FILE), code="bad_settings") from error
+
+
+def _refuse_unknown_variables() -> None:
+    """A variable that begins as ours do and is none of them is a slip of the pen, which must not go unseen."""
+    for variable in sorted(os.environ):
+        head = variable[len(PREFIX) :].lower().split("__")[0]
+        if not variable.upper().startswith(PREFIX) or head in _NOT_SETTINGS or head in Settings.model_fields:
+            continue
+        near = nearest(head, list(Settings.model_fields))
+        raise InputError(
+            "there is no such setting",
+            field=variable,
+            remedy=f"Did you mean '{PREFIX}{near.upper()}'?"
+            if near
+            else f"There are: {', '.join(Settings.model_fields)}",
+            code="bad_settings",
+        )

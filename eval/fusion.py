@@ -1,0 +1,104 @@
+"""From a data set to fitted fusion weights: its latest interactions are held out, the LLM reads the candidates of the
+rest, and the weights are those that predict what was held out. What must stay unseen is split off before.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from eval.arm_inputs import Cases, Regime, make_cases
+from eval.fit_fusion import Example, fit_fusion
+from eval.llm_arms import Reads, Report
+from eval.protocol import Part, Protocol, Relevance, fold
+from prompts import PromptTemplate
+from reranker import Calibration
+from reranker.fusion import FusionFit, features, signals
+from reranker.scoring import Read
+from retrieval import AlsParameters, DataError, Dataset
+
+LEAST_EXAMPLES = 30
+"""Users of whom retrieval found something that was liked later; with fewer there is nothing to fit on."""
+
+
+async def fuse(
+    dataset: Dataset,
+    template: PromptTemplate,
+    reads: Reads,
+    folder: Path,
+    *,
+    parameters: AlsParameters,
+    protocol: Protocol = Protocol.per_user_temporal,
+    candidates: int = 20,
+    users: int | None = None,
+    model: str | None = None,
+    calibration: Calibration | None = None,
+    seed: int = 0,
+    report: Report = lambda *_: None,
+) -> FusionFit:
+    """Fits weights for a prompt and a model.
+
+    Args:
+        dataset: everything that may be learned from; its latest interactions become the validation part.
+        folder: where fitted artifacts are kept.
+        users: a seeded sample of so many; None for all.
+        model: a served model's name; None takes the server's.
+        calibration: of label reads.
+
+    Raises:
+        LLMError: the server cannot be reached.
+        DataError: too few users liked anything that retrieval had found.
+    """
+    info = await reads.info(model)
+    part = fold(dataset, protocol, Part.test)
+    cases = make_cases(
+        part,
+        folder,
+        parameters=parameters,
+        regime=Regime.realistic,
+        candidates=candidates,
+        depth=candidates,
+        users=users,
+        seed=seed,
+    )
+    examples = []
+    truth = part.truth(Relevance.liked)
+    judged = [user for user in cases.of if user in truth]
+    label = f"fit {template.reference}" + (f" on {model}" if model else "")
+    async for outcome in reads.each(cases, judged, template, model=model, calibration=calibration, judged=False):
+        if outcome.asked is not None:
+            examples.append((outcome.user, _example(cases, outcome.user, truth[outcome.user], outcome.asked.read)))
+        report(label, len(examples), len(judged))
+    place = {user: number for number, user in enumerate(judged)}
+    ordered = [example for _, example in sorted(examples, key=lambda one: place[one[0]])]
+    useful = sum(example.chosen.any() for example in ordered)
+    if useful < LEAST_EXAMPLES:
+        raise DataError(
+            f"retrieval found something that was liked later for {useful} users; at least {LEAST_EXAMPLES} are needed",
+            remedy="Give more interactions, or more candidates; without fitted weights the LLM counts a fixed part",
+            code="too_little_data",
+        )
+    fitted = fit_fusion(ordered, seed=seed)
+    return FusionFit(
+        model=info.name,
+        template=template.reference,
+        template_hash=template.hash,
+        data_hash=dataset.hash,
+        candidates=candidates,
+        weights=fitted.fused.weights,
+        twin=fitted.twin.weights,
+        llm_helps=fitted.llm_helps,
+        users=len(ordered),
+        ndcg_fused=float(np.nanmean(fitted.fused.out_of_fold)),
+        ndcg_twin=float(np.nanmean(fitted.twin.out_of_fold)),
+        gain=fitted.gain,
+        gain_low=fitted.low,
+        gain_high=fitted.high,
+        created=datetime.now(UTC),
+    )
+
+
+def _example(cases: Cases, user: str, relevant: frozenset[str], read: Read) -> Example:
+    retrieved = cases.read_by_llm(user)
+    chosen = np.array([candidate.item.item_id in relevant for candidate in retrieved.candidates])
+    return Example(features(signals(cases.retriever, retrieved, read)), chosen, len(relevant))

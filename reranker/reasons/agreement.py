@@ -1,0 +1,81 @@
+"""How often the check of a reason is right, on sentences that were labelled by reading them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prompts import ItemInput
+from reranker.reasons.catalog_words import Vocabulary
+from reranker.reasons.check import Refusal, check
+from retrieval import Item
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A sentence, the facts that it was written from, and whether everything that it claims is among them."""
+
+    text: str
+    locale: str
+    noun: str
+    item: ItemInput
+    evidence: list[ItemInput]
+    grounded: bool
+    why: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of labelled sentences, what the check says.
+
+    Args:
+        sentences: how many.
+        grounded: how many hold.
+        passed: how many the check lets through.
+        passed_wrongly: those that pass and do not hold.
+        refused_wrongly: those that hold and are refused, and what was said of them.
+    """
+
+    sentences: int
+    grounded: int
+    passed: int
+    passed_wrongly: tuple[str, ...]
+    refused_wrongly: tuple[tuple[str, Refusal], ...]
+
+    @property
+    def precision(self) -> float:
+        """Share of what passes that holds."""
+        return (self.passed - len(self.passed_wrongly)) / self.passed if self.passed else 1.0
+
+    @property
+    def recall(self) -> float:
+        """Share of what holds that passes."""
+        return (self.grounded - len(self.refused_wrongly)) / self.grounded if self.grounded else 1.0
+
+
+def read_labelled(path: Path) -> list[Labelled]:
+    """Sentences from a file with one JSON object in each line."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [
+        Labelled(**{**row, "item": ItemInput(**row["item"]), "evidence": [ItemInput(**one) for one in row["evidence"]]})
+        for row in rows
+    ]
+
+
+def agreement(labelled: Sequence[Labelled], catalog: Sequence[Item], noun: str) -> Agreement:
+    """What the check says of each sentence.
+
+    Args:
+        catalog: whose titles and attribute values must not be named by accident, by sentences about its ``noun``.
+    """
+    nouns = {one.noun for one in labelled}
+    vocabularies = {name: Vocabulary(catalog if name == noun else [], name) for name in nouns}
+    found = [(one, check(one.text, one.item, one.evidence, vocabularies[one.noun], one.locale)) for one in labelled]
+    return Agreement(
+        sentences=len(found),
+        grounded=sum(one.grounded for one, _ in found),
+        passed=sum(refusal is None for _, refusal in found),
+        passed_wrongly=tuple(one.text for one, refusal in found if refusal is None and not one.grounded),
+        refused_wrongly=tuple((one.text, refusal) for one, refusal in found if refusal is not None and one.grounded),
+    )

@@ -1,0 +1,146 @@
+"""What a catalog says, word by word, and whether a word of a sentence says the same."""
+
+import os
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+from prompts.sanitize import MAX_LENGTH
+from reranker.reasons import lexicon
+from retrieval import Item
+
+WORD = re.compile(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff\ue000-\uf8ff]+(?:['’][^\W_\u3400-\u9fff\ue000-\uf8ff]+)*")
+"""A word of letters or digits, or one Chinese character."""
+
+
+_SHARED = 5
+"""Letters that the words of a family begin with."""
+_LONGEST_TITLE = 50
+"""Words of a title that tell it from others."""
+_ENDINGS = frozenset(
+    [
+        *("", "s", "es", "ed", "ing", "er", "ers", "e", "y", "ies", "ic", "ical", "tic", "tical", "tically"),
+        *("ous", "ious", "ion", "ations", "ation", "al", "ally", "ren"),
+    ]
+)
+
+
+class Vocabulary:
+    """What a catalog could be said to say: its titles of several words, its attribute values, and its noun.
+
+    Args:
+        items: the catalog.
+        noun: what one calls them, in the plural: films.
+    """
+
+    MOST_VALUES = 2000
+    """An attribute with more distinct values is free text (a description), whose words prove nothing."""
+
+    def __init__(self, items: Iterable[Item], noun: str = "items") -> None:
+        self._titles: set[tuple[str, ...]] = set()
+        self._lengths: dict[tuple[str, ...], set[int]] = {}
+        """How many words the titles have that begin with these two."""
+        values: dict[str, set[str]] = {}
+        for item in items:
+            words = tuple(words_of(item.title[: 2 * MAX_LENGTH]))[:_LONGEST_TITLE]
+            if len(words) > 1:
+                self._titles.add(words)
+                self._lengths.setdefault(words[:2], set()).add(len(words))
+            for name, value in item.attributes.items():
+                many = value if isinstance(value, tuple) else (value,)
+                values.setdefault(name, set()).update(one.casefold() for one in many if isinstance(one, str))
+        # In an order of their own: a complaint is part of the next prompt, and must not change with a set's.
+        self._values = sorted(
+            {
+                plain
+                for some in values.values()
+                if len(some) <= self.MOST_VALUES
+                for one in some
+                if 2 < len(one) <= MAX_LENGTH and (plain := f" {' '.join(words_of(one))} ").strip()
+            }
+        )
+        self.nouns = _nouns(noun)
+
+    def foreign_title(self, text: str, known: str) -> str | None:
+        """A title of several words that the text names although ``known`` does not hold it."""
+        words, known = words_of(text), " ".join(words_of(known))
+        for start in range(len(words)):
+            for length in sorted(self._lengths.get(tuple(words[start : start + 2]), ())):
+                title = tuple(words[start : start + length])
+                if title not in self._titles or " ".join(title) in known:
+                    continue
+                # "it is" or "for all" are titles as well; said in lower case inside a sentence they are ordinary words.
+                if _capitalised(text, title) or (len(title) > 4 and not set(title) <= lexicon.ENGLISH):
+                    return " ".join(title)
+        return None
+
+    def foreign_value(self, text: str, known: set[str]) -> str | None:
+        """An attribute value of the catalog ("comedy") that the text says although ``known`` words do not hold it."""
+        said = f" {' '.join(words_of(text))} "
+        for value in self._values:
+            if value in said and not set(value.split()) <= known and not set(value.split()) <= lexicon.ENGLISH:
+                return value.strip()
+        return None
+
+
+def supported(word: str, facts: frozenset[str]) -> bool:
+    """Whether a word claims nothing, or says a fact: in its own words, in another form, or by a synonym."""
+    word = word.replace("’", "'")
+    plain = word.removesuffix("'s").removesuffix("'")
+    if {word, plain} & (lexicon.ENGLISH | facts):
+        return True
+    if any(one in facts for one in lexicon.SYNONYMS.get(plain, ())):
+        return True
+    roots, families = _forms(facts)
+    return _root(plain) in roots or any(_one_family(fact, plain) for fact in families.get(plain[:_SHARED], ()))
+
+
+@lru_cache(maxsize=64)
+def _forms(facts: frozenset[str]) -> tuple[frozenset[str], dict[str, list[str]]]:
+    """The roots of words, and the words by the beginning that a family has in common."""
+    families: dict[str, list[str]] = {}
+    for fact in facts:
+        families.setdefault(fact[:_SHARED], []).append(fact)
+    return frozenset(map(_root, facts)), families
+
+
+def _root(word: str) -> str:
+    """A word without its inflection, down to three letters: hike of hiking and hikers."""
+    for ending in ("ies", "ing", "ers", "ed", "er", "es", "ly", "s"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            word = word[: -len(ending)]
+            break
+    return word[:-1] if len(word) > 3 and word[-1] in "ey" else word
+
+
+def _one_family(one: str, other: str) -> bool:
+    """Words such as mystery and mysterious: all but the endings are the same."""
+    shared = len(os.path.commonprefix([one, other]))  # noqa: RUF071  # of words, not of paths
+    endings = {one[shared:], other[shared:]}
+    if endings & {"ce", "ces"}:  # romance and romantic, but not Roman
+        return shared >= _SHARED and endings & {"tic", "tically"} != set()
+    return shared >= _SHARED and endings <= _ENDINGS
+
+
+def _nouns(noun: str) -> frozenset[str]:
+    words = set(words_of(noun))
+    singular = {word[:-3] + "y" if word.endswith("ies") else word.removesuffix("s") for word in words}
+    named = words | singular
+    for group in lexicon.NOUNS:
+        if group[0] in named:
+            named |= set(group)
+    forms = {form for one in named for form in (one, f"{one}s", f"{one}ing", f"{one}ed", f"{one[:-1]}ies")}
+    return frozenset(forms | lexicon.GENERAL_NOUNS)
+
+
+def _capitalised(text: str, title: tuple[str, ...]) -> bool:
+    """Whether the text holds the title with capitals in it beyond the first letter of a sentence."""
+    pattern = r"\W++".join(re.escape(word) for word in title)
+    return any(
+        sum(word[0].isupper() for word in WORD.findall(match[0])) > 1
+        for match in re.finditer(pattern, text, re.IGNORECASE)
+    )
+
+
+def words_of(text: str) -> list[str]:
+    return [word.casefold() for word in WORD.findall(text)]

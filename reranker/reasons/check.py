@@ -1,0 +1,378 @@
+"""The check: whether a reason says anything that the facts do not.
+
+The facts are the item's title and attributes and those of the evidence. In an English or a Chinese reason every word
+is either in the facts, in the form of a fact ("romantic" of the genre Romance), or one of the words of
+:mod:`reranker.reasons.lexicon`, which claim nothing; whatever else it says is refused, so that no list of forbidden
+claims has to be complete. What is said of the evidence only ("the horror of Alien") may be said in a clause that
+names it and not the item. In other languages it sees names, numbers, titles and attribute values of the catalog, links and markup, but
+no ordinary words.
+
+What it cannot see: a true fact in a false relation ("more action than Alien"), and sense.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+
+from prompts import ItemInput
+from reranker.reasons import lexicon
+from reranker.reasons.catalog_words import WORD, Vocabulary, supported, words_of
+
+_CHINESE = re.compile(r"[\u3400-\u9fff]")
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_DECADE = re.compile(r"(?<!\d)(?:\d\d)?(\d0)['’]?(?:s\b|年代)")
+_SENTENCE = re.compile(r"^.*?(?:[^\W\d_]{2}[.!?](?=\s|$)|[。！？])|^.*?[.!?](?=\s|$)", re.DOTALL)
+_ENDS = (".", "!", "?", "。", "！", "？")
+_MARKUP = re.compile(r"https?:|www\.|\w@\w|[<>{}\[\]|#*_`~\\]|\n|[A-Za-z0-9-]\.[A-Za-z]{2,}")
+_CLAUSE = re.compile(r"[,.:](?!\d)|[;!?，；：。！？]|\b(?:while|but|whereas|so|yet)\b|(?:而|但|所以|因此)")
+_OF_YOU = re.compile(
+    r"\byour (?:age|job|friends?|family|partner)\b|"
+    r"\byou(?:['’]re| are| were| have| seem| tend)\b"
+    r"(?! (?:likely|sure|looking|interested|into|fond|drawn|a fan|fans|liked|enjoyed|loved|shown?|to like|to enjoy))",
+    re.IGNORECASE,
+)
+_LIKED = r"(?:\b(?:liked|enjoyed|loved)\b|喜欢过?了?|喜爱)"
+_OPENING_QUOTES, _CLOSING_QUOTES = "\"'“‘《「(（ ", "\"'”’》」)） "
+_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+"""Unicode categories of what a reader does not see, or sees something else for."""
+_JOINERS = "\u200c\u200d\n"
+"""Of these, what some scripts are written with, and what is refused as markup."""
+_LONGEST = 400
+_TITLE_WORDS = 50
+"""Words at the beginning of a title of which a text may name some."""
+_MOST_QUOTES = 20
+"""Quotation marks and spaces in a row that are looked through."""
+_ITEM, _EVIDENCE = "\ue000", "\ue001"
+"""Stand for the titles while the rest is looked at; the first history item is \ue001, the next \ue002 ..."""
+_PLACEHOLDERS = re.compile(r"[\ue000-\uf8ff]")
+_PART = "\ue100"
+"""Stands for a part of a title ("Star Wars" of "Star Wars: Episode IV")."""
+
+_NOUNS_CAPITALISED = ("de", "lb")
+_SCRIPTS = {
+    "zh": {"CJK"},
+    "ja": {"CJK", "HIRAGANA", "KATAKANA"},
+    "ko": {"HANGUL"},
+    "ru": {"CYRILLIC"},
+    "uk": {"CYRILLIC"},
+    "bg": {"CYRILLIC"},
+    "el": {"GREEK"},
+    "ar": {"ARABIC"},
+    "fa": {"ARABIC"},
+    "he": {"HEBREW"},
+    "hi": {"DEVANAGARI"},
+    "th": {"THAI"},
+}
+"""Scripts of languages that are not written in Latin letters."""
+
+
+class Fault(StrEnum):
+    """Why a sentence is refused."""
+
+    broken = "broken"
+    """No whole sentence, too long, or one that repeats itself."""
+    markup = "markup"
+    number = "number"
+    name = "name"
+    """A title or another name that the facts do not hold."""
+    attribute = "attribute"
+    """An attribute value of the catalog that is not said of the item."""
+    claim = "claim"
+    """Another word that the facts do not hold."""
+    user = "user"
+    """Something about the reader that the history does not say."""
+    language = "language"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What is wrong with a sentence; the message completes "refused because ..."."""
+
+    fault: Fault
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What may be said of one thing."""
+
+    words: frozenset[str]
+    numbers: frozenset[str]
+    values: tuple[str, ...]
+    """Attribute values, the longest first, as they are written."""
+    names: tuple[str, ...]
+    """What the attributes are called."""
+
+
+def check(
+    text: str, item: ItemInput, evidence: Sequence[ItemInput], vocabulary: Vocabulary, locale: str = "en"
+) -> Refusal | None:
+    """What is wrong with a reason, or None if nothing was found.
+
+    Args:
+        text: the sentence, opening included.
+        item: the recommended item; attribute values that are named must be its own.
+        evidence: the history items; besides the item, only they may be named.
+        vocabulary: of the catalog that the items come from.
+        locale: the language that it should be in.
+    """
+    language = locale.lower().replace("_", "-").split("-")[0]
+    shape = _shape(text, [item, *evidence], chinese=language == "zh")
+    if shape:
+        return shape
+    masked = _mask(text, item, evidence)
+    if _MARKUP.search(_without_values(masked, [item, *evidence])):
+        return Refusal(Fault.markup, "it holds markup or a link")
+    facts = _facts(item)
+    of_evidence = [_facts(one) for one in evidence]
+    known = facts.words.union(*(one.words for one in of_evidence))
+    titles = "\n".join(one.title for one in [item, *evidence])
+    foreign = vocabulary.foreign_title(masked, titles)
+    if foreign:
+        return Refusal(Fault.name, f"it names '{foreign}', which is not in the facts")
+    user = _of_the_user(masked)
+    if user:
+        return user
+    for clause in _CLAUSE.split(masked):
+        said = [facts, *(one for place, one in enumerate(of_evidence) if _ITEM not in clause and _named(clause, place))]
+        problem = _clause(clause, said, item, vocabulary, language)
+        if problem:
+            return problem
+    name = None if language in _NOUNS_CAPITALISED else _foreign_name(masked, known | vocabulary.nouns, language)
+    if name:
+        return Refusal(Fault.name, f"it names '{name}', which is not in the facts")
+    return _repeats(masked, facts, language) or _wrong_language(masked, known, language)
+
+
+def first_sentence(text: str, *, after: int) -> str:
+    """The text up to the first sentence end behind position ``after``; all of it if there is none."""
+    match = _SENTENCE.match(text[after:])
+    return (text[:after] + match[0] if match else text).strip()
+
+
+def _shape(text: str, given: Sequence[ItemInput], *, chinese: bool) -> Refusal | None:
+    long_enough = len(text) >= 8 if chinese else len(words_of(text)) >= 4
+    if not long_enough or not text.rstrip(_CLOSING_QUOTES).endswith(_ENDS):
+        return Refusal(Fault.broken, "it is not a whole sentence")
+    if len(text) > _LONGEST + sum(len(one.title) for one in given):
+        return Refusal(Fault.broken, "it is too long")
+    if any(unicodedata.category(char) in _UNSEEN and char not in _JOINERS for char in text):
+        return Refusal(Fault.markup, "it holds characters that cannot be shown")
+    return None
+
+
+def _mask(text: str, item: ItemInput, evidence: Sequence[ItemInput]) -> str:
+    """The text with placeholders for the titles: what a title says is not what the reason claims. Titles are looked for
+    as they are written, so that "It" the film is not every "it".
+    """
+    text = _PLACEHOLDERS.sub(" ", text)
+    marks = {one.title: chr(ord(_EVIDENCE) + place) for place, one in reversed(list(enumerate(evidence)))}
+    marks[item.title] = _ITEM
+    for title in sorted(marks, key=len, reverse=True):
+        text = _whole(title).sub(marks[title], text)
+    for title in marks:  # "Star Wars" for "Star Wars: Episode IV - A New Hope"
+        text = _without_parts(text, title)
+    return text
+
+
+# Compiling took a quarter of the time of a request with reasons; titles come again, and re's own cache is small.
+@lru_cache(maxsize=4096)
+def _whole(title: str) -> re.Pattern[str]:
+    return re.compile(_bounded(title))
+
+
+def _without_parts(text: str, title: str) -> str:
+    """The text with a placeholder for what the title may be shortened to: two of its words or more, in their order, the
+    longest first. Both are compared word by word, up to :data:`_TITLE_WORDS` of the title.
+    """
+    own = WORD.findall(title)[:_TITLE_WORDS]
+    said = list(WORD.finditer(text))
+    places: dict[str, list[int]] = {}
+    for at, word in enumerate(own):
+        places.setdefault(word, []).append(at)
+    # runs[at][place]: how many words the text has in common with the title from there on.
+    runs: list[dict[int, int]] = [{} for _ in range(len(said) + 1)]
+    for at in range(len(said) - 1, -1, -1):
+        joined = at + 1 < len(said) and _close(text[said[at].end() : said[at + 1].start()])
+        for place in places.get(said[at][0], ()):
+            runs[at][place] = 1 + (runs[at + 1].get(place + 1, 0) if joined else 0)
+    parts: list[tuple[int, int]] = []
+    for at, run in enumerate(runs):
+        length = min(max(run.values(), default=0), len(own) - 1)
+        while length > 1 and not _stands_alone(text, said[at].start(), said[at + length - 1].end()):
+            length -= 1
+        part = [word[0] for word in said[at : at + length]]
+        if length > 1 and part[0][0].isupper() and not {word.casefold() for word in part} <= lexicon.ENGLISH:
+            parts.append((at, length))
+    taken: set[int] = set()
+    chosen: list[tuple[int, int]] = []
+    for at, length in sorted(parts, key=lambda part: -part[1]):
+        while length > 1 and not taken.isdisjoint(range(at, at + length)):
+            length -= 1
+        if length > 1:
+            taken.update(range(at, at + length))
+            chosen.append((at, length))
+    for at, length in sorted(chosen, reverse=True):
+        text = text[: said[at].start()] + _PART + text[said[at + length - 1].end() :]
+    return text
+
+
+def _close(between: str) -> bool:
+    """Whether words with this between them stand together."""
+    return 1 <= len(between) <= 3 and not any(char.isalnum() or char == "_" for char in between)
+
+
+def _stands_alone(text: str, start: int, end: int) -> bool:
+    return not any(char.isalnum() or char == "_" for char in (text[start - 1 : start] + text[end : end + 1]))
+
+
+def _bounded(text: str) -> str:
+    """A pattern of a text that is not part of a longer word."""
+    before = r"(?<![^\W\u3400-\u9fff])" if re.match(r"\w", text) else ""
+    after = r"(?![^\W\u3400-\u9fff])" if re.search(r"\w$", text) else ""
+    if _CHINESE.match(text) and len(text) > 1:
+        return re.escape(text)
+    return before + re.escape(text) + after
+
+
+def _named(clause: str, place: int) -> bool:
+    return chr(ord(_EVIDENCE) + place) in clause
+
+
+def _facts(item: ItemInput) -> _Facts:
+    values, names, words, numbers = list[str](), list[str](), set[str](), set[str]()
+    for name, value in item.attributes.items():
+        if value is False:
+            continue  # "waterproof: False" must not let a reason say waterproof
+        names.append(name)
+        words |= set(words_of(name))
+        for one in value if isinstance(value, list) else [value]:
+            if one is not True:
+                values.append(str(one))
+                words |= set(words_of(str(one)))
+                numbers |= set(_NUMBER.findall(unicodedata.normalize("NFKC", str(one))))
+        if isinstance(value, float) and value.is_integer():
+            numbers.add(str(int(value)))
+    return _Facts(frozenset(words), frozenset(numbers), tuple(sorted(values, key=len, reverse=True)), tuple(names))
+
+
+def _without_values(masked: str, given: Sequence[ItemInput]) -> str:
+    """The text without attribute values that hold signs of their own (C#, R&B, node.js)."""
+    plain = masked.casefold()
+    for value in sorted({value for one in given for value in _facts(one).values}, key=len, reverse=True):
+        # Few of them are said: only those are worth a pattern.
+        if value.casefold() in plain and _MARKUP.search(value):
+            masked = re.sub(_bounded(value), " ", masked, flags=re.IGNORECASE)
+    return masked
+
+
+def _of_the_user(masked: str) -> Refusal | None:
+    """What is said of the reader: only that the evidence was liked."""
+    quotes = rf"[{re.escape(_OPENING_QUOTES + _CLOSING_QUOTES)}]*+"
+    one = rf"{quotes}[\ue001-\uf8ff]{quotes}"
+    # A comma before "and" begins another clause: "you liked Alien, and Heat is a thriller".
+    several = rf"(?:{one}(?:[,、，]{one})*(?:and|&|和|与|以及|、))?"
+    if re.search(rf"{_LIKED}{several}{quotes}{_ITEM}", masked):
+        return Refusal(Fault.user, "it says that the recommended item was liked already")
+    claim = _OF_YOU.search(masked)
+    return Refusal(Fault.user, f"it says something about the reader ('{claim[0]}')") if claim else None
+
+
+def _clause(
+    clause: str, said: Sequence[_Facts], item: ItemInput, vocabulary: Vocabulary, language: str
+) -> Refusal | None:
+    words = frozenset[str]().union(*(one.words for one in said))
+    numbers = frozenset[str]().union(*(one.numbers for one in said))
+    decades = {number[2] + "0" for number in numbers if len(number) == 4}
+    plain = unicodedata.normalize("NFKC", clause)
+    plain = _DECADE.sub(lambda decade: " " if decade[1] in decades else decade[0], plain)
+    for number in _NUMBER.findall(plain):
+        if number not in numbers and number.strip("0").rstrip(".,") not in numbers:
+            return Refusal(Fault.number, f"it says {number}, which is not in the facts")
+    value = vocabulary.foreign_value(plain, set(words | vocabulary.nouns))
+    if value and not all(supported(word, words) for word in value.split()):
+        return Refusal(Fault.attribute, f"it says '{value}', which is not said of '{item.title}'")
+    if language == "zh":
+        return _chinese_claim(plain, said)
+    if language != "en":
+        return None
+    known = words | vocabulary.nouns
+    for word in WORD.findall(plain):
+        if word[0].isdigit() or supported(word.casefold(), known):
+            continue
+        fault = Fault.name if word[0].isupper() else Fault.claim
+        told = "names" if fault is Fault.name else "says"
+        return Refusal(fault, f"it {told} '{word}', which is not in the facts")
+    return None
+
+
+def _chinese_claim(clause: str, said: Sequence[_Facts]) -> Refusal | None:
+    """What is left of a Chinese clause without facts and words that claim nothing.
+
+    The longest go first, whichever they are: the 喜 of 喜剧 must not take 喜欢 apart. A fact may be said in part (徒步
+    of 徒步旅行), but not by one of its characters: the 不 of 不锈钢 would deny whatever follows it.
+    """
+    rest = clause.casefold()
+    phrases = [phrase.casefold() for facts in said for phrase in (*facts.values, *facts.names)]
+    usual = [name for phrase in phrases for name in lexicon.CHINESE_NAMES.get(phrase, "").split()]
+    words = [word for facts in said for word in facts.words if not _CHINESE.match(word)]
+    for known in sorted(
+        [*phrases, *usual, *words, *_chinese_parts(rest, phrases), *lexicon.CHINESE], key=len, reverse=True
+    ):
+        rest = rest.replace(known, " ")
+    claim = re.search(r"[\u3400-\u9fff]+", rest)
+    return Refusal(Fault.claim, f"it says '{claim[0]}', which is not in the facts") if claim else None
+
+
+def _chinese_parts(clause: str, phrases: Sequence[str]) -> set[str]:
+    """Two to six Chinese characters of a clause that stand in a phrase."""
+
+    def parts(text: str) -> set[str]:
+        runs = re.findall(r"[\u3400-\u9fff]{2,}", text)
+        return {run[at : at + size] for run in runs for size in range(2, 7) for at in range(len(run) - size + 1)}
+
+    return parts(clause) & parts("\n".join(phrases))
+
+
+def _foreign_name(masked: str, known: frozenset[str], language: str) -> str | None:
+    """A capitalised word that the facts do not hold and that does not merely begin a sentence."""
+    for match in WORD.finditer(masked):
+        word = match[0]
+        if not word[0].isupper() or word == "I" or supported(word.casefold(), known):
+            continue
+        before = masked[max(match.start() - _MOST_QUOTES, 0) : match.start()].rstrip(_OPENING_QUOTES)
+        if (not before or before[-1] in ".!?:") and language not in ("en", "zh"):
+            continue
+        return word
+    return None
+
+
+def _repeats(masked: str, facts: _Facts, language: str) -> Refusal | None:
+    words = words_of(masked)
+    grams = [tuple(words[i : i + 4]) for i in range(len(words) - 3)]
+    thrice = any(words[i] == words[i + 1] == words[i + 2] for i in range(len(words) - 2))
+    # Of a short sentence, one that says an attribute twice ("a crime drama with a drama") has nothing to say.
+    clauses = [words_of(clause) for clause in _CLAUSE.split(masked)] if language == "en" else []
+    twice = any(clause.count(word) > 1 for clause in clauses for word in facts.words - lexicon.ENGLISH)
+    titles = set(_PLACEHOLDERS.findall(masked)) - {_PART}
+    twice = twice or any(masked.count(title) > 1 for title in titles)
+    if thrice or twice or len(grams) != len(set(grams)):
+        return Refusal(Fault.broken, "it repeats itself")
+    return None
+
+
+def _wrong_language(masked: str, known: frozenset[str], language: str) -> Refusal | None:
+    own = [word for word in WORD.findall(masked) if word.casefold() not in known]
+    letters = [char for word in own for char in word if char.isalpha()]
+    scripts = _SCRIPTS.get(language, {"LATIN"})
+    wrong = sum(unicodedata.name(char, "?").split()[0].split("-")[0] not in scripts for char in letters)
+    # Names in Latin letters stand in sentences of any script; the other way round they do not.
+    if wrong > (0 if "LATIN" in scripts else len(letters) / 4):
+        return Refusal(Fault.language, "it is in another language")
+    return None

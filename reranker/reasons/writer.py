@@ -1,0 +1,265 @@
+"""Reasons that hold: evidence first, one sentence from the LLM, a check against the facts
+(:mod:`reranker.reasons.check`), an evidence sentence where it fails (:mod:`reranker.reasons.fallback`).
+"""
+
+import asyncio
+import re
+import time
+import unicodedata
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+
+from prompts import ItemInput, PromptTemplate, Sanitizer, evidence_inputs, item_input
+from prompts.pattern import FACTS
+from reranker.client.engine import Engine
+from reranker.client.responses import Usage
+from reranker.failures import STAGE_FAILURES, StageFailure
+from reranker.reasons.catalog_words import Vocabulary
+from reranker.reasons.check import Refusal, check, first_sentence
+from reranker.reasons.fallback import evidence_sentence, is_chinese
+from retrieval import Evidence, Item
+
+_ATTEMPTS = 2
+_LONGEST_FACT, _MOST_FACTS = 40, 100
+"""Characters of an attribute's value that a sentence may take up as it is, and how many of them a pattern lists."""
+_LONGEST_WRITTEN = 2000
+"""Characters of what the model wrote that are looked at: several times what a reason may have."""
+_OFF_LOOP = 4000
+"""Characters of an item and its evidence from which on a sentence is checked in a thread."""
+
+
+class ReasonSource(StrEnum):
+    """Who wrote a reason."""
+
+    llm = "llm"
+    evidence = "evidence"
+
+
+class Basis(StrEnum):
+    """What a reason's evidence was taken from."""
+
+    als = "als"
+    llm = "llm"
+    """The history items without which the LLM's score of the item falls most."""
+    text = "text"
+    """The words of the query."""
+    popularity = "popularity"
+    nothing = "nothing"
+    """The item is new, or nobody has liked it yet."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A checked sentence and what it rests on. ``refused`` says what was wrong with the LLM's own sentences, if it
+    wrote any.
+    """
+
+    text: str
+    evidence: list[str]
+    basis: Basis
+    source: ReasonSource
+    refused: tuple[Refusal, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An item that needs a reason: what speaks for it, and what that was taken from."""
+
+    item: Item
+    evidence: Sequence[Evidence]
+    basis: Basis
+
+    @property
+    def names_itself(self) -> bool:
+        """Whether the evidence has the item's own title, as variants of a product do: a sentence that names both would
+        say it twice.
+        """
+        return any(title_key(one.item) == title_key(self.item) for one in self.evidence)
+
+
+def title_key(item: Item) -> str:
+    """What titles that read the same have in common."""
+    return " ".join(unicodedata.normalize("NFKC", item.title).casefold().split())
+
+
+def told_apart(evidence: Sequence[Evidence], item: Item, count: int) -> list[Evidence]:
+    """The first pieces of evidence that a reason can name: no title twice, and the item's own only as a last resort."""
+    by_title: dict[str, Evidence] = {}
+    for one in evidence:
+        by_title.setdefault(title_key(one.item), one)
+    own = by_title.pop(title_key(item), None)
+    return list(by_title.values())[:count] or ([own] if own else [])
+
+
+@dataclass(frozen=True)
+class Written:
+    """A finished reason, what it cost, and what went wrong where it became an evidence sentence."""
+
+    wanted: Wanted
+    reason: Reason
+    usage: Usage
+    failure: StageFailure | None = None
+
+
+@dataclass(frozen=True)
+class ReasonStatistics:
+    """What became of the sentences of several reasons.
+
+    Args:
+        reasons: how many.
+        asked: of how many the LLM wrote at least one sentence.
+        from_llm: how many show a sentence by the LLM.
+        at_first: how many show its first.
+        refusals: how many sentences were refused, by kind of fault.
+    """
+
+    reasons: int
+    asked: int
+    from_llm: int
+    at_first: int
+    refusals: Mapping[str, int]
+
+    @classmethod
+    def of(cls, reasons: Iterable[Reason]) -> "ReasonStatistics":
+        """Counts."""
+        every = list(reasons)
+        written = [one for one in every if one.source is ReasonSource.llm]
+        return cls(
+            reasons=len(every),
+            asked=sum(one.source is ReasonSource.llm or bool(one.refused) for one in every),
+            from_llm=len(written),
+            at_first=sum(not one.refused for one in written),
+            refusals=dict(Counter(refusal.fault.value for one in every for refusal in one.refused).most_common()),
+        )
+
+
+class ReasonWriter:
+    """Writes and checks reasons.
+
+    Args:
+        engine: the server that writes; None leaves every reason to the evidence sentences.
+        catalog: every item, for what a reason must not name by accident.
+        noun: what one calls them, in the plural.
+    """
+
+    def __init__(self, engine: Engine | None, catalog: Iterable[Item], noun: str = "items") -> None:
+        self._engine = engine
+        self._noun = noun
+        self._vocabulary = Vocabulary(catalog, noun)
+
+    async def write(self, template: PromptTemplate, wanted: Wanted, sanitizer: Sanitizer) -> tuple[Reason, Usage]:
+        """One reason from the LLM: one try, one retry with the complaint, then the evidence sentence.
+
+        Raises:
+            LLMError: the server failed, or answered what cannot be.
+            TemplateError: the template does not render.
+        """
+        usage, refused = Usage(), list[Refusal]()
+        if self._engine is None or not wanted.evidence or wanted.names_itself:
+            return self.otherwise(wanted, sanitizer, template.meta.locale), usage
+        item, evidence = item_input(wanted.item, sanitizer), evidence_inputs(wanted.evidence, sanitizer)
+        locale = template.meta.locale
+        inputs = {"item": item, "evidence": evidence, "locale": locale, "noun": sanitizer.text(self._noun)}
+        large = sum(len(str(one)) for one in (item, *evidence)) > _OFF_LOOP
+        for attempt in range(_ATTEMPTS):
+            given = {**inputs, "complaint": str(refused[-1]) if refused else ""}
+            prompt = await asyncio.to_thread(template.render, given)
+            # The retry is sampled: with the same seed and temperature 0 a small model would say the same again.
+            sampling = template.meta.sampling.model_copy(update={"temperature": 0.7} if attempt else {})
+            pattern = _pattern(template.meta.pattern, template.showing(item))
+            written, used = await self._engine.write(prompt, sampling, stop=["\n"], pattern=pattern)
+            usage += used
+            written = written[:_LONGEST_WRITTEN].strip()
+            text = first_sentence(_joined(prompt.opening, written, locale), after=len(prompt.opening))
+            checked = partial(check, text, item, evidence, self._vocabulary, locale)
+            problem = await asyncio.to_thread(checked) if large else checked()
+            if problem is None:
+                ids = [one.item.item_id for one in wanted.evidence]
+                return Reason(text, ids, wanted.basis, ReasonSource.llm, tuple(refused)), usage
+            refused.append(problem)
+        return self.otherwise(wanted, sanitizer, locale, tuple(refused)), usage
+
+    def otherwise(self, wanted: Wanted, sanitizer: Sanitizer, locale: str, refused: tuple[Refusal, ...] = ()) -> Reason:
+        """A reason without the LLM."""
+        item = item_input(wanted.item, sanitizer)
+        if wanted.evidence:
+            text = evidence_sentence(item, evidence_inputs(wanted.evidence, sanitizer), locale, self._noun)
+        else:
+            told = _WITHOUT_EVIDENCE["zh" if is_chinese(locale) else "en"]
+            text = told.get(wanted.basis, told[Basis.nothing]).format(title=item.title)
+        ids = [one.item.item_id for one in wanted.evidence]
+        return Reason(text, ids, wanted.basis, ReasonSource.evidence, refused)
+
+
+def _pattern(pattern: str | None, item: ItemInput) -> str | None:
+    """A template's pattern for one item; None where it wants facts and the item has none."""
+    if pattern is None or FACTS not in pattern:
+        return pattern
+    values = [one for value in item.attributes.values() for one in (value if isinstance(value, list) else [value])]
+    facts = {form for value in values for form in (str(value), str(value).lower()) if len(form) <= _LONGEST_FACT}
+    longest_first = sorted(sorted(facts)[:_MOST_FACTS], key=lambda fact: (-len(fact), fact))
+    # Not re.escape: it also escapes spaces and dashes, which other dialects of regular expressions refuse.
+    escaped = [re.sub(r"[\\.+*?()|\[\]{}^$]", r"\\\g<0>", fact) for fact in longest_first]
+    return pattern.replace(FACTS, f"(?:{'|'.join(escaped)})") if escaped else None
+
+
+def _joined(opening: str, written: str, locale: str) -> str:
+    """The opening and what was written after it; some models begin with its last words once more, or with all of it."""
+    for start in range(len(opening)):
+        between = start == 0 or not (opening[start - 1].isalnum() and opening[start].isalnum()) or is_chinese(locale)
+        tail = opening[start:].strip()
+        if between and len(tail) > 1 and written.startswith(tail):
+            written = written[len(tail) :].strip()
+            break
+    return f"{opening}{'' if is_chinese(locale) else ' '}{written}"
+
+
+_WITHOUT_EVIDENCE = {
+    "en": {
+        Basis.text: "{title} matches the words of your wish.",
+        Basis.popularity: "{title} is liked by others here.",
+        Basis.nothing: "Nobody here has said yet what {title} is like.",
+    },
+    "zh": {
+        Basis.text: "“{title}”与你的描述相符。",
+        Basis.popularity: "这里也有人喜欢“{title}”。",
+        Basis.nothing: "还没有人评价过“{title}”。",
+    },
+}
+
+
+async def write_each(
+    writer: ReasonWriter, template: PromptTemplate, wanted: Sequence[Wanted], sanitizer: Sanitizer, *, timeout_s: float
+) -> AsyncGenerator[Written, None]:
+    """Reasons for several items at once, each as it is finished; whatever is late or fails becomes an evidence sentence
+    (``failure`` is then ``TimeoutError`` for what was late). Closing the generator ends what is still being written.
+    """
+    ends = time.monotonic() + timeout_s
+    tasks = {asyncio.ensure_future(writer.write(template, one, sanitizer)): one for one in wanted}
+    pending = set(tasks)
+
+    def replaced(one: Wanted, failure: StageFailure) -> Written:
+        return Written(one, writer.otherwise(one, sanitizer, template.meta.locale), Usage(), failure)
+
+    try:
+        while pending:
+            left = max(ends - time.monotonic(), 0.0)
+            done, pending = await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                break
+            for task in [task for task in tasks if task in done]:
+                try:
+                    reason, usage = task.result()
+                except STAGE_FAILURES as error:
+                    yield replaced(tasks[task], error)
+                else:
+                    yield Written(tasks[task], reason, usage)
+    finally:
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+    for task in [task for task in tasks if task in pending]:
+        yield replaced(tasks[task], TimeoutError())

