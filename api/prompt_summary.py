@@ -4,8 +4,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prompts import PromptLibrary, TemplateError
-from prompts.names import DEFAULT_ALIAS
+from prompts import DEFAULT_ALIAS, PromptLibrary, TemplateError
 
 
 class PromptSummary(BaseModel):

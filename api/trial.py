@@ -7,8 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from prompts import PromptLibrary, PromptTemplate, TemplateReference, check, user_sample
-from prompts.names import DRAFT
+from prompts import DRAFT, PromptLibrary, PromptTemplate, TemplateReference, check, user_sample
 from reranker import Answer, PromptChoice, RecommendationRequest, Recommender
 from retrieval import InputError, Retriever
 

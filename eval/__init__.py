@@ -1,7 +1,8 @@
 """Is it better, and how fast? Measurements, each printed by a command."""
 
+from eval.answer_store import AnswerStore
 from eval.arm_inputs import Regime
-from eval.arms import Arm
+from eval.arms import Arm, parse
 from eval.bench.adapter import AdapterCost, bench_adapter
 from eval.bench.api import ApiBench, bench_api
 from eval.bench.faults import FaultSoak, bench_faults
@@ -11,16 +12,23 @@ from eval.bench.reasons import ReasonsBench, bench_reasons
 from eval.bench.rerank import RerankBench, bench_rerank
 from eval.bench.retrieval import Ratio, RetrievalBench, bench_retrieval
 from eval.bench.runner import EvalBench, bench_eval
+from eval.compare import Mean
 from eval.errors import LeakError
-from eval.experiment import Run, run
+from eval.experiment import Run, run_experiment
 from eval.fusion import fuse
-from eval.llm_arms import Reads
-from eval.manifest import Config
-from eval.protocol import Part, Protocol, Relevance, fold
+from eval.guard import Training, training_of
+from eval.llm_arms import ProgressCallback, Reads
+from eval.manifest import DEFAULT_ARMS, OPENED, Config, openings
+from eval.protocol import FRACTION, Part, Protocol, Relevance, fold
+from eval.report import tables
 from eval.report.results import Report, judge
 
 __all__ = [
+    "DEFAULT_ARMS",
+    "FRACTION",
+    "OPENED",
     "AdapterCost",
+    "AnswerStore",
     "ApiBench",
     "Arm",
     "Config",
@@ -28,7 +36,9 @@ __all__ = [
     "FaultSoak",
     "FlagsCost",
     "LeakError",
+    "Mean",
     "Part",
+    "ProgressCallback",
     "PromptsBench",
     "Protocol",
     "Ratio",
@@ -40,6 +50,7 @@ __all__ = [
     "RerankBench",
     "RetrievalBench",
     "Run",
+    "Training",
     "bench_adapter",
     "bench_api",
     "bench_eval",
@@ -52,5 +63,9 @@ __all__ = [
     "fold",
     "fuse",
     "judge",
-    "run",
+    "openings",
+    "parse",
+    "run_experiment",
+    "tables",
+    "training_of",
 ]

@@ -17,9 +17,7 @@ from typing import Any
 import numpy as np
 
 from prompts import PromptTemplate, Trimmed
-from reranker import Calibration, Engine, Memory, Read, Reader, Shown
-from reranker.client.engine import Usage
-from reranker.scoring import Repairs
+from reranker import Calibration, Engine, Memory, Read, Reader, Repairs, Shown, Usage
 from retrieval import Notice
 
 _FORMAT = 1

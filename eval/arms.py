@@ -21,10 +21,7 @@ from typing import Literal
 import numpy as np
 
 from eval.baselines import BASELINES
-from reranker import Calibration
-from reranker.fusion import FusionFit, features, fixed, order, score, signals
-from reranker.scoring import Read
-from reranker.settings import LlmSettings
+from reranker import Calibration, FusionFit, LlmSettings, Read, features, fixed, order, score, signals
 from retrieval import InputError, Retrieved, Retriever
 
 _KINDS = ("als", "llm", "fused", "fused-nollm", *BASELINES)

@@ -10,8 +10,7 @@ from implicit.nearest_neighbours import BM25Recommender
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from retrieval import Encoded
-from retrieval.models.popularity import popularity
+from retrieval import Encoded, popularity
 
 Users = NDArray[np.int64]
 Rankings = NDArray[np.int64]

@@ -26,14 +26,12 @@ from eval.arm_inputs import Cases, Regime, make_cases
 from eval.arms import Arm, parse, rank
 from eval.baselines import BASELINES
 from eval.fusion import fuse
-from eval.llm_arms import Reads, Report
+from eval.llm_arms import ProgressCallback, Reads
 from eval.manifest import OPENED, Config, Manifest, log_opening, make_manifest
 from eval.protocol import Fold, Part, fold
 from eval.rankings_log import Record, Row, user_key
 from prompts import PromptLibrary, PromptTemplate
-from reranker import order_sensitivity
-from reranker.fusion import FusionFit
-from reranker.scoring import Read
+from reranker import FusionFit, Read, order_sensitivity
 from retrieval import Dataset, InputError, encode
 
 RANKINGS, MANIFEST = "rankings.jsonl", "manifest.json"
@@ -52,7 +50,7 @@ class Run:
     """By arm and user key."""
 
 
-async def run(
+async def run_experiment(
     config: Config,
     dataset: Dataset,
     library: PromptLibrary,
@@ -61,7 +59,7 @@ async def run(
     *,
     purpose: str = "",
     origin: str = "",
-    report: Report = lambda *_: None,
+    report: ProgressCallback = lambda *_: None,
 ) -> Run:
     """Runs what has not been run yet.
 
@@ -135,7 +133,7 @@ async def run(
     return Run(folder, manifest, cases, part, record.rows)
 
 
-def _baseline(arm: Arm, cases: Cases, config: Config, record: Record, report: Report) -> None:
+def _baseline(arm: Arm, cases: Cases, config: Config, record: Record, report: ProgressCallback) -> None:
     users = [user for user in cases.of if not record.has(arm.name, user)]
     if not users:
         return
@@ -171,7 +169,7 @@ async def _fit(
     templates: Mapping[str, PromptTemplate],
     reads: Reads | None,
     out: Path,
-    report: Report,
+    report: ProgressCallback,
 ) -> FusionFit:
     """Weights, fitted on the training part alone: its own latest interactions are their validation part."""
     if reads is None:
@@ -202,7 +200,7 @@ async def _rerank(
     reads: Reads | None,
     record: Record,
     fit: FusionFit | None,
-    report: Report,
+    report: ProgressCallback,
 ) -> int:
     """An arm over retrieval's first candidates; the rest follows as retrieval had it. Returns how many reads were
     stored.
@@ -257,7 +255,7 @@ async def _again(
     reads: Reads,
     seed: int,
     record: Record,
-    report: Report,
+    report: ProgressCallback,
 ) -> dict[str, Read]:
     """The same candidates, read in another order."""
     left = [user for user in users if not record.has(arm.name, user)]

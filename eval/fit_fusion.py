@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from eval.compare import paired
 from eval.metrics import PerUser, ndcg
-from reranker.fusion import PLAIN_FEATURES, Feature, order
+from reranker import PLAIN_FEATURES, Feature, order
 
 Floats = NDArray[np.float64]
 STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)

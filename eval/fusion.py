@@ -9,12 +9,10 @@ import numpy as np
 
 from eval.arm_inputs import Cases, Regime, make_cases
 from eval.fit_fusion import Example, fit_fusion
-from eval.llm_arms import Reads, Report
+from eval.llm_arms import ProgressCallback, Reads
 from eval.protocol import Part, Protocol, Relevance, fold
 from prompts import PromptTemplate
-from reranker import Calibration
-from reranker.fusion import FusionFit, features, signals
-from reranker.scoring import Read
+from reranker import Calibration, FusionFit, Read, features, signals
 from retrieval import AlsParameters, DataError, Dataset
 
 LEAST_EXAMPLES = 30
@@ -34,7 +32,7 @@ async def fuse(
     model: str | None = None,
     calibration: Calibration | None = None,
     seed: int = 0,
-    report: Report = lambda *_: None,
+    report: ProgressCallback = lambda *_: None,
 ) -> FusionFit:
     """Fits weights for a prompt and a model.
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from eval.errors import LeakError
 from eval.protocol import FRACTION, Fold
-from reranker.adapter import AdapterManifest
-from retrieval import Columns, Dataset, Retrieved
-from retrieval.data import splits
+from reranker import AdapterManifest
+from retrieval import Columns, Dataset, Retrieved, splits
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,7 @@ from eval.answer_store import AnswerStore, Asked, StoredReader
 from eval.arm_inputs import Cases
 from eval.guard import Training
 from prompts import PromptTemplate, Sanitizer, TemplateError
-from reranker import Calibration, Engine, EngineSettings, LLMError, Memory
-from reranker.adapter import TUNED
-from reranker.client.engine import ModelInfo
-from reranker.scoring.inputs import shown
+from reranker import TUNED, Calibration, Engine, EngineSettings, LLMError, Memory, ModelInfo, shown
 
 CONCURRENCY = 16
 _PATIENCE_S = 600.0
@@ -173,5 +170,5 @@ class Reads:
         return self._readers[key]
 
 
-Report = Callable[[str, int, int], None]
+ProgressCallback = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""

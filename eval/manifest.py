@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from eval.arm_inputs import Regime
 from eval.protocol import Part, Protocol
 from prompts import PromptTemplate
-from reranker.fusion import FusionFit
+from reranker import FusionFit
 from retrieval import AlsParameters, Columns, Dataset
 
 OPENED = "opened.jsonl"

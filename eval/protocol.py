@@ -16,9 +16,7 @@ from enum import StrEnum
 
 import polars as pl
 
-from retrieval import Columns, Dataset, InputError, Meaning, Split, meaning
-from retrieval.data import splits
-from retrieval.data.events import RATING
+from retrieval import RATING, Columns, Dataset, InputError, Meaning, Split, meaning, splits
 
 FRACTION = 0.2
 LIKED_STARS = 4.0

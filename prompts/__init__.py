@@ -4,7 +4,7 @@ from prompts.budget import Fitted, Fitting, Trimmed, fit, fitting, newest
 from prompts.checks import check, rendered
 from prompts.editor import PromptEditor
 from prompts.errors import BudgetError, LibraryError, TemplateError
-from prompts.front_matter import FrontMatter, Sampling
+from prompts.front_matter import FrontMatter, Sampling, Scoring
 from prompts.inputs import (
     KNOWN,
     CandidateInput,
@@ -17,18 +17,26 @@ from prompts.inputs import (
     inputs_of,
     item_input,
     profile_input,
+    showing,
 )
 from prompts.isolation import Rendered, render_isolated
-from prompts.library import PromptLibrary
-from prompts.names import TemplateReference
+from prompts.library import PromptLibrary, read_source
+from prompts.names import DEFAULT_ALIAS, DRAFT, TemplateReference, version_number
+from prompts.pattern import FACTS
 from prompts.runtime_failures import RuntimeFailures
 from prompts.samples import EXAMPLE, Sample, user_sample
-from prompts.sanitize import Sanitizer
+from prompts.sanitize import MAX_DOCUMENT, MAX_LENGTH, Sanitizer
+from prompts.store import Stamp, stamp, write
 from prompts.template import Message, Prompt, PromptTemplate
 
 __all__ = [
+    "DEFAULT_ALIAS",
+    "DRAFT",
     "EXAMPLE",
+    "FACTS",
     "KNOWN",
+    "MAX_DOCUMENT",
+    "MAX_LENGTH",
     "BudgetError",
     "CandidateInput",
     "Fitted",
@@ -47,6 +55,8 @@ __all__ = [
     "Sample",
     "Sampling",
     "Sanitizer",
+    "Scoring",
+    "Stamp",
     "TemplateError",
     "TemplateReference",
     "Trimmed",
@@ -61,7 +71,12 @@ __all__ = [
     "item_input",
     "newest",
     "profile_input",
+    "read_source",
     "render_isolated",
     "rendered",
+    "showing",
+    "stamp",
     "user_sample",
+    "version_number",
+    "write",
 ]

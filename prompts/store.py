@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from retrieval.disk import sync
+from retrieval import sync
 
 Table: TypeAlias = dict[str, dict[str, str | int]]
 Stamp: TypeAlias = tuple[int, int, int]

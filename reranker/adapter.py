@@ -15,13 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from reranker.server import embedded
 from reranker.settings import LlmSettings
-from retrieval import ArtifactError
-from retrieval.disk import read_small
+from retrieval import ArtifactError, read_small
 
-FILE = "adapter.json"
+ADAPTER_FILE = "adapter.json"
 TUNED = "-tuned-"
 """In the name of every adapter."""
-WEIGHTS = "adapter_model.safetensors"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 _RANKS = (8, 16, 32, 64, 128, 256)
 _LARGEST_FILE = 1 << 20
@@ -110,15 +109,15 @@ def load_adapter(folder: Path, *, thorough: bool = False) -> AdapterManifest:
     """
     problem: str | Exception
     try:
-        manifest = AdapterManifest.model_validate_json(read_small(folder / FILE, _LARGEST_FILE))
-        missing = [name for name in (WEIGHTS, CONFIG) if not (folder / name).is_file()]
+        manifest = AdapterManifest.model_validate_json(read_small(folder / ADAPTER_FILE, _LARGEST_FILE))
+        missing = [name for name in (ADAPTER_WEIGHTS, CONFIG) if not (folder / name).is_file()]
         config = {} if missing else json.loads(read_small(folder / CONFIG, _LARGEST_FILE))
         if missing:
             problem = f"{missing[0]} is missing"
         elif not isinstance(config, dict) or config.get("r", manifest.rank) != manifest.rank:
-            problem = f"{CONFIG} does not fit {FILE}"
-        elif thorough and embedded.sha256(folder / WEIGHTS) != manifest.weights_sha256:
-            problem = f"{WEIGHTS} is damaged"
+            problem = f"{CONFIG} does not fit {ADAPTER_FILE}"
+        elif thorough and embedded.sha256(folder / ADAPTER_WEIGHTS) != manifest.weights_sha256:
+            problem = f"{ADAPTER_WEIGHTS} is damaged"
         else:
             return manifest
     except (OSError, ValueError, RecursionError) as error:  # pydantic's and json's errors are ValueErrors
@@ -144,7 +143,7 @@ def chosen_adapter(settings: LlmSettings, data_hash: str | None = None) -> Adapt
     return None if settings.adapter == "shipped" and adapter.misfit(data_hash=data_hash) else adapter
 
 
-def fingerprint(model: str | Path) -> str | None:
+def base_fingerprint(model: str | Path) -> str | None:
     """Tells a checkpoint's weights from others: a hash of the sizes and of parts of its weights files; None where the
     model is no folder of this machine.
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from prompts import (
+    MAX_DOCUMENT,
     CandidateInput,
     Prompt,
     PromptLibrary,
@@ -18,7 +19,6 @@ from prompts import (
     TemplateError,
     document_inputs,
 )
-from prompts.sanitize import MAX_DOCUMENT
 from reranker.answer import PromptUsed
 from reranker.client.cache import LruCache
 from reranker.client.engine import Engine, digest

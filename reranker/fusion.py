@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from prompts.store import write
+from prompts import write
 from reranker.scoring import Read
-from retrieval import ArtifactError, Retrieved, Retriever
-from retrieval.disk import read_small
+from retrieval import ArtifactError, Retrieved, Retriever, read_small
 
 Floats = NDArray[np.float64]
 FILE = "fusion.json"

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from prompts import PromptLibrary, PromptTemplate, TemplateError, TemplateReference
-from retrieval import Diversify, Filter, InputError, Interaction
-from retrieval.data.events import RATING, RATING_BEST
+from retrieval import RATING, RATING_BEST, Diversify, Filter, InputError, Interaction
 
 MOST_ITEMS = 100
 MOST_CANDIDATES = 200

@@ -4,19 +4,24 @@ from retrieval.artifact import Artifact, Manifest, Search, current_data, current
 from retrieval.builds import current_build
 from retrieval.catalog import Catalog, Filter
 from retrieval.data import checks, readers, splits
+from retrieval.data.checks import Finding
 from retrieval.data.dataset import Dataset, Encoded, encode, make_dataset
-from retrieval.data.events import Meaning, meaning
+from retrieval.data.events import RATING, RATING_BEST, Meaning, meaning
 from retrieval.data.readers import DataSettings
 from retrieval.data.schema import Candidate, Columns, Evidence, HistoryEntry, Interaction, Item, Source
 from retrieval.data.splits import Split
+from retrieval.disk import read_small, sync
 from retrieval.diversity import Diversify, diversified
 from retrieval.errors import ArtifactError, DataError, InputError, NotFoundError, WhyrankError
 from retrieval.models.als import AlsModel, AlsParameters
+from retrieval.models.popularity import popularity
 from retrieval.provenance import described, origin, portable, restored
 from retrieval.retriever import Notice, RetrievalRequest, Retrieved, Retriever
 from retrieval.search import search_parameters
 
 __all__ = [
+    "RATING",
+    "RATING_BEST",
     "AlsModel",
     "AlsParameters",
     "Artifact",
@@ -31,6 +36,7 @@ __all__ = [
     "Encoded",
     "Evidence",
     "Filter",
+    "Finding",
     "HistoryEntry",
     "InputError",
     "Interaction",
@@ -58,10 +64,13 @@ __all__ = [
     "make_dataset",
     "meaning",
     "origin",
+    "popularity",
     "portable",
+    "read_small",
     "readers",
     "restored",
     "save",
     "search_parameters",
     "splits",
+    "sync",
 ]

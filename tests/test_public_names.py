@@ -6,24 +6,34 @@ import pytest
 
 PUBLIC = {
     "retrieval": "AlsModel AlsParameters Artifact ArtifactError Candidate Catalog Columns DataError DataSettings "
-    "Dataset Diversify Encoded Evidence Filter HistoryEntry InputError Interaction Item Manifest Meaning "
-    "NotFoundError Notice RetrievalRequest Retrieved Retriever Search Source Split WhyrankError checks "
-    "current_build current_data current_manifest described diversified encode fit load make_dataset meaning origin "
-    "portable restored save search_parameters readers splits",
-    "prompts": "BudgetError CandidateInput EXAMPLE Fitted Fitting FrontMatter HistoryInput ItemInput KNOWN "
-    "LibraryError Message Prompt PromptEditor PromptLibrary PromptTemplate Rendered RuntimeFailures Sample Sampling "
-    "Sanitizer TemplateError TemplateReference Trimmed candidate_inputs check document_inputs evidence_inputs fit "
-    "fitting history_inputs inputs_of item_input newest profile_input render_isolated rendered "
-    "user_sample",
-    "reranker": "Answer Calibration DocumentRanker DocumentRanking DoneEvent Engine EngineSettings EngineState "
-    "LLMBadAnswer LLMBusy LLMError LLMStartError LLMTimeout LLMUnavailable LlmSettings LocalServer "
-    "Memory ModelInfo OrderSensitivity PromptChoice RankingEvent Read Reader ReasonEvent "
-    "RecommendationRequest Recommender Repairs Shown StabilityReport Usage embedded engine_settings find "
-    "find_or_start process measure_stability order_sensitivity",
-    "eval": "AdapterCost ApiBench Arm Config EvalBench FaultSoak FlagsCost LeakError Part PromptsBench Protocol Ratio "
-    "Reads ReasonsBench Regime Relevance Report RerankBench RetrievalBench Run bench_adapter bench_api bench_eval "
-    "bench_faults bench_flags bench_prompts bench_reasons bench_rerank bench_retrieval fold fuse judge run",
-    "tuning": "Choice Data Estimate Options Window Windows Writer prepare tune",
+    "Dataset Diversify Encoded Evidence Filter Finding HistoryEntry InputError Interaction Item Manifest "
+    "Meaning NotFoundError Notice RATING RATING_BEST RetrievalRequest Retrieved Retriever Search Source "
+    "Split WhyrankError checks current_build current_data current_manifest described diversified encode "
+    "fit load make_dataset meaning origin popularity portable read_small readers restored save "
+    "search_parameters splits sync",
+    "prompts": "BudgetError CandidateInput DEFAULT_ALIAS DRAFT EXAMPLE FACTS Fitted Fitting FrontMatter HistoryInput "
+    "ItemInput KNOWN LibraryError MAX_DOCUMENT MAX_LENGTH Message Prompt PromptEditor PromptLibrary "
+    "PromptTemplate Rendered RuntimeFailures Sample Sampling Sanitizer Scoring Stamp TemplateError "
+    "TemplateReference Trimmed candidate_inputs check document_inputs evidence_inputs fit fitting "
+    "history_inputs inputs_of item_input newest profile_input read_source render_isolated rendered "
+    "showing stamp user_sample version_number write",
+    "reranker": "ADAPTER_FILE ADAPTER_WEIGHTS AdapterManifest Agreement Answer Basis BreakerState Calibration "
+    "DocumentRanker DocumentRanking DoneEvent EMBEDDED Engine EngineSettings EngineState Event FILE "
+    "Feature FusionFit LLMBadAnswer LLMBusy LLMError LLMStartError LLMTimeout LLMUnavailable "
+    "LikelihoodScorer ListwiseScorer LlmSettings LocalServer MOST_CANDIDATES MOST_DEADLINE_MS MOST_ITEMS "
+    "Memory ModelInfo OrderSensitivity PLAIN_FEATURES PRESETS PermutationScorer PointwiseScorer "
+    "PromptChoice RankingEvent Read Reader Reason ReasonBody ReasonEvent ReasonStatistics ReasonWriter "
+    "RecommendationRequest Recommender Repairs Scorer Shown StabilityReport StartProgress TASKS TUNED "
+    "Usage Wanted agreement base_fingerprint choices chosen_adapter embedded ending engine_settings "
+    "features find find_or_start fixed free_port labelled load_adapter load_fit measure_stability order "
+    "order_sensitivity process read_labelled resolve_model save_fit score served_rank shortage shown "
+    "signals this_machine write_each",
+    "eval": "AdapterCost AnswerStore ApiBench Arm Config DEFAULT_ARMS EvalBench FRACTION FaultSoak FlagsCost "
+    "LeakError Mean OPENED Part ProgressCallback PromptsBench Protocol Ratio Reads ReasonsBench Regime "
+    "Relevance Report RerankBench RetrievalBench Run Training bench_adapter bench_api bench_eval "
+    "bench_faults bench_flags bench_prompts bench_reasons bench_rerank bench_retrieval fold fuse judge "
+    "openings parse run_experiment tables training_of",
+    "tuning": "Choice Data Estimate Options Progress Told Window Windows Writer prepare tune",
     "api": "Settings create_app load_settings",
 }
 

@@ -13,7 +13,7 @@ from string import ascii_uppercase
 from tempfile import TemporaryDirectory
 
 from prompts import ItemInput, item_input, newest
-from reranker.scoring.listwise import labelled
+from reranker import labelled
 from retrieval import AlsParameters, Columns, DataError, Dataset, RetrievalRequest, Retriever, fit, load
 from tuning.windows import Step, Tokens, Writer
 

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from eval.protocol import FRACTION, Part, Protocol, fold
-from retrieval import AlsParameters, Dataset
-from retrieval.data import splits
+from eval import FRACTION, Part, Protocol, fold
+from retrieval import AlsParameters, Dataset, splits
 
 _DEFAULT = AlsParameters()
 

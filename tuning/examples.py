@@ -4,9 +4,8 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from eval.protocol import FRACTION
-from retrieval import Columns, DataError
-from retrieval.data import splits
+from eval import FRACTION
+from retrieval import Columns, DataError, splits
 from tuning.choices import Choice, Choices, proposals
 from tuning.data import Data
 from tuning.options import Options

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from prompts import CandidateInput, HistoryInput, Prompt, PromptTemplate, Sanitizer, history_inputs
-from reranker.scoring.prompts import ending
+from reranker import ending
 from retrieval import Catalog, Columns, Dataset, HistoryEntry, InputError, Interaction
 
 Tokens = tuple[int, ...]

@@ -18,6 +18,7 @@ from eval import (
     EvalBench,
     FaultSoak,
     FlagsCost,
+    Mean,
     PromptsBench,
     Ratio,
     ReasonsBench,
@@ -33,10 +34,8 @@ from eval import (
     bench_rerank,
     bench_retrieval,
 )
-from eval.compare import Mean
 from prompts import PromptLibrary
-from reranker import Engine, LLMStartError, find, find_or_start
-from reranker.server import embedded
+from reranker import Engine, LLMStartError, embedded, find, find_or_start
 from retrieval import Retriever, load
 
 Result = TypeVar("Result", bound=BaseModel)

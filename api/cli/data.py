@@ -21,9 +21,9 @@ from retrieval import (
     load,
     origin,
     portable,
+    readers,
     restored,
 )
-from retrieval.data import readers
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from api.cli.output import console, show, tell_findings
 from api.cli.recommend import ask
 from api.settings.model import load_settings
 from reranker import RecommendationRequest
-from retrieval import AlsParameters, Retriever, current_build, load
-from retrieval.data import readers
+from retrieval import AlsParameters, Retriever, current_build, load, readers
 
 USERS = ("42", "300", "547")
 

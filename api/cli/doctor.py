@@ -17,12 +17,20 @@ from api.cli.data import other_data
 from api.cli.output import console, status
 from api.settings.model import Settings, load_settings
 from prompts import PromptLibrary, Sanitizer, user_sample
-from reranker import Engine, EngineSettings, Memory, Reader, Shown, find_or_start
-from reranker.adapter import fingerprint, load_adapter
-from reranker.server import embedded, process
-from reranker.settings import EMBEDDED
-from retrieval import Retriever, WhyrankError, described, load, origin
-from retrieval.data import readers
+from reranker import (
+    EMBEDDED,
+    Engine,
+    EngineSettings,
+    Memory,
+    Reader,
+    Shown,
+    base_fingerprint,
+    embedded,
+    find_or_start,
+    load_adapter,
+    process,
+)
+from retrieval import Retriever, WhyrankError, described, load, origin, readers
 
 _REINSTALL = "run 'make install'"
 _NEEDED_GB = 3
@@ -135,7 +143,7 @@ def _adapter(settings: Settings) -> str:
     misfit = adapter.misfit(template_hash=template.hash, data_hash=load(settings.artifact).manifest.data_hash)
     if misfit is None and settings.llm.url is None:
         model, name = process.resolve_model(settings.llm)
-        misfit = adapter.misfit(base=name, base_hash=fingerprint(model))
+        misfit = adapter.misfit(base=name, base_hash=base_fingerprint(model))
     if misfit is None:
         return f"{adapter.name} ({folder}), for {adapter.template}"
     raise Unwell(

@@ -13,20 +13,27 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from api.cli.data import FittedData, fitted_data
 from api.cli.output import console, error_console, status
 from api.settings.model import Settings, load_settings
-from eval import experiment
-from eval.answer_store import AnswerStore
-from eval.arm_inputs import Regime
-from eval.arms import parse
-from eval.guard import Training, training_of
-from eval.llm_arms import Reads
-from eval.llm_arms import Report as Tell
-from eval.manifest import DEFAULT_ARMS, OPENED, Config, openings
-from eval.protocol import Part, Protocol
-from eval.report import tables
-from eval.report.results import Report, judge
+from eval import (
+    DEFAULT_ARMS,
+    OPENED,
+    AnswerStore,
+    Config,
+    Part,
+    Protocol,
+    Reads,
+    Regime,
+    Report,
+    Training,
+    judge,
+    openings,
+    parse,
+    run_experiment,
+    tables,
+    training_of,
+)
+from eval import ProgressCallback as Tell
 from prompts import PromptLibrary
-from reranker import EngineSettings, Memory, find_or_start
-from reranker.adapter import chosen_adapter
+from reranker import EngineSettings, Memory, chosen_adapter, find_or_start
 from retrieval import Dataset, InputError
 
 PUBLISHED = Path("eval/published")
@@ -106,7 +113,7 @@ async def _run(
     with ExitStack() as stack:
         tell = stack.enter_context(progress())
         if engine is None:
-            run = await experiment.run(config, data.dataset, library, None, out, **told, report=tell)
+            run = await run_experiment(config, data.dataset, library, None, out, **told, report=tell)
         else:
             store = AnswerStore(out / "answers.sqlite") if cache else None
             if store is not None:
@@ -115,7 +122,7 @@ async def _run(
             stack.callback(memory.close)
             limit, tuned = settings.llm.history_limit, tuned_on(settings, data.dataset)
             async with Reads(engine, store, history_limit=limit, memory=memory, tuned=tuned) as reads:
-                run = await experiment.run(config, data.dataset, library, reads, out, **told, report=tell)
+                run = await run_experiment(config, data.dataset, library, reads, out, **told, report=tell)
     judged = judge(run, opened=openings(out / OPENED, run.manifest.data_hash))
     (run.folder / "report.json").write_text(judged.model_dump_json(indent=2))
     return judged

@@ -19,15 +19,16 @@ from retrieval import (
     InputError,
     Manifest,
     Search,
+    checks,
     current_build,
     current_manifest,
     described,
     origin,
     portable,
+    readers,
     search_parameters,
 )
 from retrieval import fit as fit_artifact
-from retrieval.data import checks, readers
 
 _DEFAULT = AlsParameters()
 

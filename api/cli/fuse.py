@@ -11,13 +11,10 @@ from api.cli.data import FittedData, fitted_data
 from api.cli.eval import progress, tuned_on
 from api.cli.output import console, error_console, status
 from api.settings.model import Settings, load_settings
-from eval.answer_store import AnswerStore
-from eval.fusion import fuse as fit
-from eval.llm_arms import Reads
+from eval import AnswerStore, Reads
+from eval import fuse as fit
 from prompts import PromptLibrary, PromptTemplate
-from reranker import Engine, EngineSettings, Memory, Recommender, find_or_start
-from reranker.adapter import chosen_adapter
-from reranker.fusion import FusionFit, save_fit
+from reranker import Engine, EngineSettings, FusionFit, Memory, Recommender, chosen_adapter, find_or_start, save_fit
 from retrieval import Dataset, InputError, Retriever, load
 
 

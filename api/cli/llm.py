@@ -9,10 +9,18 @@ import typer
 
 from api.cli.output import console, status
 from api.settings.model import load_settings
-from reranker import LlmSettings, LLMStartError, LocalServer, find
-from reranker.adapter import chosen_adapter
-from reranker.server import process
-from reranker.server.flags import PRESETS, choices, shortage, this_machine
+from reranker import (
+    PRESETS,
+    LlmSettings,
+    LLMStartError,
+    LocalServer,
+    choices,
+    chosen_adapter,
+    find,
+    process,
+    shortage,
+    this_machine,
+)
 from retrieval import InputError
 
 

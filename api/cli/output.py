@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from reranker import Answer
-from retrieval.data.checks import Finding
+from retrieval import Finding
 
 
 def console() -> Console:

@@ -20,8 +20,9 @@ from api.cli.output import console, error_console, printable, status
 from api.prompt_summary import PromptSummary
 from api.settings.model import Settings, load_settings
 from api.trial import TrialLibrary, TriedUser, TryAnswer, passed, tried
-from prompts import EXAMPLE as EXAMPLE_SAMPLE
 from prompts import (
+    DEFAULT_ALIAS,
+    DRAFT,
     KNOWN,
     PromptEditor,
     PromptLibrary,
@@ -30,14 +31,14 @@ from prompts import (
     TemplateError,
     check,
     inputs_of,
+    read_source,
     rendered,
+    stamp,
     user_sample,
+    version_number,
 )
-from prompts.library import read_source
-from prompts.names import DEFAULT_ALIAS, DRAFT, version_number
-from prompts.store import stamp
-from reranker import Engine, EngineSettings, Memory, RecommendationRequest, Recommender, find_or_start
-from reranker.fusion import load_fit
+from prompts import EXAMPLE as EXAMPLE_SAMPLE
+from reranker import Engine, EngineSettings, Memory, RecommendationRequest, Recommender, find_or_start, load_fit
 from retrieval import InputError, Retriever, current_build, load
 
 CHECK_FAILED = 3

@@ -20,8 +20,8 @@ from reranker import (
     Recommender,
     find,
     find_or_start,
+    load_fit,
 )
-from reranker.fusion import load_fit
 from retrieval import Filter, InputError, Retriever, load
 
 

@@ -15,15 +15,13 @@ from api.cli.data import fitted_data
 from api.cli.output import console, error_console, status
 from api.settings.model import load_settings
 from prompts import PromptLibrary
-from reranker.adapter import served_rank
-from reranker.server.process import resolve_model
+from reranker import resolve_model, served_rank
 from retrieval import InputError
-from tuning import Estimate, Options, prepare
+from tuning import Estimate, Options, Told, prepare
 from tuning import tune as train
-from tuning.tune import Told
 
 if TYPE_CHECKING:
-    from tuning.training import Progress as State
+    from tuning import Progress as State
 
 _DEFAULT = Options()
 

@@ -17,8 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from reranker import Answer, Engine, Memory
-from reranker.client.breaker import BreakerState
+from reranker import Answer, BreakerState, Engine, Memory
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

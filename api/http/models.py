@@ -5,8 +5,7 @@ from typing import Annotated, Literal, Self
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from reranker import PromptChoice, RecommendationRequest
-from reranker.request import MOST_CANDIDATES, MOST_DEADLINE_MS, MOST_ITEMS
+from reranker import MOST_CANDIDATES, MOST_DEADLINE_MS, MOST_ITEMS, PromptChoice, RecommendationRequest
 from retrieval import Interaction
 
 _RANGE: dict[str, JsonValue] = {"minimum": 1}

@@ -13,8 +13,7 @@ from starlette.datastructures import Headers
 from api.http.dependencies import ServiceDep, SettingsDep
 from api.http.problems import Refused
 from api.settings.model import Settings
-from reranker import PromptChoice
-from reranker.request import TASKS
+from reranker import TASKS, PromptChoice
 from retrieval import InputError
 
 _FORWARDING = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")

@@ -17,11 +17,8 @@ from api.http.metrics import Metrics
 from api.http.watching import Watching
 from api.observability import places
 from api.settings.model import Settings
-from prompts import PromptLibrary, TemplateError
-from prompts.store import Stamp, stamp
-from reranker import DocumentRanker, Engine, Memory, PromptChoice, Recommender
-from reranker.fusion import FILE, FusionFit, load_fit
-from reranker.request import TASKS
+from prompts import PromptLibrary, Stamp, TemplateError, stamp
+from reranker import FILE, TASKS, DocumentRanker, Engine, FusionFit, Memory, PromptChoice, Recommender, load_fit
 from retrieval import Retriever, WhyrankError, current_build, load
 
 _OWN_FILES = 128

@@ -8,8 +8,7 @@ from typing import Protocol
 import structlog
 
 from api.http.watching import Watching
-from reranker import LLMStartError
-from reranker.server.process import Report
+from reranker import LLMStartError, StartProgress
 from retrieval import WhyrankError
 
 log = structlog.get_logger()
@@ -38,7 +37,7 @@ class Supervisor:
 
     def __init__(
         self,
-        make: Callable[[Report], Server],
+        make: Callable[[StartProgress], Server],
         *,
         restarted: Callable[[], None],
         watching: Watching | None = None,

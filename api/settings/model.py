@@ -18,8 +18,7 @@ from pydantic_settings import (
 
 from api.settings.text import explain, nearest
 from reranker import LlmSettings
-from retrieval import DataSettings, InputError, current_data
-from retrieval.data import readers
+from retrieval import DataSettings, InputError, current_data, readers
 
 FILE = Path("whyrank.toml")
 PREFIX = "WHYRANK_"

@@ -7,9 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from eval.bench.rerank import AT_ONCE, default_read
 from prompts import PromptLibrary
-from reranker import EngineSettings, LlmSettings, LocalServer
-from reranker.adapter import WEIGHTS, load_adapter
-from reranker.server.process import engine_settings
+from reranker import ADAPTER_WEIGHTS, EngineSettings, LlmSettings, LocalServer, engine_settings, load_adapter
 from retrieval import InputError, Retriever
 
 Report = Callable[[str], None]
@@ -97,7 +95,7 @@ async def bench_adapter(
     _, first_alone, first_crowd = measured[0]
     return AdapterCost(
         adapter=adapter.name,
-        megabytes=round((folder / WEIGHTS).stat().st_size / 1e6, 1),
+        megabytes=round((folder / ADAPTER_WEIGHTS).stat().st_size / 1e6, 1),
         tokens_per_s=adapter.tokens_per_s,
         peak_memory_mib=adapter.peak_memory_mib,
         reads=[

@@ -10,8 +10,7 @@ from statistics import median
 from pydantic import BaseModel, ConfigDict
 
 from eval.bench.rerank import AT_ONCE, default_read
-from reranker import LlmSettings, LLMStartError, LocalServer
-from reranker.server.process import engine_settings
+from reranker import LlmSettings, LLMStartError, LocalServer, engine_settings
 from retrieval import InputError, Retriever
 
 Report = Callable[[str], None]

@@ -17,9 +17,9 @@ from prompts import (
     Sanitizer,
     candidate_inputs,
     history_inputs,
+    showing,
     user_sample,
 )
-from prompts.inputs import showing
 from retrieval import RetrievalRequest, Retrieved, Retriever
 
 HISTORY, CANDIDATES = 50, 100

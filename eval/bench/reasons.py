@@ -14,10 +14,21 @@ from pydantic import BaseModel, ConfigDict
 
 from eval.compare import Mean, interval
 from prompts import PromptLibrary, Sanitizer, candidate_inputs, history_inputs, newest
-from reranker import Engine, Reader, Shown
-from reranker.client.responses import Usage
-from reranker.reasons.agreement import Agreement, agreement, read_labelled
-from reranker.reasons.writer import Basis, Reason, ReasonStatistics, ReasonWriter, Wanted, write_each
+from reranker import (
+    Agreement,
+    Basis,
+    Engine,
+    Reader,
+    Reason,
+    ReasonStatistics,
+    ReasonWriter,
+    Shown,
+    Usage,
+    Wanted,
+    agreement,
+    read_labelled,
+    write_each,
+)
 from retrieval import Candidate, HistoryEntry, RetrievalRequest, Retrieved, Retriever
 
 _DATA = Path(__file__).parents[2] / "tests" / "reranker" / "data"

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from reranker.server.process import free_port
+from reranker import free_port
 
 _TIMEOUT_S = 600.0
 

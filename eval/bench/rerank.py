@@ -21,18 +21,18 @@ from reranker import (
     Calibration,
     Engine,
     EngineSettings,
+    LikelihoodScorer,
+    ListwiseScorer,
     LlmSettings,
     Memory,
+    PermutationScorer,
+    PointwiseScorer,
     RecommendationRequest,
     Recommender,
+    Scorer,
     Shown,
     Usage,
 )
-from reranker.scoring.likelihood import LikelihoodScorer
-from reranker.scoring.listwise import ListwiseScorer
-from reranker.scoring.permutation import PermutationScorer
-from reranker.scoring.pointwise import PointwiseScorer
-from reranker.scoring.prompts import Scorer
 from retrieval import Retriever
 
 CANDIDATES, HISTORY, AT_ONCE = 20, 20, 16

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from eval.arm_inputs import Cases, Regime, make_cases
 from eval.bench.replay import recording, send_raw
 from eval.compare import LEVEL, paired, randomisation_p, users_needed
-from eval.experiment import run
+from eval.experiment import run_experiment
 from eval.llm_arms import CONCURRENCY, Reads
 from eval.manifest import Config
 from eval.metrics import PerUser
@@ -26,8 +26,7 @@ from eval.protocol import Part, Protocol, Relevance, fold
 from eval.report.results import per_user
 from prompts import PromptLibrary, PromptTemplate
 from reranker import EngineSettings
-from retrieval import AlsParameters
-from retrieval.data import readers
+from retrieval import AlsParameters, readers
 
 ROUNDS = 3
 COMPARISONS = 200
@@ -127,7 +126,7 @@ async def _read(engine: EngineSettings, cases: Cases, template: PromptTemplate) 
 
 async def _statistics(folder: Path) -> tuple[float, int, float]:
     config = Config(arms=("itemknn", "als"))
-    done = await run(config, readers.movielens(), PromptLibrary(), None, folder)
+    done = await run_experiment(config, readers.movielens(), PromptLibrary(), None, folder)
     values = per_user(done, Relevance.liked)
     differences = paired(values["als"], values["itemknn"])
     rng = np.random.default_rng(0)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx2
 
-from reranker.server.process import free_port
+from reranker import free_port
 
 _START_S = 60.0
 

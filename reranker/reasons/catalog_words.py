@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from prompts.sanitize import MAX_LENGTH
+from prompts import MAX_LENGTH
 from reranker.reasons import lexicon
 from retrieval import Item
 

@@ -4,8 +4,8 @@ The facts are the item's title and attributes and those of the evidence. In an E
 is either in the facts, in the form of a fact ("romantic" of the genre Romance), or one of the words of
 :mod:`reranker.reasons.lexicon`, which claim nothing; whatever else it says is refused, so that no list of forbidden
 claims has to be complete. What is said of the evidence only ("the horror of Alien") may be said in a clause that
-names it and not the item. In other languages it sees names, numbers, titles and attribute values of the catalog, links and markup, but
-no ordinary words.
+names it and not the item. In other languages it sees names, numbers, titles and attribute values of the catalog, links
+and markup, but no ordinary words.
 
 What it cannot see: a true fact in a false relation ("more action than Alien"), and sense.
 """

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
-from prompts import ItemInput, PromptTemplate, Sanitizer, evidence_inputs, item_input
-from prompts.pattern import FACTS
+from prompts import FACTS, ItemInput, PromptTemplate, Sanitizer, evidence_inputs, item_input
 from reranker.client.engine import Engine
 from reranker.client.responses import Usage
 from reranker.failures import STAGE_FAILURES, StageFailure

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from prompts import PromptTemplate, Trimmed
-from prompts.front_matter import Scoring
+from prompts import PromptTemplate, Scoring, Trimmed
 from reranker.client.responses import Usage
 from retrieval import Notice
 

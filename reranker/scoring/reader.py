@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 from pydantic import ValidationError
 
-from prompts import PromptLibrary, PromptTemplate, TemplateError
-from prompts.front_matter import Scoring
+from prompts import PromptLibrary, PromptTemplate, Scoring, TemplateError
 from reranker.client.engine import Engine
 from reranker.errors import LLMRefused
 from reranker.scoring.calibration import Calibration

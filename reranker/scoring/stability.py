@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from prompts import PromptTemplate
-from prompts.front_matter import Scoring
+from prompts import PromptTemplate, Scoring
 from reranker.client.engine import Engine
 from reranker.scoring.calibration import Calibration
 from reranker.scoring.inputs import Shown

@@ -17,14 +17,14 @@ from typing import Self
 import httpx2
 import structlog
 
-from reranker.adapter import fingerprint, load_adapter, served_rank
+from reranker.adapter import base_fingerprint, load_adapter, served_rank
 from reranker.client.responses import models_of
 from reranker.errors import LLMBadAnswer, LLMStartError
 from reranker.server import embedded, watchdog
 from reranker.server.flags import PRESETS, choices, this_machine
 from reranker.settings import EMBEDDED, EngineSettings, LlmSettings
 
-Report = Callable[[str], None]
+StartProgress = Callable[[str], None]
 """Told, a few times a second, how far a start has come."""
 
 _FORCED_MODULE = "whyrank_forced"
@@ -96,7 +96,7 @@ class LocalServer:
         *,
         port: int | None = None,
         variables: Mapping[str, str] | None = None,
-        report: Report = lambda _: None,
+        report: StartProgress = lambda _: None,
     ) -> None:
         self._settings = settings
         self._variables = variables
@@ -191,7 +191,7 @@ def _adapter_flags(settings: LlmSettings, model: str, name: str) -> list[str]:
     if folder is None:
         return []
     adapter = load_adapter(folder, thorough=True)
-    misfit = adapter.misfit(base=name, base_hash=fingerprint(model))
+    misfit = adapter.misfit(base=name, base_hash=base_fingerprint(model))
     if misfit is not None:
         log.warning("adapter_not_served", adapter=adapter.name, problem=misfit)
         return []
@@ -224,7 +224,7 @@ def find(settings: LlmSettings) -> EngineSettings | None:
 
 
 @contextlib.contextmanager
-def find_or_start(settings: LlmSettings, *, report: Report = lambda _: None) -> Iterator[EngineSettings]:
+def find_or_start(settings: LlmSettings, *, report: StartProgress = lambda _: None) -> Iterator[EngineSettings]:
     """The server of :func:`find`, or else one of its own for the duration of the ``with`` block.
 
     Raises:

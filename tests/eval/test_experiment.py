@@ -14,7 +14,7 @@ from eval import experiment
 from eval.arm_inputs import Regime
 from eval.arms import parse
 from eval.errors import LeakError
-from eval.experiment import RANKINGS, Run, run
+from eval.experiment import RANKINGS, Run, run_experiment
 from eval.fusion import fuse
 from eval.llm_arms import Reads
 from eval.manifest import OPENED, Config, openings
@@ -42,7 +42,7 @@ def taste(prefix: str, continuation: str) -> float:
 
 
 async def ran(dataset: Dataset, reads: Reads | None, out: Path, config: Config = SMALL, *, purpose: str = "") -> Run:
-    return await run(config, dataset, PromptLibrary(), reads, out, purpose=purpose)
+    return await run_experiment(config, dataset, PromptLibrary(), reads, out, purpose=purpose)
 
 
 async def test_a_run_compares_its_arms(dataset: Dataset, reads: Reads, standin: StandIn, tmp_path: Path) -> None:

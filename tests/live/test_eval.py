@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from eval import Config, Reads, judge, run
+from eval import Config, Reads, judge, run_experiment
 from eval.answer_store import AnswerStore
 from prompts import PromptLibrary
 from reranker import EngineSettings
@@ -14,9 +14,9 @@ async def test_a_read_is_measured_beside_retrieval(server: EngineSettings, tmp_p
     store = AnswerStore(tmp_path / "answers.sqlite")
     dataset = readers.movielens()
     async with Reads(server, store) as reads:
-        first = judge(await run(config, dataset, PromptLibrary(), reads, tmp_path), opened=0, resamples=200)
+        first = judge(await run_experiment(config, dataset, PromptLibrary(), reads, tmp_path), opened=0, resamples=200)
     async with Reads(server, store) as reads:
-        again = await run(config, dataset, PromptLibrary(), reads, tmp_path / "again")
+        again = await run_experiment(config, dataset, PromptLibrary(), reads, tmp_path / "again")
     store.close()
     assert judge(again, opened=0, resamples=200).judged == first.judged
     assert again.manifest.cached_reads >= 24

@@ -8,7 +8,7 @@ import pytest
 
 from prompts import PromptLibrary
 from reranker import Engine, EngineSettings, LlmSettings, RecommendationRequest, Recommender
-from reranker.adapter import CONFIG, FILE, WEIGHTS, AdapterManifest, fingerprint, load_adapter
+from reranker.adapter import ADAPTER_FILE, ADAPTER_WEIGHTS, CONFIG, AdapterManifest, base_fingerprint, load_adapter
 from reranker.server import embedded, process
 from reranker.server.embedded import sha256
 from retrieval import ArtifactError, Retriever
@@ -44,9 +44,9 @@ def manifest(data_hash: object, **changes: object) -> AdapterManifest:
 
 def saved(folder: Path, adapter: AdapterManifest) -> LlmSettings:
     folder.mkdir(exist_ok=True)
-    (folder / WEIGHTS).write_bytes(b"weights")
+    (folder / ADAPTER_WEIGHTS).write_bytes(b"weights")
     (folder / CONFIG).write_text("{}")
-    (folder / FILE).write_text(adapter.model_dump_json())
+    (folder / ADAPTER_FILE).write_text(adapter.model_dump_json())
     return LlmSettings(adapter=folder)
 
 
@@ -140,7 +140,7 @@ async def test_a_dead_server_is_told_as_such(retriever: Retriever, standin: Stan
 
 async def test_a_damaged_one_is_told_at_the_start(retriever: Retriever, standin: StandIn, tmp_path: Path) -> None:
     settings = saved(tmp_path / "adapter", manifest("0"))
-    (tmp_path / "adapter" / FILE).write_text("{")
+    (tmp_path / "adapter" / ADAPTER_FILE).write_text("{")
     async with Engine(EngineSettings(url=standin.url)) as engine:
         with pytest.raises(ArtifactError, match=r"llm\.adapter.*holds no adapter"):
             Recommender(retriever, engine, PromptLibrary(), settings)
@@ -149,11 +149,11 @@ async def test_a_damaged_one_is_told_at_the_start(retriever: Retriever, standin:
 def test_a_local_server_loads_it_beside_its_model(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model.safetensors").write_bytes(b"1")
-    base_hash = fingerprint(tmp_path / "model")
+    base_hash = base_fingerprint(tmp_path / "model")
     folder = tmp_path / "adapter"
     folder.mkdir()
-    (folder / WEIGHTS).write_bytes(b"weights")
-    adapter = manifest("0", base="x", base_hash=base_hash, weights_sha256=sha256(folder / WEIGHTS))
+    (folder / ADAPTER_WEIGHTS).write_bytes(b"weights")
+    adapter = manifest("0", base="x", base_hash=base_hash, weights_sha256=sha256(folder / ADAPTER_WEIGHTS))
     settings = saved(folder, adapter)
     command = process.command(settings, str(tmp_path / "model"), "x", 1)
     assert command[command.index("--lora-modules") + 1] == f"{adapter.name}={folder}"
@@ -162,12 +162,12 @@ def test_a_local_server_loads_it_beside_its_model(tmp_path: Path) -> None:
     assert "--lora-modules" not in process.command(settings, str(tmp_path / "model"), "x", 1), "other weights"
     assert "--lora-modules" not in process.command(settings, "y", "y", 1), "another model"
     assert "--lora-modules" not in process.command(LlmSettings(adapter="none"), str(tmp_path / "model"), "x", 1)
-    (folder / WEIGHTS).write_bytes(b"damaged")
+    (folder / ADAPTER_WEIGHTS).write_bytes(b"damaged")
     with pytest.raises(ArtifactError, match="is damaged"):
         process.command(settings, str(tmp_path / "model"), "x", 1)
 
 
-@pytest.mark.parametrize("name", [FILE, CONFIG])
+@pytest.mark.parametrize("name", [ADAPTER_FILE, CONFIG])
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 500_000, b"x" * (2 << 20)])
 def test_a_damaged_file_is_an_error_that_says_so(tmp_path: Path, name: str, content: bytes) -> None:
     saved(tmp_path, manifest("0"))
@@ -179,8 +179,8 @@ def test_a_damaged_file_is_an_error_that_says_so(tmp_path: Path, name: str, cont
 @pytest.mark.parametrize("rank", [0, -1, 257, 10**9])
 def test_a_rank_that_no_server_takes_is_refused(tmp_path: Path, rank: int) -> None:
     saved(tmp_path, manifest("0"))
-    record = json.loads((tmp_path / FILE).read_text())
-    (tmp_path / FILE).write_text(json.dumps({**record, "rank": rank}))
+    record = json.loads((tmp_path / ADAPTER_FILE).read_text())
+    (tmp_path / ADAPTER_FILE).write_text(json.dumps({**record, "rank": rank}))
     with pytest.raises(ArtifactError, match="rank"):
         load_adapter(tmp_path)
 
@@ -189,4 +189,4 @@ def test_a_rank_that_no_server_takes_is_refused(tmp_path: Path, rank: int) -> No
 def test_the_fingerprint_of_a_checkpoint_needs_no_readable_record(tmp_path: Path, content: str) -> None:
     (tmp_path / embedded.MANIFEST).write_text(content)
     (tmp_path / "model.safetensors").write_bytes(b"weights")
-    assert fingerprint(tmp_path)
+    assert base_fingerprint(tmp_path)

@@ -18,6 +18,8 @@ from api.http.state import Service
 from api.prompt_summary import PromptSummary
 from api.trial import TrialLibrary, TryAnswer, passed, template_of, tried
 from prompts import (
+    DEFAULT_ALIAS,
+    DRAFT,
     EXAMPLE,
     PromptEditor,
     PromptTemplate,
@@ -27,7 +29,6 @@ from prompts import (
     rendered,
     user_sample,
 )
-from prompts.names import DEFAULT_ALIAS, DRAFT
 from reranker import PromptChoice, RecommendationRequest
 from retrieval import InputError, NotFoundError, Retriever
 

@@ -16,8 +16,7 @@ from api.http.problems import FAULT, responses
 from api.http.security import allow_prompts
 from api.http.state import Service
 from api.observability import places
-from reranker import Answer, DoneEvent, RankingEvent, ReasonEvent
-from reranker.answer import Event, ReasonBody
+from reranker import Answer, DoneEvent, Event, RankingEvent, ReasonBody, ReasonEvent
 
 router = APIRouter(prefix="/v1", tags=["recommendations"], responses=responses(403), route_class=JsonRoute)
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.experiment import run
+from eval.experiment import run_experiment
 from eval.manifest import Config
 from eval.protocol import Part, Relevance
 from eval.report.results import Report, judge
@@ -39,7 +39,9 @@ def test_what_was_published_is_of_today(report: Report) -> None:
 async def test_the_classical_rankers_still_score_what_was_published(report: Report, tmp_path: Path) -> None:
     """Run again, to a rounding that differs between processors."""
     config = report.manifest.config.model_copy(update={"arms": ("popular", "itemknn", "als")})
-    done = await run(config, readers.movielens(), PromptLibrary(), None, tmp_path, purpose="is the quality page stale?")
+    done = await run_experiment(
+        config, readers.movielens(), PromptLibrary(), None, tmp_path, purpose="is the quality page stale?"
+    )
     again = judge(done, opened=1, resamples=50)
     for before, now in zip(report.judged, again.judged, strict=True):
         assert (before.users, before.relevant) == (now.users, now.relevant)
@@ -51,7 +53,7 @@ async def test_the_classical_rankers_still_score_what_was_published(report: Repo
 
 async def _small(dataset: Dataset, folder: Path) -> Report:
     config = Config(arms=("popular", "als"), candidates=6, parameters=AlsParameters(factors=4))
-    return judge(await run(config, dataset, PromptLibrary(), None, folder), opened=0, resamples=50)
+    return judge(await run_experiment(config, dataset, PromptLibrary(), None, folder), opened=0, resamples=50)
 
 
 async def test_a_page_without_a_place_for_the_table_is_refused(dataset: Dataset, tmp_path: Path) -> None:

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prompts import PromptTemplate
-from reranker import adapter
-from reranker.adapter import AdapterManifest
-from reranker.server import embedded
+from reranker import ADAPTER_FILE, ADAPTER_WEIGHTS, AdapterManifest, base_fingerprint, embedded, load_adapter
 from retrieval import DataError, InputError
 from tuning.data import Data
 from tuning.examples import make_examples
@@ -112,7 +110,7 @@ def tune(
     rate = options.learning_rate or _RATES[options.method]
     record = AdapterManifest(
         base=base,
-        base_hash=adapter.fingerprint(model),
+        base_hash=base_fingerprint(model),
         template=template.reference,
         template_hash=template.hash,
         data_hash=data.whole,
@@ -132,7 +130,7 @@ def tune(
         adapted.save(scratch, base)
         whole = record.model_copy(
             update={
-                "weights_sha256": embedded.sha256(scratch / adapter.WEIGHTS),
+                "weights_sha256": embedded.sha256(scratch / ADAPTER_WEIGHTS),
                 "steps": progress.step,
                 "tokens": progress.tokens,
                 "tokens_per_s": round(progress.tokens / progress.seconds, 1),
@@ -141,7 +139,7 @@ def tune(
                 "loss_after": round(progress.best, 4),
             }
         )
-        (scratch / adapter.FILE).write_text(whole.model_dump_json(indent=2) + "\n")
+        (scratch / ADAPTER_FILE).write_text(whole.model_dump_json(indent=2) + "\n")
         shutil.rmtree(best, ignore_errors=True)
         scratch.rename(best)
 
@@ -198,7 +196,7 @@ def tune(
             code="nothing_gained",
         )
     shutil.rmtree(work)
-    return adapter.load_adapter(out)
+    return load_adapter(out)
 
 
 def peak_memory_mib() -> int:
@@ -217,7 +215,7 @@ def _work(out: Path) -> Path:
     Raises:
         InputError: ``out`` holds something else than an adapter, or cannot be written.
     """
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / adapter.FILE).is_file())):
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / ADAPTER_FILE).is_file())):
         raise InputError(f"{out} holds something else", field="--out", remedy="Name another folder", code="not_empty")
     work = out.with_name(f".{out.name}-training")
     try:
