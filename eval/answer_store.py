@@ -20,7 +20,7 @@ from prompts import PromptTemplate, Trimmed
 from reranker import Calibration, Engine, Memory, Read, Reader, Repairs, Shown, Usage
 from retrieval import Notice
 
-_FORMAT = 1
+_FORMAT = 2
 """Part of every key; raised when a read comes to mean something else."""
 
 

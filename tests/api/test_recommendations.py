@@ -99,7 +99,7 @@ def test_the_llm_down_is_no_error(client: TestClient, standin: StandIn) -> None:
         ({"user_id": "u0", "filter": {"genres": 3}}, "/problems/filter-type#filter.genres"),
         ({"query": ""}, "/problems/invalid-field#query"),
         ({"history": [{"item_id": "i0", "timestamp": 10**30}]}, "/problems/invalid-field#history.0.timestamp"),
-        ({"history": [{"item_id": "i0", "text": "both"}]}, "/problems/invalid-field#history.0"),
+        ({"history": [{"event": "view"}]}, "/problems/invalid-field#history.0"),
         ({"user_id": "u0", "deadline_ms": 0}, "/problems/out-of-range#deadline_ms"),
     ],
 )

@@ -146,7 +146,10 @@ def test_requests_in_a_row_are_answered_up_to_a_number(service: Service) -> None
 def test_a_body_that_is_refused_early_does_not_end_its_connection(service: Service) -> None:
     with connect(service) as connection:
         connection.sendall(POST + b"content-length: 3000000\r\n\r\n")
-        assert connection.recv(2**16).startswith(b"HTTP/1.1 413")
+        refused = b""
+        while not refused.endswith(b"}"):  # head and body may come apart
+            refused += connection.recv(2**16)
+        assert refused.startswith(b"HTTP/1.1 413")
         connection.sendall(b"x" * 3_000_000 + LIVE + b"connection: close\r\n\r\n")
         assert rest(connection).startswith(b"HTTP/1.1 200")
 

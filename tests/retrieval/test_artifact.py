@@ -227,8 +227,8 @@ def test_what_is_overwritten_in_place_is_found_and_harms_nobody(tmp_path: Path) 
 
 def test_the_same_fit_has_the_same_name_in_every_process(tmp_path: Path) -> None:
     fit_it = (
-        "import sys; from pathlib import Path; from retrieval import AlsParameters, fit, sources;"
-        "print(fit(Path(sys.argv[1]), sources.movielens(), AlsParameters(factors=8, iterations=2)).name)"
+        "import sys; from pathlib import Path; from retrieval import AlsParameters, fit, readers;"
+        "print(fit(Path(sys.argv[1]), readers.movielens(), AlsParameters(factors=8, iterations=2)).name)"
     )
     names = set()
     for number in (1, 2):

@@ -121,7 +121,7 @@ def test_readiness_survives_a_probe_that_fails(reloading: TestClient, monkeypatc
 
     assert service.engine is not None
     monkeypatch.setattr(service.engine, "healthy", fail)
-    monkeypatch.setattr(service.library, "names", lambda: 1 / 0)
+    monkeypatch.setattr(service.library, "problems", lambda: 1 / 0)
     answer = reloading.get("/health/ready")
     assert (answer.status_code, answer.json()["llm"]) == (200, "down")
     assert any("readiness" in problem for problem in problems(reloading))
