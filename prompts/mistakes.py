@@ -45,6 +45,8 @@ def yaml_mistake(error: yaml.YAMLError, text: str) -> Mistake:
         return Mistake("it holds a character that YAML does not take", line, remedy="Delete it")
     mark, context, problem = error.problem_mark, error.context_mark, str(error.problem)
     here = Mistake(problem, mark.line + 1, mark.column + 1)
+    if mark.line >= len(lines):  # YAML ends lines at more characters than we do
+        return here
     start = here if context is None else Mistake(problem, context.line + 1, context.column + 1)
     if (quote := _unclosed_quote(lines[: mark.line + 1])) is not None or "quoted scalar" in str(error.context):
         line, column = quote or (start.line or 1, start.column or 1)

@@ -107,7 +107,7 @@ def test_a_body_does_not_hide_an_unknown_query_parameter(client: TestClient) -> 
     assert client.post("/v1/recommendations?k=3", json={"user_id": "u0"}).json()["field"] == "k"
 
 
-@pytest.mark.parametrize("path", ["/", "/nowhere", "/v1/recommendation", "/v3"])
+@pytest.mark.parametrize("path", ["/nowhere", "/v1/recommendation", "/v3"])
 def test_unknown_paths_point_to_the_docs(client: TestClient, path: str) -> None:
     response = client.get(path)
     assert (response.status_code, response.headers["content-type"]) == (404, "application/problem+json")
