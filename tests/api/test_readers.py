@@ -125,7 +125,7 @@ def test_readiness_names_files_without_their_folders(artifact_dir: Path) -> None
     app = create_app(Settings(artifact=artifact_dir), None)
     app.state.service.watching.tell("artifact", f"{artifact_dir}/build-1/manifest.json: is torn")
     (problem,) = TestClient(app).get("/health/ready").json()["problems"]
-    assert problem.endswith(" manifest.json: is torn")
+    assert problem.endswith("manifest.json: is torn")
     assert "/" not in problem
 
 
