@@ -22,7 +22,7 @@ PUBLIC = {
     "eval": "AdapterCost ApiBench Arm Config EvalBench FlagsCost LeakError Part PromptsBench Protocol Ratio Reads "
     "ReasonsBench Regime Relevance Report RerankBench RetrievalBench Run bench_adapter bench_api bench_eval "
     "bench_flags bench_prompts bench_reasons bench_rerank bench_retrieval fold fuse judge run",
-    "tuning": "Choice Data Estimate Options Window Windows Writer prepare tune",
+    "tuning": "PromptWriter TrainingData TrainingEstimate TuningOptions split_for_training tune",
     "api": "Settings create_app load_settings",
 }
 

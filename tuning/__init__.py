@@ -1,9 +1,8 @@
-"""What a small model learns from one's own histories: ``whyrank tune``."""
+"""Train a LoRA adapter on a data set's own histories: ``whyrank tune``."""
 
-from tuning.choices import Choice
-from tuning.data import Data, prepare
-from tuning.options import Options
-from tuning.tune import Estimate, tune
-from tuning.windows import Window, Windows, Writer
+from tuning.options import TuningOptions
+from tuning.prompt_writer import PromptWriter
+from tuning.training_data import TrainingData, split_for_training
+from tuning.tune import TrainingEstimate, tune
 
-__all__ = ["Choice", "Data", "Estimate", "Options", "Window", "Windows", "Writer", "prepare", "tune"]
+__all__ = ["PromptWriter", "TrainingData", "TrainingEstimate", "TuningOptions", "split_for_training", "tune"]
