@@ -33,7 +33,7 @@ PUBLIC = {
     "Relevance Report RerankBench RetrievalBench Run Training bench_adapter bench_api bench_eval "
     "bench_faults bench_flags bench_prompts bench_reasons bench_rerank bench_retrieval fold fuse judge "
     "openings parse run_experiment tables training_of",
-    "tuning": "Choice Data Estimate Options Progress Told Window Windows Writer prepare tune",
+    "tuning": "PromptWriter TrainingData TrainingEstimate TrainingProgress TuningOptions split_for_training tune",
     "api": "Settings create_app load_settings",
 }
 

@@ -1,22 +1,17 @@
-"""What a small model learns from one's own histories: ``whyrank tune``."""
+"""Train a LoRA adapter on a data set's own histories: ``whyrank tune``."""
 
-from tuning.choices import Choice
-from tuning.data import Data, prepare
-from tuning.options import Options
-from tuning.pipeline import Estimate, Told, tune
-from tuning.training import Progress
-from tuning.windows import Window, Windows, Writer
+from tuning.options import TuningOptions
+from tuning.pipeline import TrainingEstimate, tune
+from tuning.prompt_writer import PromptWriter
+from tuning.training import TrainingProgress
+from tuning.training_data import TrainingData, split_for_training
 
 __all__ = [
-    "Choice",
-    "Data",
-    "Estimate",
-    "Options",
-    "Progress",
-    "Told",
-    "Window",
-    "Windows",
-    "Writer",
-    "prepare",
+    "PromptWriter",
+    "TrainingData",
+    "TrainingEstimate",
+    "TrainingProgress",
+    "TuningOptions",
+    "split_for_training",
     "tune",
 ]

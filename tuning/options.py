@@ -1,33 +1,29 @@
-"""How a model is trained."""
+"""Options of ``whyrank tune``."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 
 @dataclass(frozen=True)
-class Options:
-    """How a model is trained.
+class TuningOptions:
+    """How an adapter is trained.
 
     Args:
-        method: ``lora`` trains the small matrices of an adapter; ``full`` trains all weights between the embeddings
-            and keeps their change as an adapter of the same shape.
-        rank: of the adapter's matrices.
-        learning_rate: the highest; None takes one that was found good for the method.
-        batch: windows of an update.
-        epochs: how often each interaction is a target.
-        minutes: the longest that updates may take; None for as long as the epochs do.
-        scatter: see :class:`tuning.windows.Windows`.
-        disliked: how much what was meant negatively counts as a target.
-        negatives: proposals of retrieval among which each user's next item is to be chosen, beside the titles; 0 for
-            none. A prompt that is read by labels is trained on such choices alone.
+        rank: rank of the adapter's matrices.
+        learning_rate: peak learning rate.
+        batch: examples per update.
+        epochs: passes over the interactions.
+        minutes: time limit for the updates; None for no limit.
+        scatter: places by which an interaction may move, see :class:`tuning.title_windows.WindowSampler`.
+        disliked: weight of a disliked item as a target, from 0 to 1.
+        negatives: candidates from retrieval among which the model learns to choose each user's next item, in addition
+            to the titles; 0 for none. A prompt that is read by labels is trained on these choices only.
         patience: validations without improvement, of about 8, after which training ends.
-        validation_users: a seeded sample of so many.
-        seed: of the matrices, the order and the sample.
+        validation_users: size of the seeded sample of users for validation.
+        seed: seed of the matrices, the order and the sample.
     """
 
-    method: Literal["lora", "full"] = "lora"
     rank: int = 16
-    learning_rate: float | None = None
+    learning_rate: float = 2e-3
     batch: int = 8
     epochs: float = 2.0
     minutes: float | None = None

@@ -1,29 +1,35 @@
-"""From a data set to an adapter: what is held out, the model, the training, and the record of it."""
+"""Train an adapter from a data set, and record what it was trained on."""
 
 import math
 import resource
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prompts import PromptTemplate
-from reranker import ADAPTER_FILE, ADAPTER_WEIGHTS, AdapterManifest, base_fingerprint, embedded, load_adapter
+from reranker import (
+    ADAPTER_FILE,
+    ADAPTER_WEIGHTS,
+    AdapterManifest,
+    base_fingerprint,
+    embedded,
+    load_adapter,
+)
 from retrieval import DataError, InputError
-from tuning.data import Data
-from tuning.examples import make_examples
-from tuning.options import Options
-from tuning.windows import Writer
+from tuning.options import TuningOptions
+from tuning.prompt_writer import PromptWriter
+from tuning.training_data import TrainingData
+from tuning.training_examples import make_examples
 
 if TYPE_CHECKING:
-    from tuning.training import Progress
+    from tuning.training import TrainingProgress
 
-_RATES = {"lora": 2e-3, "full": 2e-4}
 _EPOCH = datetime.fromtimestamp(0, UTC)
-_NOTHING_YET: dict[str, Any] = {
+_UNTRAINED: dict[str, Any] = {
     "weights_sha256": "",
     "steps": 0,
     "tokens": 0,
@@ -35,13 +41,14 @@ _NOTHING_YET: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """What a training will take.
+class TrainingEstimate:
+    """Expected cost of a training, from the time of one trial update.
 
     Args:
-        examples: of one epoch; ``steps`` are the updates in all.
-        seconds: of all updates, by the time of one that was tried; validations come on top.
-        memory_mib: the highest use so far, after that update.
+        examples: examples per epoch.
+        steps: planned updates.
+        seconds: time of all updates, without validation.
+        memory_mib: peak memory use so far.
     """
 
     examples: int
@@ -50,149 +57,144 @@ class Estimate:
     memory_mib: int
 
 
-Told = Callable[["Progress", int, float], None]
-"""Told after each update: how far it has come, of how many, and the training loss in nats per token."""
-
-
 def tune(
-    data: Data,
+    data: TrainingData,
     template: PromptTemplate,
     out: Path,
     *,
     model: str,
     base: str,
     history_limit: int,
-    options: Options,
+    options: TuningOptions,
     resume: bool = False,
-    estimated: Callable[[Estimate], None] = lambda _: None,
-    told: Told = lambda *_: None,
-    stopped: Callable[[], bool] = lambda: False,
+    on_estimate: Callable[[TrainingEstimate], None] = lambda _: None,
+    on_update: "Callable[[TrainingProgress], None]" = lambda _: None,
+    stop_requested: Callable[[], bool] = lambda: False,
 ) -> AdapterManifest:
-    """Trains a model, and leaves the adapter that was best on validation in ``out``, whole or not at all. Whatever ends
-    the training, what was best by then is left there; beside it lies the state from which it can go on.
+    """Train an adapter and leave the one with the best validation loss in ``out``.
+
+    ``out`` is replaced as a whole or not at all, also when training is interrupted or fails. The checkpoints lie beside
+    it until training is complete.
 
     Args:
         model: a checkpoint's folder, or its name on the hub.
-        base: the name that it is served under.
-        history_limit: the most history entries that a prompt shows when it serves.
-        resume: go on from the state.
-        stopped: asked after each update whether to end, with a state to go on from.
+        base: the name that the model is served under.
+        history_limit: maximum number of history entries in a served prompt.
+        resume: continue from the last checkpoint.
+        on_estimate: called once before training.
+        on_update: called after each update.
+        stop_requested: asked after each update whether to stop with a checkpoint.
 
     Raises:
-        InputError: the template or the model cannot be trained so, or ``out`` holds something else.
-        DataError: there is too little data, a loss is no number, nothing got better, or the disk is full.
+        InputError: the template or the model cannot be trained, or ``out`` is not an adapter's folder.
+        DataError: there is too little data, the loss is not finite, nothing improved, or the disk is full.
+        KeyboardInterrupt: ``stop_requested`` returned true.
     """
     import torch
     from jinja2 import TemplateError as JinjaError
     from safetensors import SafetensorError
 
-    from tuning.adapting import Adapted, load_model
-    from tuning.training import Plan, Progress, Trainer
+    from tuning.lora import add_adapter, load_model, save_adapter
+    from tuning.training import TrainingPlan, saved_steps, seconds_per_update, train
 
     out = out.resolve()
-    work = _work(out)
-    best = work / "best"
+    work = _work_folder(out)
+    best, checkpoints = work / "best", work / "checkpoints"
     torch.manual_seed(options.seed)
     tokenizer, network, context = load_model(model)
     try:
-        writer = Writer(template, tokenizer, data.train.noun, context=context)
+        writer = PromptWriter(template, tokenizer, data.train.noun, context=context)
         examples = make_examples(data, writer, options, history_limit)
     except (ValueError, JinjaError) as error:
         raise InputError(
-            f"the model's chat template does not take {template.reference}: {error}",
+            f"the model's chat template does not accept {template.reference}: {error}",
             field="--prompt",
             remedy="Choose a prompt with 'format: text', such as rank",
             code="not_trainable",
         ) from error
-    if not resume:
-        shutil.rmtree(work, ignore_errors=True)
-    adapted = Adapted(network, options.method, options.rank)
-    rate = options.learning_rate or _RATES[options.method]
+    network = add_adapter(network, options.rank)
     record = AdapterManifest(
         base=base,
         base_hash=base_fingerprint(model),
         template=template.reference,
         template_hash=template.hash,
-        data_hash=data.whole,
+        data_hash=data.data_hash,
         train_hash=data.train.hash,
         held_out=data.held_out,
-        method=options.method,
+        method="lora",
         rank=options.rank,
-        settings={**{name: one for name, one in asdict(options).items() if one is not None}, "learning_rate": rate},
+        settings={name: value for name, value in asdict(options).items() if value is not None},
         created=datetime.now(UTC),
-        **_NOTHING_YET,
+        **_UNTRAINED,
     )
+    identity = record.model_copy(update={"created": _EPOCH}).model_dump_json() + f"{history_limit} {data.train.noun}"
 
-    def keep(progress: Progress) -> None:
+    def keep(progress: "TrainingProgress") -> None:
         scratch = work / "writing"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
-        adapted.save(scratch, base)
-        whole = record.model_copy(
+        save_adapter(network, scratch, base=base)
+        manifest = record.model_copy(
             update={
                 "weights_sha256": embedded.sha256(scratch / ADAPTER_WEIGHTS),
                 "steps": progress.step,
                 "tokens": progress.tokens,
                 "tokens_per_s": round(progress.tokens / progress.seconds, 1),
                 "peak_memory_mib": peak_memory_mib(),
-                "loss_before": round(progress.losses[0][1], 4),
-                "loss_after": round(progress.best, 4),
+                "loss_before": round(progress.loss_before, 4),
+                "loss_after": round(progress.validation_loss, 4),
             }
         )
-        (scratch / ADAPTER_FILE).write_text(whole.model_dump_json(indent=2) + "\n")
+        (scratch / ADAPTER_FILE).write_text(manifest.model_dump_json(indent=2) + "\n")
         shutil.rmtree(best, ignore_errors=True)
         scratch.rename(best)
 
-    plan = Plan(
-        steps=max(math.ceil(examples.count * options.epochs / options.batch), 1),
-        batch=options.batch,
-        learning_rate=rate,
-        patience=options.patience,
-        seed=options.seed,
-    )
-    shown = f"{history_limit} {data.train.noun}"
-    trainer = Trainer(
-        adapted.model,
-        examples.epoch,
-        examples.validation,
-        plan,
-        state=work / "state",
-        keep=keep,
-        identity=record.model_copy(update={"created": _EPOCH}).model_dump_json() + shown,
-        as_served=adapted.served,
-    )
+    steps = max(math.ceil(examples.count * options.epochs / options.batch), 1)
     if resume:
-        trainer.resume()
+        steps = saved_steps(checkpoints, identity)
+    else:
+        shutil.rmtree(work, ignore_errors=True)
+        checkpoints.mkdir(parents=True)
+    plan = TrainingPlan(steps, options.batch, options.learning_rate, options.patience, options.seed, identity)
     try:
-        took = trainer.trial()
+        seconds = seconds_per_update(network, examples.epoch, plan)
+        if options.minutes is not None and not resume:
+            plan = replace(plan, steps=max(min(steps, int(options.minutes * 60 / seconds)), 1))
+        on_estimate(TrainingEstimate(examples.count, plan.steps, plan.steps * seconds, peak_memory_mib()))
+        result = train(
+            network,
+            examples.epoch,
+            examples.validation,
+            plan,
+            checkpoints=checkpoints,
+            keep=keep,
+            resume=resume,
+            on_update=on_update,
+            stop_requested=stop_requested,
+        )
     except torch.OutOfMemoryError as error:
         raise InputError(
-            f"'{model}' does not fit this GPU's memory in training",
+            f"'{model}' does not fit into this GPU's memory for training",
             field="llm.model",
-            remedy="Use --method lora, or a smaller model",
+            remedy="Choose a smaller model, or a smaller llm.history_limit",
             code="out_of_memory",
         ) from error
-    if options.minutes is not None:
-        trainer.shorten(int(options.minutes * 60 / took))
-    estimated(Estimate(examples.count, trainer.steps, trainer.steps * took, peak_memory_mib()))
-    try:
-        trainer.run(lambda loss: told(trainer.progress, trainer.steps, loss), stopped)
-    except (OSError, SafetensorError) as error:  # its own error where a tensor file cannot be written
+    except (OSError, SafetensorError) as error:  # SafetensorError where an adapter's weights cannot be written
         raise DataError(
-            f"the training's state cannot be written ({error})",
+            f"the adapter cannot be written ({error})",
             field="--out",
-            remedy="Free some disk space, then go on with --resume",
+            remedy="Free some disk space, then continue with --resume",
             code="disk_full",
         ) from error
     finally:
         if best.is_dir():
             _publish(best, out)
-    if not trainer.progress.best_step:
-        first, last = (loss for _, loss in (trainer.progress.losses[0], trainer.progress.losses[-1]))
+    if not result.best_step:
         raise DataError(
-            f"training made nothing better: {first:.3f} nats per held-out title before, {last:.3f} after",
+            f"training did not improve the model: {result.loss_before:.3f} nats per held-out title before, "
+            f"{result.last_loss:.3f} after",
             field="--learning-rate",
-            remedy="Try a smaller one, or more data; the LLM serves as it is",
+            remedy="Try a smaller value or more data, or use the LLM without training",
             code="nothing_gained",
         )
     shutil.rmtree(work)
@@ -200,7 +202,7 @@ def tune(
 
 
 def peak_memory_mib() -> int:
-    """The highest memory use of this process so far: of the GPU where it uses one, else of the machine."""
+    """Peak memory use of this process in MiB: GPU memory if it uses a GPU, else main memory."""
     import torch
 
     if torch.cuda.is_available():
@@ -209,23 +211,31 @@ def peak_memory_mib() -> int:
     return int(peak / (2**20 if sys.platform == "darwin" else 2**10))
 
 
-def _work(out: Path) -> Path:
-    """Where the state is kept.
+def _work_folder(out: Path) -> Path:
+    """Create the folder for checkpoints beside ``out``.
 
     Raises:
-        InputError: ``out`` holds something else than an adapter, or cannot be written.
+        InputError: ``out`` exists and is not an adapter's folder, or the folder cannot be created.
     """
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / ADAPTER_FILE).is_file())):
-        raise InputError(f"{out} holds something else", field="--out", remedy="Name another folder", code="not_empty")
+        raise InputError(
+            f"{out} is not an adapter's folder", field="--out", remedy="Name another folder", code="not_empty"
+        )
     work = out.with_name(f".{out.name}-training")
     try:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{work} cannot be written ({error})", field="--out", code="not_writable") from error
+        raise InputError(
+            f"{work} cannot be created ({error})",
+            field="--out",
+            remedy="Name a folder that you may write to",
+            code="not_writable",
+        ) from error
     return work
 
 
 def _publish(best: Path, out: Path) -> None:
+    """Replace ``out`` by the best adapter."""
     if out.exists():
         shutil.rmtree(out)
     best.rename(out)

@@ -1,45 +1,51 @@
-"""The training loop: batches, optimiser, validation, early stop, and a state on disk from which it can go on.
+"""Train an adapter with transformers' ``Trainer``: our examples and losses, its optimiser, schedule and checkpoints.
 
-Weights are held in bfloat16 where the processor multiplies it fast, and updated in float32 copies: in bfloat16 itself
-small updates are lost.
+A checkpoint directory ``checkpoint-<step>`` holds the adapter, the optimiser, the schedule and ``trainer_state.json``,
+which is written last. ``plan.json`` beside the checkpoints says which training they belong to.
 """
 
 import json
 import math
-import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    Trainer,
+    TrainerState,
+    TrainingArguments,
+)
 
 from retrieval import DataError
-from tuning.choices import Choice
-from tuning.examples import Example
-from tuning.windows import Window
+from tuning.lora import save_adapter
+from tuning.losses import accumulate_gradients, target_tokens, validation_loss
+from tuning.training_examples import Example
 
 VALIDATIONS = 8
-"""Over a whole training, evenly; each saves the state."""
-_MOST_TOKENS = 2048
-"""Tokens, padding included, that go through the model at once; a batch of more is added up in parts."""
+"""Number of validations in a whole training, evenly spaced; a checkpoint follows each."""
 _WARM_UP = 20
-_STATE = "state.json"
+_PLAN = "plan.json"
+_STATE = "trainer_state.json"
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How training goes.
+class TrainingPlan:
+    """Length and parameters of a training.
 
     Args:
         steps: updates of the weights.
-        batch: windows of one update.
-        learning_rate: the highest; it rises over the first updates and falls to 0 in a line.
-        patience: validations without improvement after which it ends; there are :data:`VALIDATIONS`, if it does not.
-        seed: of the order.
+        batch: examples per update.
+        learning_rate: peak; it rises linearly during warm-up and falls linearly to 0.
+        patience: validations without improvement, of :data:`VALIDATIONS`, after which training ends.
+        seed: seed of the order of the examples.
+        identity: describes model, data and options; a checkpoint of a training with another identity is refused.
     """
 
     steps: int
@@ -47,299 +53,284 @@ class Plan:
     learning_rate: float
     patience: int
     seed: int
+    identity: str
 
 
-@dataclass
-class Progress:
-    """How far training has come.
-
-    Args:
-        step: updates made.
-        epoch: passes over the data that were begun.
-        taken: windows of this epoch that were used.
-        tokens: tokens that were targets.
-        seconds: spent on updates.
-        best: the lowest validation loss, and at which step.
-        waited: validations since.
-        losses: step and loss of each validation, in nats per title, or per choice.
-    """
-
-    step: int = 0
-    epoch: int = 0
-    taken: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    best: float = math.inf
-    best_step: int = 0
-    waited: int = 0
-    losses: list[tuple[int, float]] = field(default_factory=list)
-
-
-Report = Callable[[float], None]
-"""Told after each update the training loss, in nats per token."""
-
-
-class Trainer:
-    """Trains a model on windows.
+@dataclass(frozen=True)
+class TrainingProgress:
+    """State of a training after an update or a validation.
 
     Args:
-        model: of transformers or peft; what requires a gradient is trained.
-        examples: of one epoch, by its seed.
-        validation: examples of what came later.
-        plan: how.
-        state: the folder in which the state is kept.
-        keep: writes the model as it is now where it is served from; called when validation has become better.
-        identity: what the state belongs to; another identity cannot go on from it.
-        as_served: within it the model is what will be served of it: that is what validation judges, and ``keep`` keeps.
+        step: updates made, of ``steps``.
+        loss: training loss of the latest update, in nats per token.
+        validation_loss: latest validation loss in nats per title, or per choice.
+        loss_before: validation loss before training.
+        tokens: target tokens of all updates.
+        seconds: time spent on updates.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        examples: Callable[[int], Iterator[Example]],
-        validation: Sequence[Example],
-        plan: Plan,
-        *,
-        state: Path,
-        keep: Callable[[Progress], None],
-        identity: str,
-        as_served: Callable[[], AbstractContextManager[None]] = nullcontext,
-    ) -> None:
-        self.progress = Progress()
-        self._model = model
-        self._epoch = examples
-        self._validation = validation
-        self._plan = plan
-        self.steps = plan.steps
-        self._state = state
-        self._keep = keep
-        self._identity = identity
-        self._as_served = as_served
-        model.eval()  # without dropout: a training that goes on must do what one does that was not stopped
-        self._named = [(name, one) for name, one in model.named_parameters() if one.requires_grad]
-        self._weights = [one for _, one in self._named]
-        self._masters = [one.detach().float().clone().requires_grad_() for one in self._weights]
-        self._optimiser = torch.optim.AdamW(self._masters, lr=plan.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    step: int
+    steps: int
+    loss: float
+    validation_loss: float
+    loss_before: float
+    tokens: int
+    seconds: float
 
-    def run(self, report: Report = lambda _: None, stopped: Callable[[], bool] = lambda: False) -> None:
-        """Trains to the end of the plan, or until validation stops getting better.
 
-        Args:
-            stopped: asked after each update whether to end with a saved state.
+@dataclass(frozen=True)
+class TrainingResult:
+    """Outcome of a training.
 
-        Raises:
-            DataError: a loss is not a finite number.
-            OSError: the state cannot be written.
-            KeyboardInterrupt: it was stopped.
-        """
-        if not self.progress.losses:
-            self._validate()
-        examples = self._examples()
-        every = max(self.steps // VALIDATIONS, 1)
-        while self.progress.step < self.steps and self.progress.waited < self._plan.patience:
-            began = time.monotonic()
-            loss = self._update([next(examples) for _ in range(self._plan.batch)])
-            self.progress.seconds += time.monotonic() - began
-            report(loss)
-            if self.progress.step == self.steps or self.progress.step % every == 0:
-                self._validate()
-                self.save()
-            if stopped() and self.progress.step < self.steps:
-                self.save()
-                raise KeyboardInterrupt
+    Args:
+        best_step: the update with the lowest validation loss; 0 if no update improved on the untrained model.
+        loss_before: validation loss before training, in nats per title or choice.
+        last_loss: validation loss at the end.
+    """
 
-    def shorten(self, steps: int) -> None:
-        """Plans no more than so many updates; not where a training goes on, which keeps its plan."""
-        if not self.progress.step:
-            self.steps = max(min(self.steps, steps), 1)
+    best_step: int
+    loss_before: float
+    last_loss: float
 
-    def trial(self) -> float:
-        """Seconds that one update takes; changes nothing."""
-        size = self._plan.batch
-        some = list(islice(self._epoch(self._plan.seed), 2 * size))
-        self._backward(some[:size])  # the first one prepares what the others find
-        began = time.monotonic()
-        self._backward(some[-size:])  # another one: the same again would be faster than training is
-        took = time.monotonic() - began
-        for weight in self._weights:
-            weight.grad = None
-        return took
 
-    def save(self) -> None:
-        """Writes the state, whole or not at all."""
-        from safetensors.torch import save_file
+def seconds_per_update(model: Any, epoch: Callable[[int], Iterator[Example]], plan: TrainingPlan) -> float:
+    """Time the forward and backward pass of one batch; changes no weights."""
+    examples = list(islice(epoch(plan.seed), 2 * plan.batch))
+    accumulate_gradients(model, examples[: plan.batch])  # warms up
+    began = time.monotonic()
+    accumulate_gradients(model, examples[-plan.batch :])
+    took = time.monotonic() - began
+    model.zero_grad()
+    return took
 
-        scratch = self._state.with_name(f".{self._state.name}-writing")
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-        tensors = {}
-        for (name, _), master in zip(self._named, self._masters, strict=True):
-            tensors[f"weight.{name}"] = master.detach()
-            for kind, value in self._optimiser.state[master].items():
-                tensors[f"{kind}.{name}"] = value
-        save_file(tensors, scratch / "state.safetensors")
-        (scratch / _STATE).write_text(
-            json.dumps({"identity": self._identity, "steps": self.steps, "progress": asdict(self.progress)})
+
+def saved_steps(checkpoints: Path, identity: str) -> int:
+    """Planned updates of the training that left these checkpoints.
+
+    Raises:
+        DataError: there is no complete checkpoint, or it belongs to a training with another identity.
+    """
+    try:
+        plan = json.loads((checkpoints / _PLAN).read_text())
+        _last_checkpoint(checkpoints)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"there is no training to resume ({error})",
+            field="--resume",
+            remedy="Start without --resume",
+            code="no_state",
+        ) from error
+    if plan["identity"] != identity:
+        raise DataError(
+            "the checkpoint belongs to a training with other data, model, prompt or options",
+            field="--resume",
+            remedy="Repeat the options of the first start, or start again without --resume",
+            code="other_state",
         )
-        old = self._state.with_name(f".{self._state.name}-old")
-        shutil.rmtree(old, ignore_errors=True)
-        if self._state.exists():
-            self._state.rename(old)
-        scratch.rename(self._state)
-        shutil.rmtree(old, ignore_errors=True)
+    return int(plan["steps"])
 
-    def resume(self) -> None:
-        """Goes on from the state on disk.
 
-        Raises:
-            DataError: there is none, or it belongs to another training.
-        """
-        from safetensors.torch import load_file
+def train(
+    model: Any,
+    epoch: Callable[[int], Iterator[Example]],
+    validation: Sequence[Example],
+    plan: TrainingPlan,
+    *,
+    checkpoints: Path,
+    keep: Callable[[TrainingProgress], None],
+    resume: bool = False,
+    on_update: Callable[[TrainingProgress], None] = lambda _: None,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> TrainingResult:
+    """Train until the plan ends or validation stops improving.
 
-        try:
-            saved = json.loads((self._state / _STATE).read_text())
-            tensors = load_file(self._state / "state.safetensors")
-        except (OSError, ValueError) as error:
+    A resumed training ends with the same weights as one that was not interrupted.
+
+    Args:
+        model: from :func:`tuning.lora.add_adapter`.
+        epoch: returns the examples of one epoch for a seed.
+        validation: examples of later interactions.
+        checkpoints: folder of the checkpoints.
+        keep: called when validation has improved, to save the model.
+        resume: continue from the last complete checkpoint.
+        on_update: called after each update.
+        stop_requested: asked after each update whether to stop with a checkpoint.
+
+    Raises:
+        DataError: the loss is not finite, or a checkpoint cannot be written.
+        KeyboardInterrupt: ``stop_requested`` returned true.
+    """
+    model.eval()  # no dropout
+    every = max(plan.steps // VALIDATIONS, 1)
+    arguments = TrainingArguments(
+        output_dir=str(checkpoints),
+        max_steps=plan.steps,
+        per_device_train_batch_size=plan.batch,
+        train_sampling_strategy="sequential",
+        learning_rate=plan.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=min(_WARM_UP, plan.steps // 10),
+        optim="adamw_torch",
+        adam_beta2=0.98,
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        eval_strategy="steps",
+        eval_steps=every,
+        eval_on_start=not resume,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=1,
+        metric_for_best_model="loss",
+        greater_is_better=False,
+        restore_callback_states_from_checkpoint=True,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        log_level="error",
+        disable_tqdm=True,
+        report_to="none",
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        use_cpu=model.device.type == "cpu",
+        seed=plan.seed,
+    )
+    if arguments.device.type == "cuda":
+        arguments._n_gpu = 1  # else Trainer replicates the model on all GPUs, which our losses do not support
+    trainer = _AdapterTrainer(
+        model=model,
+        args=arguments,
+        data_collator=lambda examples: {"examples": examples},
+        train_dataset=_ExampleStream(epoch, plan.seed, plan.steps * plan.batch),
+        eval_dataset=validation,
+        callbacks=[EarlyStoppingCallback(plan.patience)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.keep, trainer.on_update, trainer.stop_requested = keep, on_update, stop_requested
+    start = None
+    if resume:
+        start = _last_checkpoint(checkpoints)
+        trainer.restore_counters(start)
+    else:
+        (checkpoints / _PLAN).write_text(json.dumps({"identity": plan.identity, "steps": plan.steps}))
+    trainer.train(resume_from_checkpoint=None if start is None else str(start))
+    if trainer.stopped:
+        raise KeyboardInterrupt
+    losses = trainer.validation_losses
+    return TrainingResult(trainer.state.best_global_step or 0, losses[0], losses[-1])
+
+
+class _AdapterTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed here
+    """Trainer with our losses, target tokens and seconds in its log, and a callback for the best model."""
+
+    keep: Callable[[TrainingProgress], None]
+    on_update: Callable[[TrainingProgress], None]
+    stop_requested: Callable[[], bool]
+    control: Any
+    stopped = False
+    _tokens, _seconds, _loss = 0, 0.0, math.nan
+
+    @property
+    def validation_losses(self) -> list[float]:
+        """All validation losses so far; the first is that of the untrained adapter."""
+        return [entry["eval_loss"] for entry in self.state.log_history if "eval_loss" in entry]
+
+    def restore_counters(self, checkpoint: Path) -> None:
+        """Read tokens and seconds from a checkpoint's log."""
+        entry = TrainerState.load_from_json(str(checkpoint / _STATE)).log_history[-1]
+        self._tokens, self._seconds = entry["tokens"], entry["seconds"]
+
+    def training_step(self, model: Any, inputs: Mapping[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        began = time.monotonic()
+        self._loss = accumulate_gradients(model, inputs["examples"])
+        if not math.isfinite(self._loss):
             raise DataError(
-                f"there is no state to go on from ({error})",
-                field="--resume",
-                remedy="Start without it",
-                code="no_state",
-            ) from error
-        if saved["identity"] != self._identity:
-            raise DataError(
-                "the state belongs to a training with other data, model, prompt or options",
-                field="--resume",
-                remedy="Give the options of the first start, or start anew without it",
-                code="other_state",
-            )
-        self.progress, self.steps = Progress(**saved["progress"]), saved["steps"]
-        with torch.no_grad():
-            for (name, weight), master in zip(self._named, self._masters, strict=True):
-                master.copy_(tensors[f"weight.{name}"])
-                weight.copy_(master)
-                kinds = [key.partition(".")[0] for key in tensors if key.partition(".")[2] == name]
-                self._optimiser.state[master] = {
-                    kind: tensors[f"{kind}.{name}"].to(master.device if kind != "step" else "cpu")
-                    for kind in kinds
-                    if kind != "weight"
-                }
-
-    def _examples(self) -> Iterator[Example]:
-        while True:
-            for example in islice(self._epoch(self._plan.seed + self.progress.epoch), self.progress.taken, None):
-                self.progress.taken += 1
-                yield example
-            self.progress.epoch, self.progress.taken = self.progress.epoch + 1, 0
-
-    def _update(self, batch: Sequence[Example]) -> float:
-        plan, step = self._plan, self.progress.step
-        rate = plan.learning_rate * min(1.0, (step + 1) / _WARM_UP) * (1 - step / self.steps)
-        loss = self._backward(batch)
-        if not math.isfinite(loss):
-            raise DataError(
-                f"the loss is {loss} at step {step + 1}; what was best at step {self.progress.best_step} is kept",
+                f"the loss is {self._loss} at step {self.state.global_step + 1}; "
+                f"the best adapter so far, of step {self.state.best_global_step or 0}, is kept",
                 field="--learning-rate",
-                remedy=f"Start anew with a smaller one than {plan.learning_rate:g}",
+                remedy=f"Start again with a smaller value than {self.args.learning_rate:g}",
                 code="loss_not_finite",
             )
-        for master, weight in zip(self._masters, self._weights, strict=True):
-            master.grad, weight.grad = None if weight.grad is None else weight.grad.float(), None
-        torch.nn.utils.clip_grad_norm_(self._masters, 1.0)
-        for group in self._optimiser.param_groups:
-            group["lr"] = rate
-        self._optimiser.step()
-        self._optimiser.zero_grad()
-        with torch.no_grad():
-            for master, weight in zip(self._masters, self._weights, strict=True):
-                weight.copy_(master)
-        self.progress.step += 1
-        self.progress.tokens += sum(_targets(example) for example in batch)
-        return loss
+        self._seconds += time.monotonic() - began
+        self._tokens += sum(map(target_tokens, inputs["examples"]))
+        if self.stop_requested() and self.state.global_step + 1 < self.args.max_steps:
+            self.stopped = self.control.should_save = self.control.should_training_stop = True
+        return torch.tensor(self._loss, device=self.args.device)
 
-    def _backward(self, batch: Sequence[Example]) -> float:
-        """Adds the gradient of the batch's loss: the mean per token of its windows, and the mean of its choices."""
-        windows, choices = _apart(batch)
-        total = sum(sum(window.weights) for window in windows)
-        loss = 0.0
-        for part in _parts(windows):
-            own = self._loss(part) / total
-            own.backward()
-            loss += float(own.detach())
-        for choice in choices:
-            own = self._choice_loss(choice) / len(choices)
-            own.backward()
-            loss += float(own.detach())
-        return loss
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        super().log({**logs, "tokens": self._tokens, "seconds": self._seconds}, start_time)
+        if "loss" in logs:
+            self.on_update(self._progress())
 
-    def _validate(self) -> None:
-        windows, choices = _apart(self._validation)
-        with torch.no_grad(), self._as_served():
-            total = sum(float(self._loss(part)) for part in _parts(windows))
-            total += sum(float(self._choice_loss(choice)) for choice in choices)
-            loss = total / (sum(window.titles for window in windows) + len(choices))
-            self.progress.losses.append((self.progress.step, loss))
-            if loss < self.progress.best:
-                self.progress.best, self.progress.best_step, self.progress.waited = loss, self.progress.step, 0
-                if self.progress.step:
-                    self._keep(self.progress)
-            else:
-                self.progress.waited += 1
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        loss = validation_loss(self.model, self.eval_dataset)
+        metrics = {"eval_loss": loss}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        if not self.state.global_step:
+            self.state.best_metric = loss  # an adapter must improve on the untrained model
+        elif loss < self.state.best_metric:
+            self.keep(self._progress())
+        return metrics
 
-    def _loss(self, windows: Sequence[Window]) -> torch.Tensor:
-        """Weighted sum of the negative log-likelihoods of all targets, in nats."""
-        device = self._weights[0].device
-        tokens = _padded([window.tokens for window in windows]).to(device)
-        weights = _padded([window.weights for window in windows])[:, 1:].to(device)
-        # No mask: what fills a row up stands at its end, where nothing that counts looks.
-        logits = self._model(input_ids=tokens).logits[:, :-1]
-        counts = weights > 0
-        each = torch.nn.functional.cross_entropy(logits[counts].float(), tokens[:, 1:][counts], reduction="none")
-        total: torch.Tensor = (each * weights[counts]).sum()
-        return total
+    def _progress(self) -> TrainingProgress:
+        losses = self.validation_losses
+        return TrainingProgress(
+            step=self.state.global_step,
+            steps=self.args.max_steps,
+            loss=self._loss,
+            validation_loss=losses[-1],
+            loss_before=losses[0],
+            tokens=self._tokens,
+            seconds=self._seconds,
+        )
 
-    def _choice_loss(self, choice: Choice) -> torch.Tensor:
-        """Negative log-probability of the chosen way among all, in nats: a softmax over their log-probabilities."""
-        device = self._weights[0].device
-        read = self._model(input_ids=torch.tensor([choice.prefix], device=device), use_cache=True)
-        tokens = _padded(choice.options).to(device)
-        there = _padded([[1.0] * len(option) for option in choice.options]).to(device)
-        scores = torch.log_softmax(read.logits[0, -1].float(), -1)[tokens[:, 0]]
-        if tokens.shape[1] > 1:  # all ways go on from the same prefix, which is read once
-            cache = read.past_key_values
-            cache.batch_repeat_interleave(len(choice.options))
-            logits = self._model(input_ids=tokens[:, :-1], past_key_values=cache, use_cache=True).logits.float()
-            each = torch.log_softmax(logits, -1).gather(2, tokens[:, 1:, None])[..., 0]
-            scores = scores + (each * there[:, 1:]).sum(1)
-        return -torch.log_softmax(scores, -1)[choice.chosen]
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        save_adapter(self.model, Path(output_dir or self.args.output_dir))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError, SafetensorError) as error:  # torch.save raises RuntimeError on a full disk
+            raise DataError(
+                f"the checkpoint cannot be written ({error})",
+                field="--out",
+                remedy="Free some disk space, then continue with --resume",
+                code="disk_full",
+            ) from error
 
 
-def _padded(rows: Sequence[Sequence[float]]) -> torch.Tensor:
-    """One row each, filled up with zeros at its end."""
-    return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+class _ExampleStream:
+    """The examples of consecutive epochs by position, so that a resumed training can skip ahead."""
+
+    def __init__(self, epoch: Callable[[int], Iterator[Example]], seed: int, length: int) -> None:
+        self._epoch = epoch
+        self._next_seed = seed
+        self._length = length
+        self._first = 0
+        self._examples: list[Example] = []
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, position: int) -> Example:
+        while position >= self._first + len(self._examples):
+            self._first += len(self._examples)
+            self._examples = list(self._epoch(self._next_seed))
+            self._next_seed += 1
+        return self._examples[position - self._first]
 
 
-def _apart(examples: Sequence[Example]) -> tuple[list[Window], list[Choice]]:
-    """Windows in the order of their length, and choices."""
-    windows = [one for one in examples if isinstance(one, Window)]
-    choices = [one for one in examples if isinstance(one, Choice)]
-    return sorted(windows, key=lambda window: len(window.tokens)), choices
+def _last_checkpoint(folder: Path) -> Path:
+    """The latest complete checkpoint.
 
-
-def _targets(example: Example) -> int:
-    """Tokens that are to be found likely."""
-    if isinstance(example, Choice):
-        return len(example.options[example.chosen])
-    return sum(weight > 0 for weight in example.weights)
-
-
-def _parts(windows: Sequence[Window]) -> Iterator[Sequence[Window]]:
-    """So many windows at a time as may go through the model at once."""
-    part: list[Window] = []
-    for window in windows:
-        if part and (len(part) + 1) * len(window.tokens) > _MOST_TOKENS:
-            yield part
-            part = []
-        part.append(window)
-    if part:
-        yield part
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    found = {}
+    for path in folder.glob("checkpoint-*"):
+        try:
+            found[json.loads((path / _STATE).read_text())["global_step"]] = path
+        except (OSError, ValueError):
+            continue  # writing it was interrupted
+    if not found:
+        raise FileNotFoundError(f"{folder} holds no complete checkpoint")
+    return found[max(found)]

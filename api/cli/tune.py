@@ -1,4 +1,4 @@
-"""``whyrank tune``: teach the LLM one's own histories."""
+"""``whyrank tune``: train an adapter for the LLM on your own histories."""
 
 import importlib.util
 import os
@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -17,67 +17,64 @@ from api.settings.model import load_settings
 from prompts import PromptLibrary
 from reranker import resolve_model, served_rank
 from retrieval import InputError
-from tuning import Estimate, Options, Told, prepare
+from tuning import TrainingEstimate, TuningOptions, split_for_training
 from tuning import tune as train
 
 if TYPE_CHECKING:
-    from tuning import Progress as State
+    from tuning import TrainingProgress
 
-_DEFAULT = Options()
+_DEFAULT = TuningOptions()
 
 
 def tune(
-    out: Annotated[Path, typer.Option(help="Folder of the adapter.")] = Path("artifacts/adapter"),
-    prompt: Annotated[str, typer.Option(help="The rank template that will serve.")] = "rank",
+    out: Annotated[Path, typer.Option(help="Folder for the adapter.")] = Path("artifacts/adapter"),
+    prompt: Annotated[str, typer.Option(help="Rank template that the adapter will be served with.")] = "rank",
     judged: Annotated[
-        bool, typer.Option("--for-eval", help="Leave out what 'whyrank eval' judges on, so that it may judge this.")
+        bool,
+        typer.Option("--for-eval", help="Leave out the test data of 'whyrank eval', so that it can judge the result."),
     ] = False,
-    method: Annotated[
-        Literal["lora", "full"], typer.Option(help="Train an adapter, or all weights and keep their change as one.")
-    ] = _DEFAULT.method,
-    rank: Annotated[int, typer.Option(min=1, max=256, help="Of the adapter's matrices.")] = _DEFAULT.rank,
+    rank: Annotated[int, typer.Option(min=1, max=256, help="Rank of the adapter's matrices.")] = _DEFAULT.rank,
     learning_rate: Annotated[
-        float | None, typer.Option(min=1e-7, max=1.0, help="The highest; without, one that suits the method.")
-    ] = None,
-    batch: Annotated[int, typer.Option(min=1, max=1024, help="Windows of an update.")] = _DEFAULT.batch,
-    epochs: Annotated[float, typer.Option(min=0.01, max=100, help="How often each interaction is learned.")] = (
-        _DEFAULT.epochs
-    ),
+        float, typer.Option(min=1e-7, max=1.0, help="Peak learning rate.")
+    ] = _DEFAULT.learning_rate,
+    batch: Annotated[int, typer.Option(min=1, max=1024, help="Examples per update.")] = _DEFAULT.batch,
+    epochs: Annotated[float, typer.Option(min=0.01, max=100, help="Passes over the interactions.")] = _DEFAULT.epochs,
     minutes: Annotated[
-        float | None, typer.Option(min=0.1, help="The longest that updates may take; fewer are planned then.")
+        float | None, typer.Option(min=0.1, help="Time limit for the updates; fewer are planned to meet it.")
     ] = None,
     scatter: Annotated[
-        float, typer.Option(min=0, max=1000, help="How many places an interaction may move; 0 keeps the order exact.")
+        float, typer.Option(min=0, max=1000, help="Places by which an interaction may move; 0 keeps the exact order.")
     ] = _DEFAULT.scatter,
     disliked: Annotated[
-        float, typer.Option(min=0, max=1, help="How much what was disliked counts as something to learn.")
+        float, typer.Option(min=0, max=1, help="Weight of disliked items as targets.")
     ] = _DEFAULT.disliked,
     negatives: Annotated[
         int,
-        typer.Option(min=0, max=50, help="Also learn to choose what came next among so many proposals of retrieval."),
+        typer.Option(
+            min=0, max=50, help="Also train choices of the next item among this many candidates from retrieval."
+        ),
     ] = _DEFAULT.negatives,
     patience: Annotated[
-        int, typer.Option(min=1, help="Validations (of 8) without improvement after which it ends.")
+        int, typer.Option(min=1, help="Validations (of 8) without improvement after which training ends.")
     ] = _DEFAULT.patience,
-    seed: Annotated[int, typer.Option(help="Of the matrices, the order and the sample.")] = _DEFAULT.seed,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was stopped.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the matrices, the order and the sample.")] = _DEFAULT.seed,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted training.")] = False,
 ) -> None:
-    """Teach the LLM what follows what in your histories, as an adapter that the service loads.
+    """Train the LLM on your histories, as an adapter that the service loads.
 
-    Each user's latest interactions are held out: training ends when it no longer helps there, and 'whyrank fuse' fits
-    on them how much the result counts.
+    Each user's latest interactions are held out. Training ends when it no longer improves on them, and 'whyrank fuse'
+    uses them to fit the weight of the tuned LLM.
     """
     if importlib.util.find_spec("peft") is None or importlib.util.find_spec("torch") is None:
         raise InputError("peft and torch are not installed", field="tune", remedy="Run 'make install'")
     settings = load_settings()
     if settings.llm.url is not None:
         raise InputError(
-            "the settings name a running server; what it serves cannot be trained there",
+            "the settings name a running server, whose model cannot be trained there",
             field="llm.url",
-            remedy="Unset it, and name the checkpoint that the server serves: WHYRANK_LLM__MODEL",
+            remedy="Unset it, and set WHYRANK_LLM__MODEL to the checkpoint that the server serves",
         )
-    options = Options(
-        method=method,
+    options = TuningOptions(
         rank=rank,
         learning_rate=learning_rate,
         batch=batch,
@@ -94,9 +91,9 @@ def tune(
     error_console().print(f"trained on {fitted.origin}", markup=False)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with status("preparing data and model"):
-        data = prepare(fitted.dataset, judged=judged, parameters=fitted.parameters)
+        data = split_for_training(fitted.dataset, for_eval=judged, parameters=fitted.parameters)
         model, base = resolve_model(settings.llm)
-    with _progress() as told, _stopping() as stopped:
+    with _progress_bar() as on_update, _stop_on_signal() as stop_requested:
         manifest = train(
             data,
             template,
@@ -106,9 +103,9 @@ def tune(
             history_limit=settings.llm.history_limit,
             options=options,
             resume=resume,
-            estimated=_tell,
-            told=told,
-            stopped=stopped,
+            on_estimate=_print_estimate,
+            on_update=on_update,
+            stop_requested=stop_requested,
         )
     say = console().print
     say(
@@ -119,62 +116,64 @@ def tune(
     )
     flags = f"--enable-lora --max-lora-rank {served_rank(manifest.rank)} --lora-modules {manifest.name}={out}"
     say(
-        f"To use it: WHYRANK_LLM__ADAPTER={out} whyrank fuse --prompt {manifest.template}, then serve with the same; "
-        f"another vLLM takes {flags}",
+        f"To use it: WHYRANK_LLM__ADAPTER={out} whyrank fuse --prompt {manifest.template}, then serve with the same "
+        f"setting; flags for a vLLM that you run yourself: {flags}",
         markup=False,
     )
 
 
-def _tell(estimate: Estimate) -> None:
+def _print_estimate(estimate: TrainingEstimate) -> None:
     error_console().print(
-        f"{estimate.examples:,} examples an epoch; {estimate.steps:,} updates in about {estimate.seconds / 60:.0f} "
-        f"minutes, validation on top; {estimate.memory_mib:,} MiB of memory by now",
+        f"{estimate.examples:,} examples per epoch; {estimate.steps:,} updates in about {estimate.seconds / 60:.0f} "
+        f"minutes, plus validation; {estimate.memory_mib:,} MiB of memory so far",
         markup=False,
     )
 
 
 @contextmanager
-def _progress() -> Iterator[Told]:
-    """A bar with the time that is left; without a terminal, a line now and then."""
-    shown = error_console()
+def _progress_bar() -> "Iterator[Callable[[TrainingProgress], None]]":
+    """Show a bar with the remaining time; without a terminal, print a line per tenth of the training."""
+    terminal = error_console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(
-        *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=shown, disable=not shown.is_terminal
+        *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=terminal, disable=not terminal.is_terminal
     ) as bar:
         task = bar.add_task("training", total=None)
-        said = -1
+        last_tenth = -1
 
-        def told(state: "State", steps: int, loss: float) -> None:
-            nonlocal said
-            latest = f", {state.losses[-1][1]:.3f} per held-out title"
-            bar.update(task, total=steps, completed=state.step, description=f"{loss:.3f} nats per token{latest}")
-            tenth = state.step * 10 // steps
-            if not shown.is_terminal and tenth > said:
-                said = tenth
-                left = state.seconds / state.step * (steps - state.step) / 60
-                shown.print(
-                    f"step {state.step:,} of {steps:,}: {loss:.3f} nats per token{latest}; {left:.0f} minutes left",
+        def on_update(progress: "TrainingProgress") -> None:
+            nonlocal last_tenth
+            losses = f"{progress.loss:.3f} nats per token, {progress.validation_loss:.3f} per held-out title"
+            bar.update(task, total=progress.steps, completed=progress.step, description=losses)
+            tenth = progress.step * 10 // progress.steps
+            if not terminal.is_terminal and tenth > last_tenth:
+                last_tenth = tenth
+                minutes = progress.seconds / progress.step * (progress.steps - progress.step) / 60
+                terminal.print(
+                    f"step {progress.step:,} of {progress.steps:,}: {losses}; {minutes:.0f} minutes left",
                     markup=False,
                 )
 
-        yield told
+        yield on_update
 
 
 @contextmanager
-def _stopping() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM came: training then ends after the update it is at, with its state saved."""
-    came = False
+def _stop_on_signal() -> Iterator[Callable[[], bool]]:
+    """Stop after the current update on Ctrl-C or SIGTERM; a second signal stops at once."""
+    requested = False
 
-    def note(*_: object) -> None:
-        nonlocal came
-        if came:
+    def request(*_: object) -> None:
+        nonlocal requested
+        if requested:
             raise KeyboardInterrupt
-        came = True
-        error_console().print("stopping after this update; go on with --resume (again to stop at once)", markup=False)
+        requested = True
+        error_console().print(
+            "stopping after this update; continue with --resume (press Ctrl-C again to stop at once)", markup=False
+        )
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: came
+        yield lambda: requested
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -10,7 +10,7 @@ from retrieval.data import readers
 from tests.api.process import whyrank
 from tests.reranker.test_adapter import manifest, saved
 from tests.standin import StandIn
-from tuning import prepare
+from tuning import split_for_training
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_an_adapter_is_judged_on_what_it_has_not_seen(own_data: Path, standin: S
     assert unnamed.returncode == 2
     assert "WHYRANK_LLM__ADAPTER" in unnamed.stderr
     for judged in (True, False):
-        data = prepare(dataset, judged=judged)
+        data = split_for_training(dataset, for_eval=judged)
         adapter = manifest(dataset.hash, train_hash=data.train.hash, held_out=data.held_out)
         saved(own_data / "adapter", adapter)
         standin.adapters = [adapter.name]

@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 
 from prompts import PromptLibrary
-from reranker import Engine, LlmSettings, RecommendationRequest, Recommender
+from reranker import Engine, LlmSettings, RecommendationRequest, Recommender, embedded
 from reranker.adapter import load_adapter
 from reranker.scoring.prompts import ending
-from reranker.server import embedded
 from reranker.settings import SHIPPED_ADAPTER
-from retrieval import Retriever
-from retrieval.data import readers
-from tuning import Writer, prepare
+from retrieval import Retriever, readers
+from tuning import PromptWriter, split_for_training
 
 LINES = ("Die Hard\n", "Babe\n", "Heat\n", "The Silence of the Lambs\n")
 
@@ -49,8 +47,8 @@ async def test_served_numbers_are_those_of_the_trained_weights(live: Engine, loa
 
 async def test_training_splits_texts_as_serving_does(live: Engine, loaded: tuple[Any, Any]) -> None:
     template = PromptLibrary().get(load_adapter(SHIPPED_ADAPTER).template)
-    data = prepare(readers.movielens(), judged=True)
-    writer = Writer(template, loaded[0], data.train.noun, context=2048)
+    data = split_for_training(readers.movielens(), for_eval=True)
+    writer = PromptWriter(template, loaded[0], data.train.noun, context=2048)
     for steps in list(writer.histories(data.train).values())[:5]:
         shown = [step.shown for step in steps[:8]]
         window = writer.window(steps[:8], 7)

@@ -1,4 +1,4 @@
-"""The command as people start it."""
+"""``whyrank tune`` as a process."""
 
 import re
 import signal
@@ -14,7 +14,7 @@ from tests.tuning.conftest import pairs
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
-    """A working directory with one's own data and model in its settings."""
+    """A working directory whose settings name its own data and model."""
     folder = tmp_path_factory.mktemp("own")
     dataset = pairs()
     dataset.interactions.drop("text").write_csv(folder / "did.csv")
@@ -25,20 +25,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
     return folder
 
 
-def test_it_tells_time_and_memory_before_and_what_it_made(folder: Path, checkpoint: Path) -> None:
-    done = whyrank("tune", "--epochs", "3", "--learning-rate", "0.005", folder=folder)
-    assert done.returncode == 0, done.stderr
-    assert "examples an epoch" in done.stderr
-    assert "MiB of memory" in done.stderr
-    assert "minutes left" in done.stderr
-    adapter = load_adapter(folder / "artifacts" / "adapter", thorough=True)
-    assert adapter.name in done.stdout
-    assert f"--lora-modules {adapter.name}=" in done.stdout
-    assert adapter.base == checkpoint.name
-
-
-def test_ctrl_c_keeps_what_it_goes_on_from(folder: Path) -> None:
-    command = [str(WHYRANK), "tune", "--epochs", "40", "--learning-rate", "0.005", "--patience", "99", "--out", "other"]
+def test_ctrl_c_and_resume(folder: Path, checkpoint: Path) -> None:
+    """An interrupted training leaves a checkpoint, and resuming it prints the estimate and the result."""
+    command = [str(WHYRANK), "tune", "--epochs", "20", "--learning-rate", "0.005", "--patience", "99", "--out", "own"]
     log = folder / "log"
     with log.open("wb") as stream:
         process = subprocess.Popen(command, cwd=folder, stdout=stream, stderr=stream)
@@ -48,26 +37,33 @@ def test_ctrl_c_keeps_what_it_goes_on_from(folder: Path) -> None:
         assert process.wait(timeout=60) == 130, log.read_text()
     finally:
         process.kill()
-    assert "go on with --resume" in log.read_text()
+    assert "continue with --resume" in log.read_text()
     done = whyrank(*command[1:], "--resume", folder=folder)
     assert done.returncode == 0, done.stderr
+    assert "examples per epoch" in done.stderr
+    assert "MiB of memory" in done.stderr
+    assert "minutes left" in done.stderr
     first = re.search(r"step (\d+) of", done.stderr)
     assert first is not None
-    assert int(first[1]) > 1, "it did not start anew"
-    assert load_adapter(folder / "other").steps > 0
+    assert int(first[1]) > 1, "training started from the checkpoint"
+    adapter = load_adapter(folder / "own", thorough=True)
+    assert adapter.base == checkpoint.name
+    assert adapter.name in done.stdout
+    assert f"--lora-modules {adapter.name}=" in done.stdout
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "says"),
+    ("arguments", "environment", "message"),
     [
         ((), {"WHYRANK_LLM__URL": "http://127.0.0.1:1"}, "llm.url"),
-        (("--prompt", "rank-permutation"), {}, "--prompt"),
         (("--prompt", "rnk"), {}, "Did you mean 'rank'"),
         (("--resume", "--out", "never-begun"), {}, "--resume"),
     ],
 )
-def test_wrong_input_is_named(folder: Path, arguments: tuple[str, ...], environment: dict[str, str], says: str) -> None:
+def test_wrong_input_is_named(
+    folder: Path, arguments: tuple[str, ...], environment: dict[str, str], message: str
+) -> None:
     done = whyrank("tune", *arguments, folder=folder, **environment)
     assert done.returncode in (1, 2)
-    assert says in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
