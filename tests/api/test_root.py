@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 import api
 
-VENDORED = Path(api.__file__).parent / "static" / "swagger-ui"
+VENDORED = Path(api.__file__).parent / "http" / "static" / "swagger-ui"
 
 
 def test_the_root_says_what_there_is(client: TestClient) -> None:

@@ -110,8 +110,8 @@ def test_what_was_sent_is_told_in_bounds_and_in_unicode(client: TestClient, body
 
 
 def test_an_id_that_is_a_number_is_to_be_quoted(client: TestClient) -> None:
-    assert client.post(URL, json={"user_id": 42}).json()["remedy"] == 'Quote it: "42"'
-    assert "Quote it" in client.post(URL, json={"candidate_ids": ["i0", 7]}).json()["remedy"]
+    assert 'quote it, "42"' in client.post(URL, json={"user_id": 42}).json()["detail"]
+    assert 'quote it, "7"' in client.post(URL, json={"candidate_ids": ["i0", 7]}).json()["detail"]
 
 
 @pytest.mark.parametrize(
