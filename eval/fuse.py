@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.cases import Cases, Regime, make_cases
-from eval.fit_fusion import Example, fit_fusion
+from eval.fit_fusion import fit_fusion
 from eval.protocol import Part, Protocol, Relevance, fold
 from eval.reads import Reads, Report
 from prompts import PromptTemplate
@@ -16,6 +16,7 @@ from reranker import Calibration
 from reranker.fusion import FusionFit, features, signals
 from reranker.scoring import Read
 from retrieval import AlsParameters, DataError, Dataset
+from retrieval.logit import Example
 
 LEAST_EXAMPLES = 30
 """Users of whom retrieval found something that was liked later; with fewer there is nothing to fit on."""

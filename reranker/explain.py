@@ -37,12 +37,12 @@ class Explainer:
     ) -> list[Wanted]:
         """What the reasons of the chosen candidates rest on; ``asked`` is given where the LLM's evidence is wanted."""
         top = [retrieved.candidates[place] for place in chosen]
-        by_als = self._retriever.evidence(retrieved, [one.item for one in top], _EVIDENCE)
+        by_models = self._retriever.evidence(retrieved, [one.item for one in top], _EVIDENCE)
         by_llm = await self._by_llm(retrieved, chosen, run, asked) if asked else {}
         return [
             Wanted(one.item, found, Basis.llm)
             if (found := by_llm.get(one.item.item_id))
-            else self._wanted(one, by_als[one.item.item_id])
+            else self._wanted(one, by_models[one.item.item_id])
             for one in top
         ]
 
@@ -64,7 +64,7 @@ class Explainer:
     def _wanted(self, candidate: Candidate, evidence: Sequence[Evidence]) -> Wanted:
         """What a reason rests on; where no history speaks for the item, never more than is true."""
         if evidence:
-            basis = Basis.als
+            basis = Basis(evidence[0].source)
         elif candidate.source is Source.text:
             basis = Basis.text
         else:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reranker.scoring import Read
 from retrieval import ArtifactError, Retrieved, Retriever
+from retrieval.combination import deviation
 
 Floats = NDArray[np.float64]
 FILE = "fusion.json"
@@ -217,12 +218,8 @@ def standardise(values: Sequence[float] | NDArray[np.floating]) -> Floats:
     array = np.asarray(values, dtype=np.float64)
     if not array.size:
         return array
-    centred = array - array.mean()
-    spread = centred.std()
-    # A spread of rounding errors only (equal values whose mean is not exactly representable) is no evidence.
-    if spread <= 1e-9 * max(1.0, float(np.abs(array).max())):
-        return np.zeros_like(array)
-    standardised: Floats = centred / spread
+    spread = deviation(array)
+    standardised: Floats = (array - array.mean()) / spread if spread else np.zeros_like(array)
     return standardised
 
 

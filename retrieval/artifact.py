@@ -1,4 +1,4 @@
-"""What ``fit`` leaves on disk: factors, catalog and histories, with a manifest and checksums, replaced atomically.
+"""What ``fit`` leaves on disk: models, catalog and histories, with a manifest and checksums, replaced atomically.
 
 ::
 
@@ -6,7 +6,7 @@
     ├── CURRENT            the name of the build in use; replacing this file is what publishes a build
     └── build-<hash>/
         ├── manifest.json  format, versions, parameters, data hash, seed, counts, SHA-256 of every other file
-        ├── *_factors.npy, log_*.npy, confidence_*.npy    memory-mapped
+        ├── *.npy          factors, weights of other models, log, confidences; memory-mapped
         ├── items.parquet, users.parquet, texts.parquet
         └── text/          the BM25 index
 
@@ -31,13 +31,16 @@ from scipy.sparse import csr_matrix
 
 from retrieval.als import AlsModel, AlsParameters
 from retrieval.catalog import Catalog
+from retrieval.combination import Combination
 from retrieval.dataset import Dataset, Encoded, Log, encode
 from retrieval.disk import sync
 from retrieval.errors import ArtifactError
+from retrieval.models.ensemble import Ensemble, fit_models
 from retrieval.schema import Columns
 from retrieval.text import TextIndex
+from retrieval.weights import fit_combination
 
-FORMAT = 2
+FORMAT = 3
 _CURRENT = "CURRENT"
 _MANIFEST = "manifest.json"
 _REMEDY = "Run 'whyrank fit' to make a new one"
@@ -68,6 +71,11 @@ class Manifest(BaseModel):
     items: int
     interactions: int
     event_names: tuple[str, ...]
+    models: dict[str, dict[str, float]]
+    """What each model was fitted with, by the name of its signal."""
+    left_out: dict[str, str]
+    """Why a model was left out or replaced, by its name."""
+    combination: Combination
     search: Search | None = None
     checksums: dict[str, str]
 
@@ -80,13 +88,18 @@ class Artifact:
     """
 
     manifest: Manifest
-    model: AlsModel
+    models: Ensemble
     catalog: Catalog
     user_ids: Sequence[str]
     log: Log
     user_items: "csr_matrix[np.float32]"
     text_index: TextIndex
     texts: Mapping[int, str]
+
+    @property
+    def model(self) -> AlsModel:
+        """The factors of ALS."""
+        return self.models.als
 
 
 def fit(
@@ -97,25 +110,33 @@ def fit(
     search: Search | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Manifest:
-    """Fits ALS on everything in the data set and publishes the artifact.
+    """Fits all models on everything in the data set, and their weights on its latest interactions; publishes the
+    artifact.
 
     Args:
         directory: of the artifact.
         dataset: what to fit on; whatever must stay unseen has to be split off before.
         parameters: of ALS.
         search: how the parameters were found, for the record.
-        progress: told the number of iterations done.
+        progress: told the number of ALS iterations done.
 
     Raises:
         ArtifactError: the directory cannot be written.
     """
     encoded = encode(dataset, half_life_days=parameters.half_life_days)
-    model = AlsModel.fit(encoded.user_items, parameters, progress=progress)
-    return save(directory, model, dataset, encoded, search=search)
+    models = fit_models(encoded, parameters, progress=progress)
+    combination = fit_combination(dataset, models, parameters)
+    return save(directory, models, combination, dataset, encoded, search=search)
 
 
 def save(
-    directory: Path, model: AlsModel, dataset: Dataset, encoded: Encoded, *, search: Search | None = None
+    directory: Path,
+    models: Ensemble,
+    combination: Combination,
+    dataset: Dataset,
+    encoded: Encoded,
+    *,
+    search: Search | None = None,
 ) -> Manifest:
     """Writes a build beside the current one and then makes it current; a reader sees the old or the new, never a
     mixture.
@@ -128,7 +149,7 @@ def save(
         with tempfile.TemporaryDirectory(dir=directory, prefix=".writing-") as scratch:
             folder = Path(scratch) / "build"
             folder.mkdir()
-            manifest = _write(folder, model, dataset, encoded, search)
+            manifest = _write(folder, models, combination, dataset, encoded, search)
             name = "build-" + hashlib.sha256(json.dumps(manifest.checksums, sort_keys=True).encode()).hexdigest()[:16]
             target = directory / name
             if target.exists():  # the same data and parameters; perhaps written again because it was damaged
@@ -151,7 +172,7 @@ def save(
 
 
 def load(directory: Path) -> Artifact:
-    """Loads the current build; factors are memory-mapped.
+    """Loads the current build; arrays are memory-mapped.
 
     Raises:
         ArtifactError: there is none, a file is missing or damaged, or it is of another format version.
@@ -172,7 +193,7 @@ def load(directory: Path) -> Artifact:
     texts = pl.read_parquet(folder / "texts.parquet")
     return Artifact(
         manifest=manifest,
-        model=AlsModel(manifest.parameters, arrays["user_factors"], arrays["item_factors"]),
+        models=Ensemble.load(arrays, manifest.models, manifest.left_out),
         catalog=Catalog(pl.read_parquet(folder / "items.parquet")),
         user_ids=pl.read_parquet(folder / "users.parquet")[Columns.user].to_list(),
         log=Log(
@@ -209,11 +230,17 @@ def current_build(directory: Path) -> str | None:
         return None
 
 
-def _write(folder: Path, model: AlsModel, dataset: Dataset, encoded: Encoded, search: Search | None) -> Manifest:
+def _write(
+    folder: Path,
+    models: Ensemble,
+    combination: Combination,
+    dataset: Dataset,
+    encoded: Encoded,
+    search: Search | None,
+) -> Manifest:
     log = encoded.log
     arrays: dict[str, NDArray[np.generic]] = {
-        "user_factors": model.user_factors,
-        "item_factors": model.item_factors,
+        **models.arrays(),
         "log_indptr": log.indptr,
         "log_items": log.items,
         "log_events": log.events,
@@ -235,14 +262,17 @@ def _write(folder: Path, model: AlsModel, dataset: Dataset, encoded: Encoded, se
         format=FORMAT,
         created=datetime.now(UTC),
         versions={name: version(name) for name in ("whyrank", "implicit", "numpy", "polars")},
-        parameters=model.parameters,
+        parameters=models.als.parameters,
         dataset=dataset.name,
         noun=dataset.noun,
         data_hash=dataset.hash,
-        users=len(model.user_factors),
-        items=len(model.item_factors),
+        users=len(encoded.user_ids),
+        items=len(encoded.item_ids),
         interactions=dataset.interactions.height,
         event_names=tuple(log.event_names),
+        models=models.parameters,
+        left_out=dict(models.left_out),
+        combination=combination,
         search=search,
         checksums={str(file.relative_to(folder)): _checksum(file) for file in files},
     )
