@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 Floats = NDArray[np.float64]
 _HISTORY_SCALE = math.log1p(30)
-DEFAULT_WEIGHTS = {"als": 0.5, "linear": 0.5, "itemknn": 0.3, "transitions": 0.3, "popularity": 0.2}
+DEFAULT_WEIGHTS = {"als": 0.5, "linear": 0.5, "itemknn": 0.5, "transitions": 0.3, "popularity": 0.2}
 """Where the data are too few to fit any: chosen on the validation part of the embedded MovieLens, rounded."""
 ITEM_SIGNALS = ("popularity", "interactions", "recency", "age")
 """Signals that are the same for everybody: how much and how lately an item is liked, how often it was touched, when
