@@ -42,7 +42,7 @@ def fit(
     ] = False,
     trials: Annotated[int, typer.Option(min=1, max=10_000, help="Fits of a search.")] = 30,
 ) -> None:
-    """Fit ALS on MovieLens, or on your own data."""
+    """Fit retrieval on MovieLens, or on your own data."""
     settings = load_settings(artifact=out)
     given = {"interactions": interactions, "items": items, "grouplens": grouplens, "noun": noun}
     files = settings.data.model_copy(update={name: value for name, value in given.items() if value is not None})
@@ -78,11 +78,31 @@ def fit(
         f"fitted in {time.perf_counter() - began:.1f} s: {settings.artifact}",
         markup=False,
     )
+    for line in _models_told(manifest):
+        console().print(line, markup=False)
+
+
+def _models_told(manifest: Manifest) -> Iterator[str]:
+    """Which models were fitted, which were not and why, and how they are weighted."""
+    combination = manifest.combination
+    yield f"models: {', '.join(manifest.models)}"
+    for name, why in manifest.left_out.items():
+        yield f"left out: {name}, {why}"
+    weights = ", ".join(f"{name} {weight:+.2f}" for name, weight in combination.weights.items() if weight)
+    judged = ""
+    if combination.ndcg is not None and combination.ndcg_als is not None:
+        judged = (
+            f"; NDCG@10 of {combination.users:,} users' latest interactions, held out: {combination.ndcg:.4f}, "
+            f"ALS alone {combination.ndcg_als:.4f}"
+        )
+    yield f"weights ({combination.source}): {weights}{judged}"
+    if combination.note:
+        yield f"note: {combination.note}"
 
 
 def fit_to(artifact: Path, dataset: Dataset, parameters: AlsParameters, *, search: Search | None = None) -> Manifest:
     """Fits with a progress bar and saves."""
-    with _bar("fitting ALS", parameters.iterations) as progress:
+    with _bar("fitting", parameters.iterations) as progress:
         return fit_artifact(artifact, dataset, parameters, search=search, progress=progress)
 
 
