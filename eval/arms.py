@@ -3,10 +3,11 @@
 | name | what it ranks by |
 |---|---|
 | ``popular``, ``itemknn``, ``bpr`` | a classical model over the whole catalog |
-| ``als`` | retrieval as it is |
+| ``als``, ``ease``, ``transitions`` | one of retrieval's models alone, over the whole catalog |
+| ``retrieval`` | retrieval as it is: all models, weighted as ``fit`` learned it |
 | ``llm:rank@1`` | the LLM's read of retrieval's first candidates, alone |
 | ``fused:rank@1`` | fitted weights over retrieval and the LLM |
-| ``fused-nollm`` | the same fit without the LLM |
+| ``fused-nollm`` | the same fit without the LLM; where no ``fused`` arm is fitted beside it, ``retrieval`` |
 
 After a colon stands a rank template as everywhere else. Options follow behind commas: ``model=NAME`` reads from another
 model of the server (an adapter), ``by=gain`` ranks an ``llm`` arm by what the history adds to the likelihood,
@@ -20,11 +21,11 @@ from typing import Literal
 
 import numpy as np
 
-from eval.baselines import BASELINES
+from eval.baselines import BASELINES, SIGNALS
 from reranker import Calibration, FusionFit, LlmSettings, Read, features, fixed, order, score, signals
 from retrieval import InputError, Retrieved, Retriever
 
-_KINDS = ("als", "llm", "fused", "fused-nollm", *BASELINES)
+_KINDS = (*SIGNALS, "retrieval", "llm", "fused", "fused-nollm", *BASELINES)
 _OPTIONS = {
     "model": None,
     "by": ("score", "gain"),
@@ -70,8 +71,8 @@ class Arm:
 
     @property
     def fitted(self) -> bool:
-        """Whether it needs fitted weights."""
-        return self.kind == "fused-nollm" or (self.kind == "fused" and self.weights == "fitted")
+        """Whether weights are fitted for it."""
+        return self.kind == "fused" and self.weights == "fitted"
 
 
 def parse(text: str) -> Arm:
@@ -109,7 +110,10 @@ def rank(arm: Arm, retriever: Retriever, retrieved: Retrieved, read: Read | None
     if arm.kind == "llm" and read is not None:
         gain = read.corrected if arm.by == "gain" else None
         values = read.scores if gain is None else gain
-    elif arm.kind in {"fused", "fused-nollm"}:
+    elif arm.kind in SIGNALS:
+        name = SIGNALS[arm.kind]
+        values = np.array([candidate.signals.get(name, 0.0) for candidate in retrieved.candidates])
+    elif arm.kind == "fused" or (arm.kind == "fused-nollm" and fit is not None):
         weights = fixed(LlmSettings().weight) if fit is None else fit.twin if arm.kind == "fused-nollm" else fit.in_use
         values = score(features(signals(retriever, retrieved, read)), weights)
     else:

@@ -1,16 +1,13 @@
 """Classical rankers that every other is compared with, fitted on the same matrix."""
 
-import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 from implicit.bpr import BayesianPersonalizedRanking
-from implicit.nearest_neighbours import BM25Recommender
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from retrieval import Encoded, popularity
+from retrieval import Encoded, ItemKnn, popularity
 
 Users = NDArray[np.int64]
 Rankings = NDArray[np.int64]
@@ -26,25 +23,23 @@ def popular(known: Encoded, users: Users, depth: int, *, seed: int = 0) -> Ranki
 
 
 def itemknn(known: Encoded, users: Users, depth: int, *, seed: int = 0) -> Rankings:  # noqa: ARG001
-    """Item-based nearest neighbours under BM25 weights."""
-    model = _fitted(BM25Recommender(K=100), known)
-    return _best(lambda some: (known.user_items[some] @ model.similarity).toarray(), known, users, depth)
+    """Item-based nearest neighbours: cosine, 200 neighbours."""
+    model = ItemKnn.fit(known.user_items)
+    return _best(lambda some: (known.user_items[some] @ model.weights).toarray(), known, users, depth)
 
 
 def bpr(known: Encoded, users: Users, depth: int, *, seed: int = 0) -> Rankings:
     """Bayesian personalised ranking (Rendle et al. 2009). One thread: with more, no two fits are alike."""
-    model = _fitted(BayesianPersonalizedRanking(factors=32, iterations=100, random_state=seed, num_threads=1), known)
+    model = BayesianPersonalizedRanking(factors=32, iterations=100, random_state=seed, num_threads=1)
+    with threadpool_limits(limits=1, user_api="blas"):
+        model.fit(known.user_items, show_progress=False)
     return _best(lambda some: model.user_factors[some] @ model.item_factors.T, known, users, depth)
 
 
 BASELINES: Mapping[str, Callable[..., Rankings]] = {"popular": popular, "itemknn": itemknn, "bpr": bpr}
-
-
-def _fitted(model: Any, known: Encoded) -> Any:
-    with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # implicit's neighbourhood models warn about a conversion of their own
-        model.fit(known.user_items, show_progress=False)
-    return model
+"""Fitted for the comparison alone."""
+SIGNALS: Mapping[str, str] = {"als": "als", "ease": "linear", "transitions": "transitions"}
+"""Models of retrieval, each alone over the whole catalog; by arm, the name of the signal."""
 
 
 def _best(scores: Callable[[Users], NDArray[np.floating]], known: Encoded, users: Users, depth: int) -> Rankings:

@@ -24,7 +24,7 @@ import numpy as np
 
 from eval.arm_inputs import Cases, Regime, make_cases
 from eval.arms import Arm, parse, rank
-from eval.baselines import BASELINES
+from eval.baselines import BASELINES, SIGNALS
 from eval.fusion import fuse
 from eval.llm_arms import ProgressCallback, Reads
 from eval.manifest import OPENED, Config, Manifest, log_opening, make_manifest
@@ -118,12 +118,11 @@ async def run_experiment(
     fits: dict[str, FusionFit] = {}
     stored = 0
     for arm in arms:
-        if arm.kind in BASELINES:
+        if arm.kind in BASELINES or (arm.kind in SIGNALS and config.regime is Regime.realistic):
             _baseline(arm, cases, config, record, report)
             continue
         fit = None
-        if arm.fitted:
-            leader = _fitted_with(arm, arms)
+        if (leader := _fitted_with(arm, arms)) is not None:
             if leader.name not in fits:  # the twin is part of the same fit
                 fits[leader.name] = await _fit(leader, cases, config, templates, reads, out, report)
             fit = fits[arm.name] = fits[leader.name]
@@ -138,28 +137,32 @@ def _baseline(arm: Arm, cases: Cases, config: Config, record: Record, report: Pr
     if not users:
         return
     report(arm.name, 0, len(users))
-    known = encode(cases.train, half_life_days=config.parameters.half_life_days)
-    position = {user: number for number, user in enumerate(known.user_ids)}
-    where = np.array([position[user] for user in users], dtype=np.int64)
-    rankings = BASELINES[arm.kind](known, where, max(config.ks), seed=config.seed)
-    for user, ranking in zip(users, rankings.tolist(), strict=True):
-        record.add(Row(arm=arm.name, user=user_key(user), ranking=[known.item_ids[one] for one in ranking if one >= 0]))
+    for user, ranking in zip(users, _rankings(arm, cases, config, users), strict=True):
+        record.add(Row(arm=arm.name, user=user_key(user), ranking=ranking))
     report(arm.name, len(users), len(users))
 
 
-def _fitted_with(arm: Arm, arms: Sequence[Arm]) -> Arm:
-    """The arm whose prompt and model the weights of an arm are fitted with: itself, or for the twin the first that is
-    fused.
+def _rankings(arm: Arm, cases: Cases, config: Config, users: Sequence[str]) -> list[list[str]]:
+    """Item ids of each user's best, out of the whole catalog."""
+    depth = min(max(config.ks), len(cases.train.items))
+    if arm.kind in SIGNALS:
+        positions, _ = cases.retriever.batch(users, depth, model=SIGNALS[arm.kind])
+        catalog = cases.retriever.catalog
+        return [[catalog.item(one).item_id for one in ranking if one >= 0] for ranking in positions.tolist()]
+    known = encode(cases.train, half_life_days=config.parameters.half_life_days)
+    position = {user: number for number, user in enumerate(known.user_ids)}
+    where = np.array([position[user] for user in users], dtype=np.int64)
+    rankings = BASELINES[arm.kind](known, where, depth, seed=config.seed)
+    return [[known.item_ids[one] for one in ranking if one >= 0] for ranking in rankings.tolist()]
+
+
+def _fitted_with(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
+    """The arm whose prompt and model the weights of an arm are fitted with: itself, for the twin the first that is
+    fitted; None for an arm without weights of its own.
     """
-    asking = next((one for one in (arm, *arms) if one.kind == "fused" and one.asks), None)
-    if asking is None:
-        raise InputError(
-            f"'{arm.name}' is fitted together with a fused arm",
-            field="arms",
-            remedy="Give one beside it: fused:rank@1",
-            code="missing",
-        )
-    return asking
+    if arm.fitted:
+        return arm
+    return next((one for one in arms if one.fitted), None) if arm.kind == "fused-nollm" else None
 
 
 async def _fit(

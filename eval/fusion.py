@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from eval.arm_inputs import Cases, Regime, make_cases
-from eval.fit_fusion import Example, fit_fusion
+from eval.fit_fusion import fit_fusion
 from eval.llm_arms import ProgressCallback, Reads
 from eval.protocol import Part, Protocol, Relevance, fold
 from prompts import PromptTemplate
 from reranker import Calibration, FusionFit, Read, features, signals
-from retrieval import AlsParameters, DataError, Dataset
+from retrieval import AlsParameters, DataError, Dataset, Example
 
 LEAST_EXAMPLES = 30
 """Users of whom retrieval found something that was liked later; with fewer there is nothing to fit on."""

@@ -18,7 +18,10 @@ from retrieval import AlsParameters, Columns, Dataset
 
 OPENED = "opened.jsonl"
 _ROOT = Path(__file__).resolve().parent.parent
-DEFAULT_ARMS = ("popular", "itemknn", "bpr", "als", "llm:rank", "fused-nollm", "fused:rank")
+DEFAULT_ARMS = (
+    *("popular", "itemknn", "bpr", "transitions", "ease", "als"),
+    *("retrieval", "llm:rank", "fused-nollm", "fused:rank"),
+)
 
 
 class Config(BaseModel):

@@ -41,12 +41,12 @@ class Explainer:
         """What the reasons of the chosen candidates rest on; ``asked`` is given where the LLM's evidence is wanted."""
         top = [retrieved.candidates[place] for place in chosen]
         items = [one.item for one in top]
-        by_als = await asyncio.to_thread(self._retriever.evidence, retrieved, items, _LOOKED_AT)
+        by_models = await asyncio.to_thread(self._retriever.evidence, retrieved, items, _LOOKED_AT)
         by_llm = await self._by_llm(retrieved, chosen, run, asked) if asked else {}
         return [
             Wanted(one.item, told_apart(found, one.item, _EVIDENCE), Basis.llm)
             if (found := by_llm.get(one.item.item_id))
-            else self._wanted(one, told_apart(by_als[one.item.item_id], one.item, _EVIDENCE))
+            else self._wanted(one, told_apart(by_models[one.item.item_id], one.item, _EVIDENCE))
             for one in top
         ]
 
@@ -69,7 +69,7 @@ class Explainer:
     def _wanted(self, candidate: Candidate, evidence: Sequence[Evidence]) -> Wanted:
         """What a reason rests on; where no history speaks for the item, never more than is true."""
         if evidence:
-            basis = Basis.als
+            basis = Basis(evidence[0].source)
         elif candidate.source is Source.text:
             basis = Basis.text
         else:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prompts import write
 from reranker.scoring import Read
-from retrieval import ArtifactError, Retrieved, Retriever, read_small
+from retrieval import ArtifactError, Retrieved, Retriever, deviation, read_small
 
 Floats = NDArray[np.float64]
 FILE = "fusion.json"
@@ -220,12 +220,8 @@ def standardise(values: Sequence[float] | NDArray[np.floating]) -> Floats:
     array = np.asarray(values, dtype=np.float64)
     if not array.size:
         return array
-    centred = array - array.mean()
-    spread = centred.std()
-    # A spread of rounding errors only (equal values whose mean is not exactly representable) is no evidence.
-    if spread <= 1e-9 * max(1.0, float(np.abs(array).max())):
-        return np.zeros_like(array)
-    standardised: Floats = centred / spread
+    spread = deviation(array)
+    standardised: Floats = (array - array.mean()) / spread if spread else np.zeros_like(array)
     return standardised
 
 

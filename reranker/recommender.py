@@ -205,8 +205,8 @@ class Recommender:
 
     def _weights(self, retrieved: Retrieved, run: Run, read: Read | None) -> Weights | None:
         """What orders the answer; None for retrieval's own order."""
-        # Weights are fitted on candidates of ALS; what a query or popularity found stands on another scale.
-        fit = self.fit if all(one.source is Source.als for one in retrieved.candidates) else None
+        # Weights are fitted on candidates of a history; what a query or popularity found stands on another scale.
+        fit = self.fit if all(one.source.personal for one in retrieved.candidates) else None
         data_hash = self.retriever.manifest.data_hash
         if read is None:
             if run.degraded or fit is None or fit.misfit(data_hash=data_hash):

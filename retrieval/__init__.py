@@ -3,6 +3,7 @@
 from retrieval.artifact import Artifact, Manifest, Search, current_data, current_manifest, fit, load, save
 from retrieval.builds import current_build
 from retrieval.catalog import Catalog, Filter
+from retrieval.combination import deviation
 from retrieval.data import checks, readers, splits
 from retrieval.data.checks import Finding
 from retrieval.data.dataset import Dataset, Encoded, encode, make_dataset
@@ -13,7 +14,9 @@ from retrieval.data.splits import Split
 from retrieval.disk import read_small, sync
 from retrieval.diversity import Diversify, diversified
 from retrieval.errors import ArtifactError, DataError, InputError, NotFoundError, WhyrankError
+from retrieval.logit import Example, Penalty, cross_validated
 from retrieval.models.als import AlsModel, AlsParameters
+from retrieval.models.item_knn import ItemKnn
 from retrieval.models.popularity import popularity
 from retrieval.provenance import described, origin, portable, restored
 from retrieval.retriever import Notice, RetrievalRequest, Retrieved, Retriever
@@ -35,16 +38,19 @@ __all__ = [
     "Diversify",
     "Encoded",
     "Evidence",
+    "Example",
     "Filter",
     "Finding",
     "HistoryEntry",
     "InputError",
     "Interaction",
     "Item",
+    "ItemKnn",
     "Manifest",
     "Meaning",
     "NotFoundError",
     "Notice",
+    "Penalty",
     "RetrievalRequest",
     "Retrieved",
     "Retriever",
@@ -53,10 +59,12 @@ __all__ = [
     "Split",
     "WhyrankError",
     "checks",
+    "cross_validated",
     "current_build",
     "current_data",
     "current_manifest",
     "described",
+    "deviation",
     "diversified",
     "encode",
     "fit",

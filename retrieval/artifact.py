@@ -1,4 +1,4 @@
-"""What ``fit`` leaves on disk: factors, catalog and histories, with a manifest and checksums, replaced atomically.
+"""What ``fit`` leaves on disk: models, catalog and histories, with a manifest and checksums, replaced atomically.
 
 ::
 
@@ -6,7 +6,7 @@
     ├── CURRENT            the name of the build in use; :mod:`retrieval.builds` says how it is replaced
     └── build-<hash>/
         ├── manifest.json  format, versions, parameters, data hash, seed, counts, SHA-256 of every other file
-        ├── *_factors.npy, log_*.npy, confidence_*.npy
+        ├── *.npy          factors, weights of other models, log, confidences
         ├── items.parquet, users.parquet, texts.parquet
         └── text/          the BM25 index
 
@@ -35,15 +35,18 @@ from retrieval import builds
 from retrieval.build_files import Array, BuildFiles, Expect
 from retrieval.builds import MANIFEST, REMEDY, current_build
 from retrieval.catalog import Catalog
+from retrieval.combination import ITEM_SIGNALS, Combination
 from retrieval.data.dataset import Dataset, Encoded, Log, encode
 from retrieval.data.readers import DataSettings
 from retrieval.data.schema import Columns
 from retrieval.disk import checksum, read_small, sync
 from retrieval.errors import ArtifactError
 from retrieval.models.als import AlsModel, AlsParameters
+from retrieval.models.ensemble import MODELS, Ensemble, fit_models
 from retrieval.models.text import VOCABULARY, TextIndex
+from retrieval.weights import fit_combination
 
-FORMAT = 3
+FORMAT = 4
 _LONGEST_MANIFEST = 64 << 20
 _TRIES = 3
 
@@ -76,6 +79,11 @@ class Manifest(BaseModel):
     items: int = Field(ge=1)
     interactions: int = Field(ge=0)
     event_names: tuple[str, ...]
+    models: dict[str, dict[str, float]]
+    """What each model was fitted with, by the name of its signal."""
+    left_out: dict[str, str]
+    """Why a model was left out or replaced, by its name."""
+    combination: Combination
     search: Search | None = None
     checksums: dict[str, str]
 
@@ -117,7 +125,7 @@ class Artifact:
     """
 
     manifest: Manifest
-    model: AlsModel
+    models: Ensemble
     catalog: Catalog
     user_ids: Sequence[str]
     log: Log
@@ -130,6 +138,11 @@ class Artifact:
         """Names of the build's files that no longer are on disk what was loaded."""
         return self.files.changed()
 
+    @property
+    def model(self) -> AlsModel:
+        """The factors of ALS."""
+        return self.models.als
+
 
 def fit(
     directory: Path,
@@ -140,7 +153,8 @@ def fit(
     search: Search | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Manifest:
-    """Fits ALS on everything in the data set and publishes the artifact.
+    """Fits all models on everything in the data set, and their weights on its latest interactions; publishes the
+    artifact.
 
     Args:
         directory: of the artifact.
@@ -148,20 +162,22 @@ def fit(
         parameters: of ALS.
         data: what the data set was read with, for the record.
         search: how the parameters were found, for the record.
-        progress: told the number of iterations done.
+        progress: told the number of ALS iterations done.
 
     Raises:
         ArtifactError: the directory cannot be written.
     """
     with builds.writing(directory) as scratch:  # first, since a folder that cannot be written to is told now
         encoded = encode(dataset, half_life_days=parameters.half_life_days)
-        model = AlsModel.fit(encoded.user_items, parameters, progress=progress)
-        return _publish(directory, scratch, model, dataset, encoded, data, search)
+        models = fit_models(encoded, parameters, progress=progress)
+        combination = fit_combination(dataset, models, parameters)
+        return _publish(directory, scratch, models, combination, dataset, encoded, data, search)
 
 
 def save(
     directory: Path,
-    model: AlsModel,
+    models: Ensemble,
+    combination: Combination,
     dataset: Dataset,
     encoded: Encoded,
     *,
@@ -175,7 +191,7 @@ def save(
         ArtifactError: the directory cannot be written.
     """
     with builds.writing(directory) as scratch:
-        return _publish(directory, scratch, model, dataset, encoded, data, search)
+        return _publish(directory, scratch, models, combination, dataset, encoded, data, search)
 
 
 def load(directory: Path) -> Artifact:
@@ -218,7 +234,7 @@ def _load(folder: Path) -> Artifact:
 
 
 def _assemble(manifest: Manifest, files: BuildFiles, arrays: Mapping[str, Array], expect: Expect) -> Artifact:
-    users, items, factors = manifest.users, manifest.items, manifest.parameters.factors
+    users, items = manifest.users, manifest.items
     length = (manifest.interactions,)
     known = len(arrays.get("confidence_data", ()))
     catalog = expect.columns(files.table("items.parquet"), (Columns.item, Columns.title), "items.parquet")
@@ -230,11 +246,7 @@ def _assemble(manifest: Manifest, files: BuildFiles, arrays: Mapping[str, Array]
     expect.below(texts["position"], manifest.interactions, "texts.parquet")
     return Artifact(
         manifest=manifest,
-        model=AlsModel(
-            manifest.parameters,
-            expect.array("user_factors", (users, factors), "f4"),
-            expect.array("item_factors", (items, factors), "f4"),
-        ),
+        models=_models(manifest, arrays, expect, users, items),
         catalog=Catalog(catalog),
         user_ids=user_ids.to_list(),
         log=Log(
@@ -257,6 +269,29 @@ def _assemble(manifest: Manifest, files: BuildFiles, arrays: Mapping[str, Array]
         texts=Texts(texts["position"].to_numpy(), texts[Columns.text]),
         files=files,
     )
+
+
+def _models(manifest: Manifest, arrays: Mapping[str, Array], expect: Expect, users: int, items: int) -> Ensemble:
+    """The models of a build, after a check of every array that they need."""
+    factors = manifest.parameters.factors
+    expect.array("user_factors", (users, factors), "f4")
+    expect.array("item_factors", (items, factors), "f4")
+    for name in ("latest", "first", "touched"):
+        expect.array(f"items_{name}", (items,), "i8")
+    expect.array("popularity_likings", (items,), "f4")
+    expect.names(manifest.models, MODELS, ("als", "popularity"), "models")
+    expect.names(
+        {**manifest.combination.weights, **manifest.combination.by_history}, {*MODELS, *ITEM_SIGNALS}, (), "signals"
+    )
+    for name in manifest.models.keys() - {"als", "popularity"}:
+        length = len(arrays.get(f"{name}_data", ()))
+        expect.array(f"{name}_data", (length,), "f4")
+        expect.array(f"{name}_indices", (length,), "i4", least=0, below=items)
+        expect.offsets(f"{name}_indptr", items, length)
+    try:
+        return Ensemble.load(arrays, manifest.models, manifest.left_out)
+    except (KeyError, ValueError, TypeError) as error:
+        raise expect.torn(f"holds models that cannot be read ({type(error).__name__})") from error
 
 
 def _text_index(files: BuildFiles, arrays: Mapping[str, Array], expect: Expect, items: int) -> TextIndex:
@@ -290,7 +325,8 @@ def current_manifest(directory: Path) -> Manifest | None:
 def _publish(
     directory: Path,
     scratch: Path,
-    model: AlsModel,
+    models: Ensemble,
+    combination: Combination,
     dataset: Dataset,
     encoded: Encoded,
     data: DataSettings | None,
@@ -299,7 +335,7 @@ def _publish(
     built = scratch / "build"
     try:
         built.mkdir()
-        manifest = _write(built, model, dataset, encoded, data, search)
+        manifest = _write(built, models, combination, dataset, encoded, data, search)
         builds.publish(directory, scratch, built, manifest.name, manifest.checksums)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise builds.unwritable(directory, error) from error
@@ -308,7 +344,8 @@ def _publish(
 
 def _write(
     folder: Path,
-    model: AlsModel,
+    models: Ensemble,
+    combination: Combination,
     dataset: Dataset,
     encoded: Encoded,
     data: DataSettings | None,
@@ -316,8 +353,7 @@ def _write(
 ) -> Manifest:
     log = encoded.log
     arrays: dict[str, NDArray[np.generic]] = {
-        "user_factors": model.user_factors,
-        "item_factors": model.item_factors,
+        **models.arrays(),
         "log_indptr": log.indptr,
         "log_items": log.items,
         "log_events": log.events,
@@ -339,15 +375,18 @@ def _write(
         format=FORMAT,
         created=datetime.now(UTC),
         versions={name: version(name) for name in ("whyrank", "implicit", "numpy", "polars")},
-        parameters=model.parameters,
+        parameters=models.als.parameters,
         dataset=dataset.name,
         noun=dataset.noun,
         data=data,
         data_hash=dataset.hash,
-        users=len(model.user_factors),
-        items=len(model.item_factors),
+        users=len(encoded.user_ids),
+        items=len(encoded.item_ids),
         interactions=dataset.interactions.height,
         event_names=tuple(log.event_names),
+        models=models.parameters,
+        left_out=dict(models.left_out),
+        combination=combination,
         search=search,
         checksums={str(file.relative_to(folder)): checksum(file) for file in files},
     )

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -193,6 +193,20 @@ class Expect:
             if (least is not None and low < least) or (below is not None and high >= below):
                 raise self._files.torn(f"does not fit together: '{name}' holds {low} to {high}, out of range")
         return array
+
+    def torn(self, problem: str) -> ArtifactError:
+        """The error of a build that does not fit together."""
+        return self._files.torn(problem)
+
+    def names(self, given: Collection[str], known: Collection[str], needed: Collection[str], what: str) -> None:
+        """Checks names that the manifest gives.
+
+        Raises:
+            ArtifactError: one is unknown, or one that is needed is missing.
+        """
+        odd = sorted({*given} - {*known} | {*needed} - {*given})
+        if odd:
+            raise self.torn(f"does not fit together: its {what} are wrong in '{odd[0][:80]}'")
 
     def offsets(self, name: str, rows: int, length: int) -> Array:
         """Offsets of ``rows`` rows that ascend from 0 to ``length``.

@@ -1,8 +1,8 @@
 """Candidates for a visitor, and the evidence behind each of them."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from retrieval.artifact import Artifact
 from retrieval.catalog import Filter, some
+from retrieval.combination import weighted
 from retrieval.data.dataset import Log, confidences
 from retrieval.data.events import Meaning, meaning
 from retrieval.data.schema import Candidate, Evidence, HistoryEntry, Interaction, Item, Source
@@ -17,7 +18,9 @@ from retrieval.data.text import plain_id
 from retrieval.diversity import Diversify, diversified
 from retrieval.errors import InputError
 from retrieval.models.als import Floats, Matrix
-from retrieval.models.popularity import POOL, latest_liking, popularity, spread
+from retrieval.models.contract import Histories
+from retrieval.models.popularity import POOL, spread
+from retrieval.proposals import best, propose
 
 _RANK_OFFSET = 60.0
 """Of reciprocal rank fusion (Cormack, Clarke and Buettcher 2009), which blends rankings without comparing their
@@ -30,6 +33,8 @@ non-match.
 _TIE_WEIGHT = 1e-4
 _VARIANTS = 3
 """How many times more items than asked for are looked at so that variants of a few do not fill the candidates."""
+_CHUNK = 128
+"""Users of a batch whose scores of the whole catalog are held in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class RetrievalRequest:
         candidate_ids: score these items instead of searching.
         exclude_ids: never propose these.
         filter: only items whose attributes fit, see :data:`retrieval.catalog.Filter`.
-        count: how many candidates a search returns.
+        count: how many candidates a search returns; each model proposes as many, and the best of their union are kept.
         diversify: whether alike items stand apart, see :mod:`retrieval.diversity`; False leaves retrieval's order.
     """
 
@@ -71,14 +76,16 @@ class Notice:
 class Retrieved:
     """Candidates, best first, with what they rest on.
 
-    ``row`` is the confidence row (``csr_matrix`` of shape (1, items)) that the candidates were scored with.
+    ``visitor`` is the history that the candidates were scored with, as models see it, and ``scales`` what a unit of
+    each signal adds to a candidate's score.
     """
 
     candidates: list[Candidate]
     history: list[HistoryEntry]
-    row: Matrix
+    visitor: Histories
     fallback: Notice | None = None
     warnings: list[Notice] = field(default_factory=list)
+    scales: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def liked(self) -> dict[str, Item]:
@@ -96,11 +103,26 @@ class _Visitor:
     """What is known of whoever asks."""
 
     history: list[HistoryEntry]
-    row: Matrix
     seen: NDArray[np.int64]
-    factors: Floats | None
-    """None for a visitor of whom no liked item is known."""
+    taste: Histories
     fallback: Notice | None
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a liked item in the history."""
+        return bool(self.taste.confidences.nnz)
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Items with their scores and what they rest on, best first."""
+
+    positions: NDArray[np.int64]
+    scores: NDArray[np.floating]
+    sources: Sequence[Source]
+    signals: Mapping[str, Floats]
+    """Of all items, each of shape (items,)."""
+    scales: Mapping[str, float] = field(default_factory=dict)
 
 
 _NOTHING_LIKED = Notice("nothing_liked", "the history holds no known item that was liked, popular items are shown")
@@ -115,15 +137,13 @@ class Retriever:
     def __init__(self, artifact: Artifact) -> None:
         self.manifest = artifact.manifest
         self.catalog = artifact.catalog
+        self.models = artifact.models
         self._artifact = artifact
-        self._model = artifact.model
+        self._combination = artifact.manifest.combination
         self._log = artifact.log
         self._users = artifact.user_ids
         self._user_position = {user: position for position, user in enumerate(artifact.user_ids)}
-        self._popularity = popularity(artifact.log, len(artifact.catalog))
         self._newest = artifact.log.newest
-        self.latest_liking = latest_liking(artifact.log, len(artifact.catalog))
-        """When each item was last liked, seconds since 1970, shape (items,); 0 where unknown."""
 
     def changed_files(self) -> list[str]:
         """Names of the files of the loaded build that no longer are on disk what was loaded."""
@@ -143,12 +163,17 @@ class Retriever:
 
     def popularity(self) -> NDArray[np.float32]:
         """Decayed number of likings of each item, shape (items,)."""
-        return self._popularity
+        return self.models.likings
+
+    @property
+    def latest_liking(self) -> NDArray[np.int64]:
+        """When each item was last liked, seconds since 1970, shape (items,); 0 where unknown."""
+        return self.models.latest
 
     def likings(self, item_id: str) -> float:
         """Decayed number of likings of one item; 0 for one that nobody has liked, or that the catalog lacks."""
         position = self.catalog.position(item_id)
-        return 0.0 if position is None else float(self._popularity[position])
+        return 0.0 if position is None else float(self.models.likings[position])
 
     def similar(self, item_id: str, count: int) -> list[Candidate]:
         """Items that the same users like, best first.
@@ -157,24 +182,57 @@ class Retriever:
             NotFoundError: there is no such item.
         """
         position = self.catalog.positions([item_id], "item_id")[0]
-        return self._candidates(*self._model.similar(position, min(count, len(self.catalog) - 1)), Source.als)
+        positions, scores = self.models.als.similar(position, min(count, len(self.catalog) - 1))
+        return self._candidates(_Scored(positions.astype(np.int64), scores, [Source.als] * len(positions), {}))
 
     @cached_property
     def _seen(self) -> Matrix:
         return self._log.seen(len(self.catalog))
 
-    def batch(self, user_ids: Sequence[str], count: int) -> tuple[NDArray[np.int32], Floats]:
-        """ALS candidates of many known users at once, as positions and scores of shape (users, count); for offline
-        work.
+    def batch(
+        self, user_ids: Sequence[str], count: int, *, model: str | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Candidates of many known users at once, as positions and scores of shape (users, count), best first; for
+        offline work. Where a user has fewer, -1 and minus infinity.
+
+        Args:
+            model: ranks the whole catalog by this model's scores alone.
 
         Raises:
-            InputError: a user is unknown.
+            InputError: a user is unknown, or the build has no such model.
         """
         unknown = [user for user in user_ids if user not in self._user_position]
         if unknown:
             raise InputError(f"names unknown users: {some(unknown)}", field="user_ids", code="unknown_user")
+        if model is not None and model not in self.models.models:
+            told = self.models.left_out.get(model, f"there are {', '.join(self.models.models)}")
+            raise InputError(f"'{model}' was not fitted on these data: {told}", field="model", code="unknown_model")
+        positions = np.full((len(user_ids), count), -1, dtype=np.int64)
+        scores = np.full((len(user_ids), count), -np.inf)
         users = np.array([self._user_position[user] for user in user_ids], dtype=np.int64)
-        return self._model.batch(users, self._seen[users], count)
+        for start in range(0, len(users), _CHUNK):
+            some_users = users[start : start + _CHUNK]
+            histories = Histories.of(self._logs(some_users), self._artifact.user_items[some_users], some_users)
+            table = (
+                self.models.signals(histories)
+                if model is None
+                else {model: self.models.models[model].scores(histories)}
+            )
+            for place, user in enumerate(some_users):
+                blocked = self._blocked(self._seen[user].indices)
+                own = {name: values[place] for name, values in table.items()}
+                length = int(histories.confidences[place].nnz)
+                if model is not None:
+                    top = best(np.where(blocked, -np.inf, own[model]), count)
+                    found, values = top, own[model][top]
+                elif length:
+                    scored = self._combined(own, blocked, count, length)
+                    found, values = scored.positions, scored.scores
+                else:
+                    scored = self._popular(blocked, count)
+                    found, values = scored.positions, scored.scores
+                positions[start + place, : len(found)], scores[start + place, : len(found)] = found, values
+        return positions, scores
 
     def retrieve(self, request: RetrievalRequest) -> Retrieved:
         """Candidates without items already seen (unless named in ``candidate_ids``) or excluded.
@@ -195,32 +253,44 @@ class Retriever:
         warnings: list[Notice] = []
         visitor = self._visitor(request, warnings)
         if request.candidate_ids is not None:
-            candidates = self._given(request.candidate_ids, request, visitor)
-            allowed = self.catalog.allowed(request.filter)
-            answered = any(candidate.source is Source.text for candidate in candidates)
-            fallback = (None if answered else visitor.fallback) if candidates else _nothing_left(request, allowed)
+            scored = self._given(request.candidate_ids, request, visitor)
+            fallback = None if Source.text in scored.sources else visitor.fallback
         else:
-            candidates, fallback = self._search(request, visitor, warnings)
-        return Retrieved(candidates, visitor.history, visitor.row, fallback, warnings)
+            scored, fallback = self._search(request, visitor, warnings)
+        if not len(scored.positions):
+            seen = request.candidate_ids is None and bool(len(visitor.seen))
+            fallback = _nothing_left(request, self.catalog.allowed(request.filter), seen=seen)
+        return Retrieved(self._candidates(scored), visitor.history, visitor.taste, fallback, warnings, scored.scales)
 
     def evidence(self, retrieved: Retrieved, items: Sequence[Item], count: int = 3) -> dict[str, list[Evidence]]:
-        """The positively meant history items that carry each item's ALS score, largest contribution first, by item id.
+        """The positively meant history items that carry each item's score, largest contribution first, by item id.
 
-        Low ratings, hidden items and items whose contribution is not positive are never evidence.
+        A contribution is a sum over the models, each weighted as in the score. Low ratings, hidden items and items
+        whose contribution is not positive are never evidence.
         """
-        if not retrieved.row.nnz:
+        entries = retrieved.visitor.confidences.indices
+        if not len(entries):
             return {item.item_id: [] for item in items}
-        liked = retrieved.liked
         positions = self.catalog.positions([item.item_id for item in items], "items")
-        explained = self._model.explain(retrieved.row, positions, count=retrieved.row.nnz)
-        return {
-            item.item_id: [
-                Evidence(self.catalog.item(other), share)
-                for other, share in contributions
-                if share > 0 and other != position and self.catalog.item(other).item_id in liked
-            ][:count]
-            for item, position, contributions in zip(items, positions, explained, strict=True)
-        }
+        scales = {name: scale for name in self.models.personal if (scale := retrieved.scales.get(name, 0.0)) > 0}
+        scales = scales or {"als": 1.0}  # of a single candidate no signal says more than of others
+        names = list(scales)
+        by_model = np.stack(
+            [scales[name] * self.models.personal[name].explain(retrieved.visitor, positions) for name in names]
+        )
+        total, most = by_model.sum(axis=0), by_model.argmax(axis=0)
+        history = [self.catalog.item(entry) for entry in entries.tolist()]
+        liked = retrieved.liked
+        found = {}
+        for item, shares, models in zip(items, total, most, strict=True):
+            order = np.argsort(-shares, kind="stable").tolist()
+            carrying = [
+                Evidence(history[place], float(shares[place]), Source(names[int(models[place])]))
+                for place in order
+                if shares[place] > 0 and history[place].item_id in liked and history[place].item_id != item.item_id
+            ]
+            found[item.item_id] = carrying[:count]
+        return found
 
     def _visitor(self, request: RetrievalRequest, warnings: list[Notice]) -> _Visitor:
         user = request.user_id
@@ -235,59 +305,111 @@ class Retriever:
         if position is not None and not known:
             history = self._stored(position)
             row = self._artifact.user_items[position]
-            factors = self._model.user_factors[position] if row.nnz else None
+            taste = Histories.of(self._log.of(position), row, np.array([position]))
         else:
             history = [*(() if position is None else self._stored(position)), *map(self._entry, known)]
-            row = self._row([entry.interaction for entry in history])
-            factors = self._model.fold_in(row) if row.nnz else None
-        fallback = None if row.nnz else _fallback(request, history)
+            taste = self._taste([entry.interaction for entry in history])
+        fallback = None if taste.confidences.nnz else _fallback(request, history)
         touched = [self.catalog.position(one.item_id) for one in known if one.item_id]
         seen = np.array([] if position is None else self._log.of(position).items, dtype=np.int64)
         seen = np.concatenate([seen[seen >= 0], np.array(touched, dtype=np.int64)])
-        return _Visitor(history, row, seen, factors, fallback)
+        return _Visitor(history, seen, taste, fallback)
 
     def _search(
         self, request: RetrievalRequest, visitor: _Visitor, warnings: list[Notice]
-    ) -> tuple[list[Candidate], Notice | None]:
+    ) -> tuple[_Scored, Notice | None]:
         """Candidates out of the whole catalog. What is not allowed is left out before the best are chosen, not
         after.
         """
         unknown = [item_id for item_id in request.exclude_ids if self.catalog.position(item_id) is None]
         if unknown:
             warnings.append(Notice("unknown_item", f"exclude_ids names unknown items, ignored: {some(unknown)}"))
-        allowed = self.catalog.allowed(request.filter)
         excluded = [position for one in request.exclude_ids if (position := self.catalog.position(one)) is not None]
-        fallback = visitor.fallback
-        base = self._popularity if visitor.factors is None else self._model.scores(visitor.factors)
-        source = Source.popular if visitor.factors is None else Source.als
-        scores, matches = np.array(base, dtype=np.float32), None
-        if request.query is not None:
-            matches = self._artifact.text_index.scores(request.query)
-            if matches.any():
-                scores = _blend(matches, base, personal=visitor.factors is not None)
-                fallback = None  # the query answers, whoever asks
-            else:
-                fallback = _NO_MATCH
-        out = np.concatenate([visitor.seen, np.asarray(excluded, dtype=np.int64)])
-        scores[out] = -np.inf
+        blocked = self._blocked(np.concatenate([visitor.seen, np.asarray(excluded, dtype=np.int64)]))
+        allowed = self.catalog.allowed(request.filter)
         if allowed is not None:
-            scores[~allowed] = -np.inf
-        by_words = matches is not None and bool(matches.any())
-        varied = source is Source.popular and not by_words
+            blocked |= ~allowed
+        matches = None if request.query is None else self._artifact.text_index.scores(request.query)
+        asked = matches is not None and bool(matches.any())
         pool = request.count * (_VARIANTS if request.diversify else 1)
-        best = _best(scores, request.count * POOL if varied else pool)
-        if varied:
-            best = spread(scores, best, self.catalog.categories, pool)
-        if request.diversify:
-            alike = diversified([self.catalog.item(int(one)) for one in best], request.diversify)
-            # What has a place among the candidates keeps the order of the scores.
-            best = best[np.sort(np.array(alike[: request.count], dtype=np.int64))]
-        if not len(best):
-            return [], _nothing_left(request, allowed, seen=bool(len(visitor.seen)))
-        sources = [Source.text if matches is not None and matches[one] > 0 else source for one in best]
-        return self._candidates(best, scores[best], *sources), fallback
+        if visitor.known:
+            signals, length = self._signals(visitor), self._length(visitor)
+            scored = self._combined(signals, blocked, request.count, length, most=pool)
+        else:
+            scored = self._popular(blocked, pool, varied=not asked)
+        fallback = visitor.fallback
+        if matches is not None and asked:
+            # The query answers, whoever asks.
+            scored, fallback = self._blended(scored, matches, blocked, pool, personal=visitor.known), None
+        elif matches is not None:
+            fallback = _NO_MATCH
+        return self._diversified(scored, request), fallback
 
-    def _given(self, item_ids: Sequence[str], request: RetrievalRequest, visitor: _Visitor) -> list[Candidate]:
+    def _diversified(self, scored: _Scored, request: RetrievalRequest) -> _Scored:
+        """The candidates that are asked for, of a pool that may hold variants of a few."""
+        if not request.diversify:
+            return scored
+        alike = diversified([self.catalog.item(place) for place in scored.positions.tolist()], request.diversify)
+        kept = sorted(alike[: request.count])  # what has a place among the candidates keeps the order of the scores
+        return replace(
+            scored,
+            positions=scored.positions[kept],
+            scores=scored.scores[kept],
+            sources=[scored.sources[place] for place in kept],
+        )
+
+    def _combined(
+        self,
+        signals: Mapping[str, Floats],
+        blocked: NDArray[np.bool_],
+        count: int,
+        history: int,
+        *,
+        most: int | None = None,
+    ) -> _Scored:
+        """The best of what all models propose for a history: each proposes ``count``, ``most`` are kept."""
+        proposed = propose(signals, blocked, count)
+        every = {**signals, **self.models.item_signals}
+        own = {name: values[proposed.positions] for name, values in every.items()}
+        if not len(proposed.positions):
+            return _Scored(proposed.positions, np.zeros(0), [], every)
+        scales = self._combination.scales(own, history)
+        if most is not None and most > count:  # on the same scales, so that a longer list begins like a shorter one
+            proposed = propose(signals, blocked, most)
+            own = {name: values[proposed.positions] for name, values in every.items()}
+        scores = weighted(own, scales)
+        order = np.lexsort((proposed.positions, -scores))[: most or count]
+        sources = [Source(proposed.sources[place]) for place in order.tolist()]
+        return _Scored(proposed.positions[order], scores[order], sources, every, scales)
+
+    def _popular(self, blocked: NDArray[np.bool_], count: int, *, varied: bool = True) -> _Scored:
+        """What many liked lately, with variety."""
+        scores = np.where(blocked, np.float32(-np.inf), self.models.likings)
+        top = best(scores, count * (POOL if varied else 1))
+        if varied:
+            top = spread(scores, top, self.catalog.categories, count)
+        return _Scored(top, scores[top], [Source.popular] * len(top), self.models.item_signals)
+
+    def _blended(
+        self, scored: _Scored, matches: Floats, blocked: NDArray[np.bool_], count: int, *, personal: bool
+    ) -> _Scored:
+        """The best by the words of the query and the visitor's own ranking."""
+        base = self._base(scored)
+        scores = np.where(blocked, np.float32(-np.inf), _blend(matches, base, personal=personal))
+        top = best(scores, count)
+        own = dict(zip(scored.positions.tolist(), scored.sources, strict=True))
+        otherwise = next(iter(self.models.personal)) if personal else Source.popular
+        sources = [Source.text if matches[place] > 0 else own.get(place, Source(otherwise)) for place in top.tolist()]
+        return _Scored(top, scores[top], sources, scored.signals, scored.scales)
+
+    def _base(self, scored: _Scored) -> Floats:
+        """The visitor's own ranking of the whole catalog, shape (items,): that of the candidates, carried on."""
+        if not scored.scales:
+            return self.models.likings
+        base: Floats = weighted(scored.signals, scored.scales).astype(np.float32)
+        return base
+
+    def _given(self, item_ids: Sequence[str], request: RetrievalRequest, visitor: _Visitor) -> _Scored:
         if not item_ids:
             raise InputError("is empty", field="candidate_ids", remedy="Name at least one item", code="empty")
         if len(set(item_ids)) < len(item_ids):
@@ -299,25 +421,70 @@ class Retriever:
             positions = positions[allowed[positions]]
         excluded = {self.catalog.position(one) for one in request.exclude_ids}
         positions = np.array([one for one in positions.tolist() if one not in excluded], dtype=np.int64)
-        base = self._popularity if visitor.factors is None else self._model.scores(visitor.factors)
-        source = Source.popular if visitor.factors is None else Source.als
+        if not len(positions):
+            return _Scored(positions, np.zeros(0), [], {})
+        signals = {**(self._signals(visitor) if visitor.known else {}), **self.models.item_signals}
+        scales: Mapping[str, float] = {}
+        if visitor.known:
+            own = {name: values[positions] for name, values in signals.items()}
+            scales = self._combination.scales(own, self._length(visitor))
+            scores: NDArray[np.floating] = weighted(own, scales)
+            found_by = [Source(name) for name in self._strongest(own, scales)]
+        else:
+            scores, found_by = self.models.likings[positions], [Source.popular] * len(positions)
         if request.query is not None:
             matches = self._artifact.text_index.scores(request.query)
             if matches[positions].any():
-                base, source = _blend(matches, base, personal=visitor.factors is not None), Source.text
-        scores = np.asarray(base)[positions]
+                base = self._base(_Scored(positions, scores, found_by, signals, scales))
+                scores = _blend(matches, base, personal=visitor.known)[positions]
+                found_by = [Source.text] * len(positions)
         order = np.lexsort((positions, -scores))
-        return self._candidates(positions[order], scores[order], source)
+        sources = [found_by[place] for place in order.tolist()]
+        return _Scored(positions[order], scores[order], sources, signals, scales)
 
-    def _candidates(self, positions: NDArray[np.integer], scores: Floats, *sources: Source) -> list[Candidate]:
-        """Candidates at these positions; one source for all of them, or one each."""
-        each = sources if len(sources) == len(positions) else sources * len(positions)
+    def _strongest(self, own: Mapping[str, Floats], scales: Mapping[str, float]) -> list[str]:
+        """Of each candidate the personal model whose part of the score stands out most."""
+        names = list(self.models.personal)
+        parts = np.stack([scales.get(name, 0.0) * (own[name] - own[name].mean()) for name in names])
+        return [names[place] for place in parts.argmax(axis=0).tolist()]
+
+    def _signals(self, visitor: _Visitor) -> dict[str, Floats]:
+        """What every personal model says of all items, each of shape (items,)."""
+        return {name: scores[0] for name, scores in self.models.signals(visitor.taste).items()}
+
+    @staticmethod
+    def _length(visitor: _Visitor) -> int:
+        return int(visitor.taste.confidences.nnz)
+
+    def _blocked(self, positions: NDArray[np.integer]) -> NDArray[np.bool_]:
+        blocked = np.zeros(len(self.catalog), dtype=bool)
+        blocked[positions] = True
+        return blocked
+
+    def _candidates(self, scored: _Scored) -> list[Candidate]:
+        names = list(scored.signals)
+        columns = [scored.signals[name][scored.positions].tolist() for name in names]
+        rows = zip(*columns, strict=True) if names else [()] * len(scored.positions)
         return [
-            Candidate(self.catalog.item(position), score, rank, source)
-            for rank, (position, score, source) in enumerate(
-                zip(positions.tolist(), scores.tolist(), each, strict=True), start=1
+            Candidate(self.catalog.item(position), score, rank, source, dict(zip(names, values, strict=True)))
+            for rank, (position, score, source, values) in enumerate(
+                zip(scored.positions.tolist(), scored.scores.tolist(), scored.sources, rows, strict=True), start=1
             )
         ]
+
+    def _logs(self, users: NDArray[np.int64]) -> Log:
+        """The parts of the log of these users, one after the other."""
+        lengths = np.diff(self._log.indptr)[users]
+        starts = np.repeat(self._log.indptr[users] - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
+        rows = starts + np.arange(int(lengths.sum()))
+        return Log(
+            indptr=np.concatenate([[0], np.cumsum(lengths)]),
+            items=self._log.items[rows],
+            events=self._log.events[rows],
+            weights=self._log.weights[rows],
+            timestamps=self._log.timestamps[rows],
+            event_names=self._log.event_names,
+        )
 
     def _stored(self, user: int) -> list[HistoryEntry]:
         log, names, entries = self._log.of(user), self._log.event_names, []
@@ -333,8 +500,8 @@ class Retriever:
         position = self.catalog.position(interaction.item_id)
         return HistoryEntry(None if position is None else self.catalog.item(position), interaction)
 
-    def _row(self, interactions: Sequence[Interaction]) -> Matrix:
-        """Confidence row of shape (1, items), by the same function that the whole matrix was built with."""
+    def _taste(self, interactions: Sequence[Interaction]) -> Histories:
+        """A history as models see it, by the same functions that they were fitted with."""
         names = sorted({one.event for one in interactions})
         codes = {name: code for code, name in enumerate(names)}
         positions = [self.catalog.position(one.item_id) for one in interactions]
@@ -348,22 +515,8 @@ class Retriever:
         )
         now = max(filter(None, (self._newest, log.newest)), default=None)
         half_life = self.manifest.parameters.half_life_days
-        return confidences(log, log.users(), (1, len(self.catalog)), now=now, half_life_days=half_life)
-
-
-def _best(scores: Floats, count: int) -> NDArray[np.int64]:
-    """Positions of the ``count`` highest finite scores, best first; equal ones in catalog order."""
-    count = min(count, len(scores))
-    # The count-th largest of the maxima of many runs is a bound that at least `count` scores reach; it costs one fast
-    # pass, a fifth of selecting exactly, and leaves few to sort.
-    width = len(scores) // (4 * count)
-    threshold = -np.inf
-    if width > 1:
-        maxima = scores[: len(scores) // width * width].reshape(-1, width).max(axis=1)
-        threshold = float(np.partition(maxima, len(maxima) - count)[len(maxima) - count])
-    best = np.flatnonzero((scores >= threshold) & (scores > -np.inf))
-    chosen: NDArray[np.int64] = best[np.lexsort((best, -scores[best]))][:count]
-    return chosen
+        row = confidences(log, log.users(), (1, len(self.catalog)), now=now, half_life_days=half_life)
+        return Histories.of(log, row)
 
 
 def _blend(matches: Floats, base: Floats, *, personal: bool) -> Floats:
@@ -382,6 +535,12 @@ def _blend(matches: Floats, base: Floats, *, personal: bool) -> Floats:
     return blended.astype(np.float32)
 
 
+def _fallback(request: RetrievalRequest, history: Sequence[HistoryEntry]) -> Notice:
+    if history or request.history is not None:
+        return _NOTHING_LIKED
+    return _UNKNOWN_USER if request.user_id is not None else _NO_USER
+
+
 def _nothing_left(request: RetrievalRequest, allowed: NDArray[np.bool_] | None, *, seen: bool = False) -> Notice:
     """Why there is no candidate: what the request and the history rule out."""
     if allowed is not None and not allowed.any():
@@ -393,9 +552,3 @@ def _nothing_left(request: RetrievalRequest, allowed: NDArray[np.bool_] | None, 
     )
     told = [name for name, applies in causes if applies]
     return Notice("nothing_left", f"every item {', or '.join(told)}" if told else "there is no item")
-
-
-def _fallback(request: RetrievalRequest, history: Sequence[HistoryEntry]) -> Notice:
-    if history or request.history is not None:
-        return _NOTHING_LIKED
-    return _UNKNOWN_USER if request.user_id is not None else _NO_USER

@@ -185,7 +185,7 @@ class PromptWriter:
         return self._split(text)
 
     def _prompt_tokens(self, prompt: Prompt) -> Tokens:
-        """Tokenize a prompt as :meth:`reranker.tokens.Tokenizer.of_prompt` does."""
+        """Tokenize a prompt as :meth:`reranker.client.tokenizer.Tokenizer.of_prompt` does."""
         if isinstance(prompt.content, str):
             return tuple(self._tokenizer(prompt.content).input_ids)
         return tuple(

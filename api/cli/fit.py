@@ -68,7 +68,7 @@ def fit(
     ] = False,
     trials: Annotated[int, typer.Option(min=1, max=10_000, help="Fits of a search.")] = 30,
 ) -> None:
-    """Fit ALS on MovieLens, or on your own data."""
+    """Fit retrieval on MovieLens, or on your own data."""
     settings = load_settings(artifact=out)
     given = {"interactions": interactions, "items": items, "grouplens": grouplens, "amazon": amazon, "noun": noun}
     files = settings.data.model_copy(update={name: value for name, value in given.items() if value is not None})
@@ -105,6 +105,26 @@ def fit(
         f"fitted in {time.perf_counter() - began:.1f} s: {settings.artifact}",
         markup=False,
     )
+    for line in _models_told(manifest):
+        console().print(line, markup=False)
+
+
+def _models_told(manifest: Manifest) -> Iterator[str]:
+    """Which models were fitted, which were not and why, and how they are weighted."""
+    combination = manifest.combination
+    yield f"models: {', '.join(manifest.models)}"
+    for name, why in manifest.left_out.items():
+        yield f"left out: {name}, {why}"
+    weights = ", ".join(f"{name} {weight:+.2f}" for name, weight in combination.weights.items() if weight)
+    judged = ""
+    if combination.ndcg is not None and combination.ndcg_als is not None:
+        judged = (
+            f"; NDCG@10 of {combination.users:,} users' latest interactions, held out: {combination.ndcg:.4f}, "
+            f"ALS alone {combination.ndcg_als:.4f}"
+        )
+    yield f"weights ({combination.source}): {weights}{judged}"
+    if combination.note:
+        yield f"note: {combination.note}"
 
 
 def _as_before(settings: Settings, files: DataSettings, given: Mapping[str, object]) -> DataSettings:
@@ -134,7 +154,7 @@ def fit_to(
     artifact: Path, dataset: Dataset, files: DataSettings, parameters: AlsParameters, *, search: Search | None = None
 ) -> Manifest:
     """Fits with a progress bar and saves, with a record of the files that the data set was read from."""
-    with _bar("fitting ALS", parameters.iterations) as progress:
+    with _bar("fitting", parameters.iterations) as progress:
         return fit_artifact(artifact, dataset, parameters, data=portable(files), search=search, progress=progress)
 
 

@@ -38,9 +38,12 @@ class ReasonSource(StrEnum):
 
 
 class Basis(StrEnum):
-    """What a reason's evidence was taken from."""
+    """What a reason's evidence was taken from; of several models, the one that says most of it."""
 
     als = "als"
+    linear = "linear"
+    itemknn = "itemknn"
+    transitions = "transitions"
     llm = "llm"
     """The history items without which the LLM's score of the item falls most."""
     text = "text"

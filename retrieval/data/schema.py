@@ -21,14 +21,25 @@ class Columns:
 
 
 class Source(StrEnum):
-    """Which retrieval source proposed a candidate."""
+    """Which retrieval source proposed a candidate; of several, the one that put it highest."""
 
     als = "als"
-    """The user's history, or the one that was given."""
+    """Factors of the history."""
+    linear = "linear"
+    """The closed-form linear model (EASE) of the history."""
+    itemknn = "itemknn"
+    """Nearest neighbours of the history's items, in catalogs that are too large for the linear model."""
+    transitions = "transitions"
+    """What others went on to after the latest items of the history."""
     text = "text"
-    """The words of the query, blended with ALS where there is a history."""
+    """The words of the query, blended with the history where there is one."""
     popular = "popular"
     """What many liked lately."""
+
+    @property
+    def personal(self) -> bool:
+        """Whether the visitor's history found it."""
+        return self not in (Source.text, Source.popular)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +69,16 @@ class Interaction:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An item that retrieval proposes, with the score and 1-based rank it got there."""
+    """An item that retrieval proposes, with the score and 1-based rank it got there.
+
+    ``signals`` holds what each model says of it, in the model's own unit, by the model's name.
+    """
 
     item: Item
     score: float
     rank: int
     source: Source
+    signals: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +91,10 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A positively meant history item and the part of a candidate's retrieval score that rests on it."""
+    """A positively meant history item, the part of a candidate's retrieval score that rests on it, and the model that
+    says so most.
+    """
 
     item: Item
     contribution: float
+    source: Source = Source.als

@@ -227,13 +227,12 @@ async def test_users_are_recorded_by_a_hash(dataset: Dataset, tmp_path: Path) ->
     ("arms", "says"),
     [
         (("als", "als"), "arm twice"),
-        (("neural",), "There are: als, llm, fused"),
+        (("neural",), "There are: als, ease, transitions, retrieval, llm, fused"),
         (("llm",), "Write llm:rank@1"),
         (("als:rank",), "takes no template"),
         (("llm:rank,model",), "no arm"),
         (("llm:rank,by=luck",), "by=score|gain"),
         (("llm:reason@1",), "ranks nothing"),
-        (("fused-nollm",), "beside it: fused:rank@1"),
     ],
 )
 async def test_arms_that_make_no_sense_are_told(

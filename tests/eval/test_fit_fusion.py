@@ -3,8 +3,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import check_grad
 
-from eval.fit_fusion import Example, _Stack, fit, fit_fusion
+from eval.fit_fusion import fit, fit_fusion
 from reranker.fusion import LLM_FEATURES, PLAIN_FEATURES, Feature
+from retrieval.logit import Example, Stack
 
 COLUMN = {feature: number for number, feature in enumerate(Feature)}
 
@@ -29,7 +30,7 @@ def test_one_user_by_hand() -> None:
     table[0, 0] = 1.0
     weights = np.zeros(len(Feature))
     weights[0] = 1.0
-    loss, slope = _Stack([Example(table, np.array([True, False, False]), 1)]).loss_and_slope(weights)
+    loss, slope = Stack([Example(table, np.array([True, False, False]), 1)], len(Feature)).loss_and_slope(weights)
     assert loss == pytest.approx(-np.log(np.e / (np.e + 2)))
     assert slope[0] == pytest.approx(np.e / (np.e + 2) - 1)
 
@@ -37,7 +38,7 @@ def test_one_user_by_hand() -> None:
 def test_the_slope_is_that_of_the_loss() -> None:
     """Users with different numbers of candidates and of positives, laid end to end."""
     made = [one for size in (5, 20, 11) for one in examples(20, {Feature.llm: 1.0}, candidates=size)]
-    stack = _Stack([one for one in made if one.chosen.any()])
+    stack = Stack([one for one in made if one.chosen.any()], len(Feature))
     for seed in range(5):
         weights = np.random.default_rng(seed).normal(size=len(Feature))
         error = check_grad(lambda w: stack.loss_and_slope(w)[0], lambda w: stack.loss_and_slope(w)[1], weights)
@@ -50,8 +51,8 @@ def test_every_user_counts_alike() -> None:
         for size, chosen in ((6, 1), (30, 9))
     )
     weights = np.random.default_rng(0).normal(size=len(Feature))
-    alone = [_Stack([example]).loss_and_slope(weights)[0] for example in (one, other)]
-    assert _Stack([one, other]).loss_and_slope(weights)[0] == pytest.approx(sum(alone) / 2)
+    alone = [Stack([example], len(Feature)).loss_and_slope(weights)[0] for example in (one, other)]
+    assert Stack([one, other], len(Feature)).loss_and_slope(weights)[0] == pytest.approx(sum(alone) / 2)
 
 
 def test_planted_weights_are_found() -> None:

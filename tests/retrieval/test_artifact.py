@@ -90,13 +90,13 @@ def test_a_missing_file_is_refused(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("format_", "code"), [(0, "artifact_format"), (1, "artifact_format"), ("x", "artifact_format")]
+    ("format_", "code"), [(0, "artifact_format"), (2, "artifact_format"), ("x", "artifact_format")]
 )
 def test_another_format_is_refused(tmp_path: Path, format_: object, code: str) -> None:
     fitted(tmp_path)
     file = build(tmp_path) / "manifest.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "format": format_}))
-    with pytest.raises(ArtifactError, match="this version reads format 3") as caught:
+    with pytest.raises(ArtifactError, match="this version reads format 4") as caught:
         load(tmp_path)
     assert caught.value.code == code
 
