@@ -330,7 +330,7 @@ def _show_reasons(result: ReasonsBench) -> None:
             _say(f"    {'what is grounded passes':<38} {checked.recall:.0%}")
     if result.distinct is not None:
         _say(f"  {'different among users, for one item':<40} {result.distinct:.0%}")
-    drop("cited history less random: ALS score", result.als_drop, "of it")
+    drop("cited history less random: retrieval score", result.history_drop, "of it")
     drop("cited history less random: LLM score", result.llm_drop, "nats")
     tokens = f"{result.prompt_tokens_per_reason:.0f} ({result.cached_share:.0%} cached)"
     _say(f"  {'tokens per reason':<40} {tokens}, {result.written_tokens_per_reason:.0f} written")

@@ -76,8 +76,8 @@ class ReasonsBench(BaseModel):
     """On sentences that were labelled before it was asked. Faults that they showed have been mended since."""
     distinct: float | None
     """Of the reasons of items that several users got: the share of different sentences; None where no item repeats."""
-    als_drop: Mean
-    """How much more of the ALS score goes with the cited history items than with as many random liked ones, as a share
+    history_drop: Mean
+    """How much more of the retrieval score goes with the cited history items than with as many random liked ones, as a share
     of the whole score; above 0, reasons cite what matters.
     """
     llm_drop: Mean | None
@@ -136,7 +136,7 @@ async def bench_reasons(
                 usage += written.usage
     cases.sort(key=lambda case: (sample.index(case.user), case.wanted.item.item_id))  # they came as they were finished
     report("removing cited history")
-    als = [(case.user, _als_drop(retriever, case, rng)) for case in cases]
+    als = [(case.user, _history_drop(retriever, case, rng)) for case in cases]
     read = [case for user in sample for case in [one for one in cases if one.user == user][:_READ_PER_USER]]
     llm = await _llm_drops(engine, retriever, library, read, sanitizer, rng, locale, report)
     counts = ReasonStatistics.of(case.reason for case in cases)
@@ -152,7 +152,7 @@ async def bench_reasons(
         check=_agreement(retriever, DEVELOPED),
         check_unseen=_agreement(retriever, UNSEEN),
         distinct=_distinct((case.wanted.item.item_id, case.reason.text) for case in cases),
-        als_drop=_per_user([(user, drop) for user, drop in als if drop is not None], seed),
+        history_drop=_per_user([(user, drop) for user, drop in als if drop is not None], seed),
         llm_drop=_per_user(llm, seed) if llm else None,
         prompt_tokens_per_reason=usage.prompt_tokens / max(len(cases), 1),
         cached_share=usage.cached_tokens / max(usage.prompt_tokens, 1),
@@ -184,21 +184,22 @@ def _others(case: _Case, among: set[str], count: int, rng: random.Random) -> set
     return set(rng.sample(pool, count)) if len(pool) >= count else None
 
 
-def _als_drop(retriever: Retriever, case: _Case, rng: random.Random) -> float | None:
+def _history_drop(retriever: Retriever, case: _Case, rng: random.Random) -> float | None:
     cited = set(case.reason.evidence)
     others = _others(case, set(case.retrieved.liked), len(cited), rng)
-    whole = _als_score(retriever, case, set())
+    whole = _history_score(retriever, case, set())
     if others is None or whole <= 0:
         return None
-    return (_als_score(retriever, case, others) - _als_score(retriever, case, cited)) / whole
+    return (_history_score(retriever, case, others) - _history_score(retriever, case, cited)) / whole
 
 
-def _als_score(retriever: Retriever, case: _Case, without: set[str]) -> float:
-    """The item's ALS score for the history without some items."""
+def _history_score(retriever: Retriever, case: _Case, without: set[str]) -> float:
+    """What the models that propose for a history say of the item without some of its items, weighted as in the score."""
     left = [entry.interaction for entry in case.retrieved.history if entry.interaction.item_id not in without]
     wanted = [case.wanted.item.item_id]
-    found = retriever.retrieve(RetrievalRequest(history=left, candidate_ids=wanted))
-    return found.candidates[0].score
+    signals = retriever.retrieve(RetrievalRequest(history=left, candidate_ids=wanted)).candidates[0].signals
+    scales = {name: case.retrieved.scales.get(name, 0.0) for name in retriever.models.personal}
+    return sum(scale * signals.get(name, 0.0) for name, scale in scales.items())
 
 
 async def _llm_drops(

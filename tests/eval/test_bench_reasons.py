@@ -28,5 +28,5 @@ async def test_figures(retriever: Retriever, standin: StandIn) -> None:
     assert found.check_unseen is not None
     assert found.check_unseen.sentences == 120
     assert found.distinct is not None
-    assert found.als_drop.mean is not None
-    assert (again.als_drop, again.llm_drop, again.refusals) == (found.als_drop, found.llm_drop, found.refusals)
+    assert found.history_drop.mean is not None
+    assert (again.history_drop, again.llm_drop, again.refusals) == (found.history_drop, found.llm_drop, found.refusals)
