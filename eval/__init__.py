@@ -18,7 +18,7 @@ from eval.experiment import Run, run_experiment
 from eval.fusion import fuse
 from eval.guard import Training, training_of
 from eval.llm_arms import ProgressCallback, Reads
-from eval.manifest import DEFAULT_ARMS, OPENED, Config, openings
+from eval.manifest import DEFAULT_ARMS, OPENED, Config, copy_openings, openings
 from eval.protocol import FRACTION, Part, Protocol, Relevance, fold
 from eval.report import tables
 from eval.report.results import Report, judge
@@ -60,6 +60,7 @@ __all__ = [
     "bench_reasons",
     "bench_rerank",
     "bench_retrieval",
+    "copy_openings",
     "fold",
     "fuse",
     "judge",

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -142,8 +142,17 @@ def log_opening(file: Path, manifest: Manifest) -> None:
         lines.write(json.dumps(entry) + "\n")
 
 
-def openings(file: Path, data_hash: str) -> int:
-    """How often test was opened on this data."""
-    if not file.exists():
-        return 0
-    return sum(json.loads(line)["data_hash"] == data_hash for line in file.read_text().splitlines())
+def openings(files: Sequence[Path], data_hash: str) -> int:
+    """Count the evaluations on this data's test part that the logs record, each once however many logs hold it."""
+    return len({line for file in files for line in _lines(file) if json.loads(line)["data_hash"] == data_hash})
+
+
+def copy_openings(source: Path, target: Path) -> None:
+    """Append the lines of ``source`` that ``target`` lacks, so that a new output folder never shortens the count."""
+    known = set(_lines(target))
+    with target.open("a") as log:
+        log.writelines(f"{line}\n" for line in _lines(source) if line not in known)
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text().splitlines() if file.exists() else []

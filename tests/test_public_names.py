@@ -31,8 +31,8 @@ PUBLIC = {
     "eval": "AdapterCost AnswerStore ApiBench Arm Config DEFAULT_ARMS EvalBench FRACTION FaultSoak FlagsCost "
     "LeakError Mean OPENED Part ProgressCallback PromptsBench Protocol Ratio Reads ReasonsBench Regime "
     "Relevance Report RerankBench RetrievalBench Run Training bench_adapter bench_api bench_eval "
-    "bench_faults bench_flags bench_prompts bench_reasons bench_rerank bench_retrieval fold fuse judge "
-    "openings parse run_experiment tables training_of",
+    "bench_faults bench_flags bench_prompts bench_reasons bench_rerank bench_retrieval copy_openings "
+    "fold fuse judge openings parse run_experiment tables training_of",
     "tuning": "PromptWriter TrainingData TrainingEstimate TrainingProgress TuningOptions split_for_training tune",
     "api": "Settings create_app load_settings",
 }

@@ -24,6 +24,7 @@ from eval import (
     Regime,
     Report,
     Training,
+    copy_openings,
     judge,
     openings,
     parse,
@@ -123,7 +124,7 @@ async def _run(
             limit, tuned = settings.llm.history_limit, tuned_on(settings, data.dataset)
             async with Reads(engine, store, history_limit=limit, memory=memory, tuned=tuned) as reads:
                 run = await run_experiment(config, data.dataset, library, reads, out, **told, report=tell)
-    judged = judge(run, opened=openings(out / OPENED, run.manifest.data_hash))
+    judged = judge(run, opened=openings([out / OPENED, PUBLISHED / OPENED], run.manifest.data_hash))
     (run.folder / "report.json").write_text(judged.model_dump_json(indent=2))
     return judged
 
@@ -203,8 +204,7 @@ def _publish(report: Report, out: Path) -> None:
     config = report.manifest.config
     file = PUBLISHED / f"{config.protocol}-{config.regime}-{config.part}.json"
     file.write_text(report.model_dump_json(indent=2) + "\n")
-    opened = out / OPENED
-    if opened.is_file():
-        (PUBLISHED / OPENED).write_bytes(opened.read_bytes())
+    if (out / OPENED).is_file():
+        copy_openings(out / OPENED, PUBLISHED / OPENED)
     tables.publish(QUALITY_PAGE, tables.published(PUBLISHED))
     console().print(f"wrote {file} and {QUALITY_PAGE}", markup=False)

@@ -77,8 +77,8 @@ class ReasonsBench(BaseModel):
     distinct: float | None
     """Of the reasons of items that several users got: the share of different sentences; None where no item repeats."""
     history_drop: Mean
-    """How much more of the retrieval score goes with the cited history items than with as many random liked ones, as a share
-    of the whole score; above 0, reasons cite what matters.
+    """How much more of the retrieval score goes with the cited history items than with as many random liked ones, as a
+    share of the whole score; above 0, reasons cite what matters.
     """
     llm_drop: Mean | None
     """The same of the LLM's score, in natural logarithms; None where no user has liked enough."""
@@ -194,7 +194,7 @@ def _history_drop(retriever: Retriever, case: _Case, rng: random.Random) -> floa
 
 
 def _history_score(retriever: Retriever, case: _Case, without: set[str]) -> float:
-    """What the models that propose for a history say of the item without some of its items, weighted as in the score."""
+    """The weighted score of the item by the models that propose for a history, without some of its items."""
     left = [entry.interaction for entry in case.retrieved.history if entry.interaction.item_id not in without]
     wanted = [case.wanted.item.item_id]
     signals = retriever.retrieve(RetrievalRequest(history=left, candidate_ids=wanted)).candidates[0].signals

@@ -17,7 +17,7 @@ from eval.errors import LeakError
 from eval.experiment import RANKINGS, Run, run_experiment
 from eval.fusion import fuse
 from eval.llm_arms import Reads
-from eval.manifest import OPENED, Config, openings
+from eval.manifest import OPENED, Config, copy_openings, openings
 from eval.protocol import Part, Relevance
 from eval.rankings_log import user_key
 from eval.report.results import Report, judge, per_user
@@ -170,9 +170,20 @@ async def test_test_is_opened_with_a_purpose_and_logged(dataset: Dataset, tmp_pa
         await ran(dataset, None, tmp_path, config, purpose=purpose)
     logged = [json.loads(line) for line in (tmp_path / OPENED).read_text().splitlines()]
     assert [one["purpose"] for one in logged] == ["first look", "release"]
-    assert openings(tmp_path / OPENED, dataset.hash) == 2
+    assert openings([tmp_path / OPENED], dataset.hash) == 2
     await ran(dataset, None, tmp_path, config.model_copy(update={"part": Part.validation}))
-    assert openings(tmp_path / OPENED, dataset.hash) == 2
+    assert openings([tmp_path / OPENED], dataset.hash) == 2
+
+
+async def test_the_published_log_keeps_what_other_folders_opened(dataset: Dataset, tmp_path: Path) -> None:
+    config = SMALL.model_copy(update={"part": Part.test, "arms": ("popular", "als")})
+    published = tmp_path / "published.jsonl"
+    for folder in ("first", "second"):
+        await ran(dataset, None, tmp_path / folder, config, purpose=folder)
+        copy_openings(tmp_path / folder / OPENED, published)
+        copy_openings(tmp_path / folder / OPENED, published)
+    assert [json.loads(line)["purpose"] for line in published.read_text().splitlines()] == ["first", "second"]
+    assert openings([published, tmp_path / "second" / OPENED], dataset.hash) == 2
 
 
 async def test_no_held_out_title_reaches_a_prompt_except_as_a_candidate(
