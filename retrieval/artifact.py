@@ -44,20 +44,12 @@ from retrieval.errors import ArtifactError
 from retrieval.models.als import AlsModel, AlsParameters
 from retrieval.models.ensemble import MODELS, Ensemble, fit_models
 from retrieval.models.text import VOCABULARY, TextIndex
+from retrieval.search import Search
 from retrieval.weights import fit_combination
 
 FORMAT = 4
 _LONGEST_MANIFEST = 64 << 20
 _TRIES = 3
-
-
-class Search(BaseModel):
-    """How the parameters were found: the measure on validation interactions, and every trial, best first."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    measure: str
-    trials: tuple[tuple[float, AlsParameters], ...]
 
 
 class Manifest(BaseModel):
