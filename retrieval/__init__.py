@@ -20,9 +20,10 @@ from retrieval.models.item_knn import ItemKnn
 from retrieval.models.popularity import popularity
 from retrieval.provenance import described, origin, portable, restored
 from retrieval.retriever import Notice, RetrievalRequest, Retrieved, Retriever
-from retrieval.search import Search, SearchBudget, choose_parameters, known_parameters, search_parameters
+from retrieval.search import HELD_BACK, Search, SearchBudget, choose_parameters, known_parameters, search_parameters
 
 __all__ = [
+    "HELD_BACK",
     "RATING",
     "RATING_BEST",
     "AlsModel",

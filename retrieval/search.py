@@ -49,7 +49,7 @@ _STARTS: tuple[Mapping[str, float | int | None], ...] = (
 """Trials after the defaults; they suit shops, streaming services and small data. Then the sampler takes over."""
 _SECONDS = 60.0
 _SHARE = 0.2
-_FEWEST_TRIALS, _MOST_TRIALS = 1 + len(_STARTS), 40
+_FEWEST_TRIALS, _MOST_TRIALS = 1 + len(_STARTS), 60
 _TOLERANCE = 1.5
 """How far the default search may exceed its time, as a factor, on a machine slower than expected."""
 _MOST_INTERACTIONS = 300_000
@@ -251,7 +251,7 @@ def search_parameters(
 def _trial_seconds(interactions: int, users: int, items: int) -> float:
     """Estimate the time of one trial on two cores: 15 iterations, and a ranking of all items for each user."""
     ranked = min(users, _MOST_RANKED)
-    return 0.01 + 15 * (3.5e-7 * interactions + 3e-6 * (users + items)) + 5e-9 * ranked * items
+    return 0.01 + 15 * (2e-7 * interactions + 2e-6 * (users + items)) + 5e-9 * ranked * items
 
 
 def _sampled(dataset: Dataset, seed: int) -> tuple[Dataset, int | None]:

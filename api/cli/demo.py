@@ -5,10 +5,11 @@ import time
 from api.cli.data import tell_other_data
 from api.cli.fit import fit_to
 from api.cli.output import console, show, tell_findings
+from api.cli.parameters import choose
 from api.cli.recommend import ask
 from api.settings.model import load_settings
 from reranker import RecommendationRequest
-from retrieval import AlsParameters, Retriever, current_build, load, readers
+from retrieval import Retriever, current_build, load, readers
 
 USERS = ("42", "300", "547")
 
@@ -21,7 +22,8 @@ def demo() -> None:
     if current_build(settings.artifact) is None:
         dataset, findings = readers.read(settings.data)
         tell_findings(findings)
-        fit_to(settings.artifact, dataset, settings.data, AlsParameters())
+        parameters, found = choose(dataset, {})
+        fit_to(settings.artifact, dataset, settings.data, parameters, search=found)
     artifact = load(settings.artifact)
     tell_other_data(settings, artifact.manifest)
     retriever = Retriever(artifact)

@@ -1,5 +1,4 @@
-"""Data sets with taste, made up: users and items belong to latent groups, as those of shops and of streaming services.
-"""
+"""Generated data sets with taste: items belong to latent groups, and each user likes a few of the groups."""
 
 import numpy as np
 import polars as pl
@@ -8,13 +7,13 @@ from retrieval import Dataset, make_dataset
 
 
 def shop(users: int, items: int, *, purchases: int = 8, seed: int = 0) -> Dataset:
-    """Sparse purchases: about ``purchases`` distinct items a user, out of many, most of them once."""
+    """Sparse purchases: about ``purchases`` items per user."""
     rng = np.random.default_rng(seed)
     return _generated("shop", "purchase", users, items, purchases, rng, groups=max(items // 40, 8), counted=False)
 
 
 def plays(users: int, items: int, *, distinct: int = 80, seed: int = 0) -> Dataset:
-    """Dense plays with counts: about ``distinct`` artists a user, the liked ones played often."""
+    """Dense plays with counts: about ``distinct`` items per user; items of liked groups are played more often."""
     rng = np.random.default_rng(seed)
     return _generated("plays", "play", users, items, distinct, rng, groups=max(items // 60, 8), counted=True)
 
@@ -22,21 +21,19 @@ def plays(users: int, items: int, *, distinct: int = 80, seed: int = 0) -> Datas
 def _generated(
     name: str, event: str, users: int, items: int, each: int, rng: np.random.Generator, *, groups: int, counted: bool
 ) -> Dataset:
-    """Interactions of users who each like a few groups. Items have a power-law popularity inside their group; every
-    fifth interaction is with any popular item.
-    """
+    """Each user likes up to three groups. Popularity follows a power law; a fifth of the interactions ignore taste."""
     group = rng.integers(0, groups, items)
     popularity = rng.permutation(np.arange(1, items + 1) ** -0.7)
-    members = [np.flatnonzero(group == one) for one in range(groups)]
+    members = [np.flatnonzero(group == number) for number in range(groups)]
     liked = rng.integers(0, groups, (users, 3))
     rows_user, rows_item, rows_time, rows_count = [], [], [], []
     for user in range(users):
         count = max(2, int(rng.lognormal(np.log(each), 0.6)))
         own = liked[user][rng.choice(3, count, p=[0.6, 0.25, 0.15])]
         found = np.empty(count, dtype=np.int64)
-        for one in np.unique(own):
-            places = np.flatnonzero(own == one)
-            pool = members[one] if len(members[one]) else np.arange(items)
+        for liking in np.unique(own):
+            places = np.flatnonzero(own == liking)
+            pool = members[liking] if len(members[liking]) else np.arange(items)
             weights = popularity[pool] / popularity[pool].sum()
             found[places] = rng.choice(pool, len(places), p=weights)
         strays = rng.random(count) < 0.2
@@ -57,6 +54,6 @@ def _generated(
     )
     number = np.arange(items)
     catalog = pl.DataFrame(
-        {"item_id": pl.Series(number).cast(pl.String), "title": [f"Product {one}" for one in number]}
+        {"item_id": pl.Series(number).cast(pl.String), "title": [f"Product {position}" for position in number]}
     )
     return make_dataset(name, "products", catalog, table)
