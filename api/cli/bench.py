@@ -280,8 +280,8 @@ def _show_retrieval(result: RetrievalBench) -> None:
     _say(f"  {'start from the artifact':<28} {result.start_s:9.2f} s")
 
 
-def _show_fit(result: Sequence[FitBench]) -> None:
-    for data in result:
+def _show_fit(result: FitBench) -> None:
+    for data in result.data:
         _say(f"{data.dataset}: {data.interactions:,} interactions, {data.users:,} users, {data.items:,} items")
         _say(f"  {'':<24} validation NDCG@10   held-out NDCG@10     time")
         for row in data.rows:

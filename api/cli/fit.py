@@ -1,4 +1,4 @@
-"""``whyrank fit``: interactions and items in, an artifact out."""
+"""``whyrank fit``: read interactions and items, and write an artifact."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -47,7 +47,7 @@ def fit(
         tuple[Path, Path] | None,
         typer.Option(metavar="REVIEWS META", help="Amazon Reviews 2018 or 2023, as JSON lines."),
     ] = None,
-    noun: Annotated[str | None, typer.Option(help="What one calls the items, in the plural.")] = None,
+    noun: Annotated[str | None, typer.Option(help="Word for the items, in the plural, such as books.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the artifact.")] = None,
     strict: Annotated[bool, typer.Option(help="Refuse faulty rows instead of dropping them.")] = False,
     factors: Annotated[
@@ -111,7 +111,7 @@ def fit(
 
 
 def _models_told(manifest: Manifest) -> Iterator[str]:
-    """Which models were fitted, which were not and why, and how they are weighted."""
+    """Lines on the fitted models, the models left out and why, and the weights."""
     combination = manifest.combination
     yield f"models: {', '.join(manifest.models)}"
     for name, why in manifest.left_out.items():
@@ -129,7 +129,7 @@ def _models_told(manifest: Manifest) -> Iterator[str]:
 
 
 def _as_before(settings: Settings, files: DataSettings, given: Mapping[str, object]) -> DataSettings:
-    """The files that the artifact was fitted on, where nothing names any: MovieLens never replaces other data unasked.
+    """Use the files that the artifact was fitted on if none are named: MovieLens must not replace other data unasked.
 
     Raises:
         InputError: there is an artifact of other data that does not say which files those were.
@@ -154,6 +154,6 @@ def _as_before(settings: Settings, files: DataSettings, given: Mapping[str, obje
 def fit_to(
     artifact: Path, dataset: Dataset, files: DataSettings, parameters: AlsParameters, *, search: Search | None = None
 ) -> Manifest:
-    """Fits with a progress bar and saves, with a record of the files that the data set was read from."""
+    """Fit with a progress bar and save, with a record of the files that the data set was read from."""
     with progress_bar("fitting", parameters.iterations) as progress:
         return fit_artifact(artifact, dataset, parameters, data=portable(files), search=search, progress=progress)

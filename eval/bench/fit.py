@@ -5,7 +5,7 @@ Parameters are chosen on validation, inside each user's earlier interactions. He
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -25,8 +25,8 @@ class FitRow(BaseModel):
     seconds: float
 
 
-class FitBench(BaseModel):
-    """What ``whyrank bench fit`` prints for one data set."""
+class FitComparison(BaseModel):
+    """Ways of choosing parameters for one data set."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -37,9 +37,15 @@ class FitBench(BaseModel):
     rows: tuple[FitRow, ...]
 
 
-def bench_fit(
-    *, size: float = 1.0, trials: int = 60, report: Callable[[str], None] = lambda _: None
-) -> Sequence[FitBench]:
+class FitBench(BaseModel):
+    """What ``whyrank bench fit`` prints."""
+
+    model_config = ConfigDict(frozen=True)
+
+    data: tuple[FitComparison, ...]
+
+
+def bench_fit(*, size: float = 1.0, trials: int = 60, report: Callable[[str], None] = lambda _: None) -> FitBench:
     """Measure on generated data sets.
 
     Args:
@@ -48,10 +54,10 @@ def bench_fit(
         report: called with what is being done.
     """
     made = (shop(int(30_000 * size), 8_000), plays(max(int(2_000 * size), 200), 1_500))
-    return [compared(dataset, trials, report) for dataset in made]
+    return FitBench(data=tuple(compared(dataset, trials, report) for dataset in made))
 
 
-def compared(dataset: Dataset, trials: int, report: Callable[[str], None] = lambda _: None) -> FitBench:
+def compared(dataset: Dataset, trials: int, report: Callable[[str], None] = lambda _: None) -> FitComparison:
     """Compare the ways of choosing parameters on one data set."""
     default = AlsParameters()
     train = splits.per_user_temporal(dataset).train
@@ -74,7 +80,7 @@ def compared(dataset: Dataset, trials: int, report: Callable[[str], None] = lamb
                 seconds=seconds,
             )
         )
-    return FitBench(
+    return FitComparison(
         dataset=dataset.name,
         interactions=dataset.interactions.height,
         users=dataset.interactions[Columns.user].n_unique(),
