@@ -44,7 +44,7 @@ _STARTS: tuple[Mapping[str, float | int | None], ...] = (
     {"factors": 64, "regularization": 0.05, "alpha": 5.0, "iterations": 15, "half_life_days": None},
     {"factors": 128, "regularization": 0.01, "alpha": 10.0, "iterations": 15, "half_life_days": 365},
     {"factors": 24, "regularization": 0.1, "alpha": 20.0, "iterations": 15, "half_life_days": None},
-    {"factors": 128, "regularization": 0.5, "alpha": 40.0, "iterations": 15, "half_life_days": None},
+    {"factors": 20, "regularization": 0.1, "alpha": 1.0, "iterations": 20, "half_life_days": None},
 )
 """Trials after the defaults; they suit shops, streaming services and small data. Then the sampler takes over."""
 _SECONDS = 60.0
@@ -52,7 +52,7 @@ _SHARE = 0.2
 _FEWEST_TRIALS, _MOST_TRIALS = 1 + len(_STARTS), 60
 _TOLERANCE = 1.5
 """How far the default search may exceed its time, as a factor, on a machine slower than expected."""
-_MOST_INTERACTIONS = 300_000
+_MOST_INTERACTIONS = 1_500_000
 _MOST_RANKED = 10_000
 
 
@@ -251,7 +251,7 @@ def search_parameters(
 def _trial_seconds(interactions: int, users: int, items: int) -> float:
     """Estimate the time of one trial on two cores: 15 iterations, and a ranking of all items for each user."""
     ranked = min(users, _MOST_RANKED)
-    return 0.01 + 15 * (2e-7 * interactions + 1.4e-6 * (users + items)) + 5e-9 * ranked * items
+    return 0.01 + 15 * (1.2e-7 * interactions + 1.4e-6 * (users + items)) + 5e-9 * ranked * items
 
 
 def _sampled(dataset: Dataset, seed: int) -> tuple[Dataset, int | None]:
