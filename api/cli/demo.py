@@ -5,10 +5,11 @@ import time
 from api.cli.data import tell_other_data
 from api.cli.fit import fit_to
 from api.cli.output import console, show, tell_findings
+from api.cli.parameters import choose
 from api.cli.recommend import ask
 from api.settings.model import Settings, load_settings
 from reranker import RecommendationRequest
-from retrieval import AlsParameters, Artifact, ArtifactError, Retriever, current_build, load, readers
+from retrieval import Artifact, ArtifactError, Retriever, current_build, load, readers
 
 USERS = ("42", "300", "547")
 
@@ -50,5 +51,6 @@ def _load_or_fit(settings: Settings) -> Artifact:
             console().print(f"{error.message}: fitting a new one", markup=False)
     dataset, findings = readers.read(settings.data)
     tell_findings(findings)
-    fit_to(settings.artifact, dataset, settings.data, AlsParameters())
+    parameters, found = choose(dataset, {})
+    fit_to(settings.artifact, dataset, settings.data, parameters, search=found)
     return load(settings.artifact)
