@@ -149,7 +149,7 @@ class BuildFiles:
         )
 
 
-class Expect:
+class BuildChecks:
     """Checks that what was read from a build fits together, so that a request cannot fail over it.
 
     Args:

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from retrieval.disk import checksum, read_small, sync
+from retrieval.disk import checksum, flush_to_disk, read_small_file
 from retrieval.errors import ArtifactError
 
 MANIFEST = "manifest.json"
@@ -45,7 +45,7 @@ def current_build(directory: Path) -> str | None:
     return _named(directory / _CURRENT)
 
 
-def unwritable(directory: Path, error: Exception) -> ArtifactError:
+def unwritable_error(directory: Path, error: Exception) -> ArtifactError:
     """The error for a folder that cannot be written to."""
     return ArtifactError(
         f"the artifact cannot be written to {directory} ({error})",
@@ -56,7 +56,7 @@ def unwritable(directory: Path, error: Exception) -> ArtifactError:
 
 
 @contextmanager
-def writing(directory: Path) -> Iterator[Path]:
+def scratch_folder(directory: Path) -> Iterator[Path]:
     """A scratch folder in the artifact's folder, removed at the end. What killed fits have left is removed as well.
 
     Raises:
@@ -72,7 +72,7 @@ def writing(directory: Path) -> Iterator[Path]:
                 if other != Path(scratch.name) and _abandoned(other):
                     _move(other, Path(scratch.name))
     except OSError as error:
-        raise unwritable(directory, error) from error
+        raise unwritable_error(directory, error) from error
     with own, scratch:
         yield Path(scratch.name)
 
@@ -83,7 +83,7 @@ def publish(directory: Path, scratch: Path, built: Path, name: str, checksums: M
 
     Args:
         directory: of the artifact.
-        scratch: of :func:`writing`.
+        scratch: of :func:`scratch_folder`.
         built: the build's files, within ``scratch``.
         name: of the build.
         checksums: SHA-256 of its files, by their path in the build. A build of the same name that has the same files
@@ -106,12 +106,12 @@ def publish(directory: Path, scratch: Path, built: Path, name: str, checksums: M
             if target.exists():
                 target.rename(scratch / "damaged")
             built.rename(target)
-        sync(directory)
-        held = hold(target)
+        flush_to_disk(directory)
+        held = lock_build(target)
     try:
         # Outside the lock, so that nobody waits for a fit that is suspended from here on; its build is held.
         pointer.replace(directory / _CURRENT)
-        sync(directory)
+        flush_to_disk(directory)
         with suppress(ArtifactError, OSError):  # a fit that publishes at this moment removes them in its turn
             _remove_old(directory, scratch, name)
     finally:
@@ -119,7 +119,7 @@ def publish(directory: Path, scratch: Path, built: Path, name: str, checksums: M
             os.close(held)
 
 
-def hold(folder: Path) -> int | None:
+def lock_build(folder: Path) -> int | None:
     """Keeps a build from being removed until the returned file descriptor is closed; None where nothing can be
     locked.
     """
@@ -137,7 +137,7 @@ def hold(folder: Path) -> int | None:
 
 def _named(pointer: Path) -> str | None:
     try:
-        name = read_small(pointer, _LONGEST_NAME).decode("ascii", "replace").strip()
+        name = read_small_file(pointer, _LONGEST_NAME).decode("ascii", "replace").strip()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -232,4 +232,4 @@ def _move(folder: Path, scratch: Path) -> None:
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text)
-    sync(path)
+    flush_to_disk(path)

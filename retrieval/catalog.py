@@ -85,7 +85,7 @@ class Catalog:
         unknown = [item_id for item_id, position in zip(item_ids, found, strict=True) if position is None]
         if unknown:
             raise NotFoundError(
-                f"the catalog has no item {some(unknown)}",
+                f"the catalog has no item {quote_ids(unknown)}",
                 field=field,
                 remedy="Use ids of the catalog",
                 code="unknown_item",
@@ -123,7 +123,7 @@ class Catalog:
         """Whether a column of numbers is one of 0 and 1."""
         return bool(self._attributes[name].drop_nulls().is_in([0, 1]).all())
 
-    def need_attribute(self, name: str, field: str) -> None:
+    def check_attribute(self, name: str, field: str) -> None:
         """Refuse the name of an attribute that there is not.
 
         Raises:
@@ -163,7 +163,7 @@ class Catalog:
 
     def _conditions(self, name: str, wanted: dict[str, Any]) -> list[pl.Expr]:
         field = f"filter.{name[:_SHOWN]}"
-        self.need_attribute(name, field)
+        self.check_attribute(name, field)
         kind = self._attributes.schema[name]
         inner = kind.inner if isinstance(kind, pl.List) else kind
         if not wanted:
@@ -229,7 +229,7 @@ def _kind_name(kind: Any) -> str:
     return "text" if kind == pl.String else "true or false" if kind == pl.Boolean else "numbers"
 
 
-def some(ids: Sequence[str], most: int = 5) -> str:
+def quote_ids(ids: Sequence[str], most: int = 5) -> str:
     """Ids for a message: quoted, cut, and not all of many."""
     shown = ", ".join(f"'{item_id[:60]}'" for item_id in ids[:most])
     return shown + (f" and {len(ids) - most} more" if len(ids) > most else "")

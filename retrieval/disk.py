@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 
-def sync(path: Path) -> None:
+def flush_to_disk(path: Path) -> None:
     """Flushes a file's content, or a folder's renames, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -25,7 +25,7 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def read_small(path: Path, most: int) -> bytes:
+def read_small_file(path: Path, most: int) -> bytes:
     """The content of a regular file; waits for nothing, whatever the path names.
 
     Args:

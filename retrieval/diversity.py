@@ -100,7 +100,7 @@ def keep_apart(keys: Sequence[Sequence[Hashable]], gap: int = GAP) -> list[int]:
     return order
 
 
-def diversified(items: Sequence[Item], how: Diversify) -> list[int]:
+def diversified_order(items: Sequence[Item], how: Diversify) -> list[int]:
     """The order in which items are shown, as positions; ``items`` are given best first."""
     if how is False:
         return list(range(len(items)))

@@ -14,7 +14,7 @@ from retrieval.errors import ArtifactError
 _PATHS = ("interactions", "items", "grouplens")
 
 
-def portable(settings: DataSettings) -> DataSettings:
+def with_relative_paths(settings: DataSettings) -> DataSettings:
     """The settings with paths relative to the working directory wherever they lie below it.
 
     A manifest travels with its artifact, and should not tell where somebody's home directory is.
@@ -25,19 +25,19 @@ def portable(settings: DataSettings) -> DataSettings:
     return settings.model_copy(update=below)
 
 
-def described(settings: DataSettings) -> str:
+def describe_data(settings: DataSettings) -> str:
     """The data in words: ``did.csv and items.csv``."""
     if settings.embedded:
         return "the embedded MovieLens"
     return " and ".join(str(path) for name in _PATHS if (path := getattr(settings, name)) is not None)
 
 
-def origin(manifest: Manifest) -> str:
+def describe_origin(manifest: Manifest) -> str:
     """What an artifact was fitted on, in words; its data's name where an older version did not record the files."""
-    return f"the data '{manifest.dataset}'" if manifest.data is None else described(manifest.data)
+    return f"the data '{manifest.dataset}'" if manifest.data is None else describe_data(manifest.data)
 
 
-def restored(artifact: Artifact) -> Dataset:
+def rebuild_dataset(artifact: Artifact) -> Dataset:
     """The data set that an artifact was fitted on, rebuilt from its catalog and log. No file is needed.
 
     Raises:
@@ -74,7 +74,7 @@ def restored(artifact: Artifact) -> Dataset:
         if dataset.hash == manifest.data_hash:
             return dataset
     raise ArtifactError(
-        f"the data cannot be rebuilt from the artifact, which was fitted on {origin(manifest)}",
+        f"the data cannot be rebuilt from the artifact, which was fitted on {describe_origin(manifest)}",
         field="artifact",
         remedy="Run 'whyrank fit' again",
         code="artifact_data",

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.artifact import Artifact
-from retrieval.catalog import Filter, some
+from retrieval.catalog import Filter, quote_ids
 from retrieval.combination import weighted
 from retrieval.data.dataset import Log, confidences
 from retrieval.data.events import Meaning, meaning
 from retrieval.data.schema import Candidate, Evidence, HistoryEntry, Interaction, Item, Source
 from retrieval.data.text import plain_id
-from retrieval.diversity import Diversify, diversified
+from retrieval.diversity import Diversify, diversified_order
 from retrieval.errors import InputError
 from retrieval.models.als import Floats, Matrix
 from retrieval.models.contract import Histories
@@ -203,7 +203,7 @@ class Retriever:
         """
         unknown = [user for user in user_ids if user not in self._user_position]
         if unknown:
-            raise InputError(f"names unknown users: {some(unknown)}", field="user_ids", code="unknown_user")
+            raise InputError(f"names unknown users: {quote_ids(unknown)}", field="user_ids", code="unknown_user")
         if model is not None and model not in self.models.models:
             told = self.models.left_out.get(model, f"there are {', '.join(self.models.models)}")
             raise InputError(f"'{model}' was not fitted on these data: {told}", field="model", code="unknown_model")
@@ -249,7 +249,7 @@ class Retriever:
                 code="out_of_range",
             )
         if isinstance(request.diversify, str):
-            self.catalog.need_attribute(request.diversify, "diversify")
+            self.catalog.check_attribute(request.diversify, "diversify")
         warnings: list[Notice] = []
         visitor = self._visitor(request, warnings)
         blocked = self._ineligible(request, visitor, warnings)
@@ -341,7 +341,7 @@ class Retriever:
             raise InputError("is empty", field="candidate_ids", remedy="Name at least one item", code="empty")
         if len(set(item_ids)) < len(item_ids):
             twice = [item_id for item_id, times in Counter(item_ids).items() if times > 1]
-            raise InputError(f"names items twice: {some(twice)}", field="candidate_ids", code="duplicate_item")
+            raise InputError(f"names items twice: {quote_ids(twice)}", field="candidate_ids", code="duplicate_item")
         return self.catalog.positions(item_ids, "candidate_ids")
 
     def _search(
@@ -361,7 +361,7 @@ class Retriever:
         """The candidates that are asked for, of a pool that may hold variants of a few."""
         if not request.diversify:
             return scored
-        alike = diversified([self.catalog.item(place) for place in scored.positions.tolist()], request.diversify)
+        alike = diversified_order([self.catalog.item(place) for place in scored.positions.tolist()], request.diversify)
         kept = sorted(alike[: request.count])  # what has a place among the candidates keeps the order of the scores
         return replace(
             scored,
@@ -545,7 +545,7 @@ def _blend(matches: Floats, base: Floats, *, personal: bool) -> Floats:
 
 
 def _unknown_items(field: str, item_ids: Sequence[str]) -> Notice:
-    return Notice("unknown_item", f"{field} names items that the catalog lacks, they are ignored: {some(item_ids)}")
+    return Notice("unknown_item", f"{field} names unknown items, which are ignored: {quote_ids(item_ids)}")
 
 
 def _fallback(request: RetrievalRequest, history: Sequence[HistoryEntry]) -> Notice:

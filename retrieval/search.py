@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from retrieval.artifact import Search
-from retrieval.data.dataset import Dataset, Encoded, encode
+from retrieval.data.dataset import Dataset, EncodedDataset, encode_dataset
 from retrieval.data.events import Meaning, meaning
 from retrieval.data.schema import Columns
 from retrieval.data.splits import per_user_temporal
@@ -37,7 +37,7 @@ def search_parameters(
         DataError: there are too few interactions to hold any out.
     """
     split = per_user_temporal(dataset)
-    known = encode(split.train)
+    known = encode_dataset(split.train)
     wanted = _wanted(split.held_out, known)
     if not wanted.nnz:
         raise DataError(
@@ -59,7 +59,7 @@ def search_parameters(
         )
         half_life = parameters.half_life_days
         if half_life not in matrices:
-            matrices[half_life] = encode(split.train, half_life_days=half_life).user_items
+            matrices[half_life] = encode_dataset(split.train, half_life_days=half_life).user_items
         values = []
         for other in range(_SEEDS):
             model = AlsModel.fit(matrices[half_life], parameters.model_copy(update={"seed": seed + other}))
@@ -84,7 +84,7 @@ def search_parameters(
     return ranked[0][1], Search(measure=MEASURE, trials=tuple(ranked))
 
 
-def _wanted(held_out: pl.DataFrame, known: Encoded) -> "csr_matrix[np.float32]":
+def _wanted(held_out: pl.DataFrame, known: EncodedDataset) -> "csr_matrix[np.float32]":
     users = {user: position for position, user in enumerate(known.user_ids)}
     items = {item: position for position, item in enumerate(known.item_ids)}
     pairs = {

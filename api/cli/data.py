@@ -17,12 +17,12 @@ from retrieval import (
     InputError,
     Manifest,
     current_build,
-    described,
+    describe_data,
+    describe_origin,
     load,
-    origin,
-    portable,
     readers,
-    restored,
+    rebuild_dataset,
+    with_relative_paths,
 )
 
 
@@ -54,7 +54,7 @@ def fitted_data(settings: Settings, *, need_artifact: bool = False) -> FittedDat
         return FittedData(
             dataset,
             parameters,
-            f"{described(portable(settings.data))} (no artifact in {settings.artifact}), "
+            f"{describe_data(with_relative_paths(settings.data))} (no artifact in {settings.artifact}), "
             f"retrieval with the default parameters: {_words(parameters)}",
         )
     artifact = load(settings.artifact)
@@ -63,9 +63,10 @@ def fitted_data(settings: Settings, *, need_artifact: bool = False) -> FittedDat
     manifest = artifact.manifest
     parameters = manifest.parameters
     return FittedData(
-        restored(artifact),
+        rebuild_dataset(artifact),
         parameters,
-        f"{origin(manifest)}, as fitted in {settings.artifact}, retrieval with its parameters: {_words(parameters)}",
+        f"{describe_origin(manifest)}, as fitted in {settings.artifact}, "
+        f"retrieval with its parameters: {_words(parameters)}",
     )
 
 
@@ -80,8 +81,8 @@ def other_data(settings: Settings, manifest: Manifest) -> str | None:
     if fitted == named:
         return None
     return (
-        f"{settings.artifact} was fitted on {origin(manifest)}, and the settings name "
-        f"{described(portable(settings.data))}: the former is used until 'whyrank fit' runs again"
+        f"{settings.artifact} was fitted on {describe_origin(manifest)}, and the settings name "
+        f"{describe_data(with_relative_paths(settings.data))}: the former is used until 'whyrank fit' runs again"
     )
 
 
@@ -96,9 +97,13 @@ def _refuse_other_data(place: Path, manifest: Manifest, files: DataSettings) -> 
     if dataset.hash == manifest.data_hash:
         return
     changed = manifest.data is not None and _places(manifest.data) == _places(files)
-    now = "which hold other data by now" if changed else f"and the settings name {described(portable(files))}"
+    now = (
+        "which hold other data by now"
+        if changed
+        else f"and the settings name {describe_data(with_relative_paths(files))}"
+    )
     raise InputError(
-        f"{place} was fitted on {origin(manifest)}, {now}",
+        f"{place} was fitted on {describe_origin(manifest)}, {now}",
         field="data",
         remedy="Run 'whyrank fit' again, or drop [data] from the settings to work on what the artifact holds",
         code="wrong_data",

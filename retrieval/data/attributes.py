@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import polars as pl
 
-from retrieval.data.findings import ROW, Finding, note, shown
+from retrieval.data.findings import ROW, Finding, note, quoted
 from retrieval.data.schema import Columns
 from retrieval.data.text import clean_text, is_null_word
 
@@ -85,7 +85,7 @@ def _typed_text(
     null_words = is_null_word(column)
     if null_words.any():
         first, count = int(rows.filter(null_words)[0]), int(null_words.sum())
-        problem = f"{shown(column.filter(null_words)[0])} is read as missing"
+        problem = f"{quoted(column.filter(null_words)[0])} is read as missing"
         findings.append(note("null_word", file, name, problem, row=first, count=count))
         column = column.set(null_words, None)
     column, _ = clean_text(column)
@@ -127,13 +127,13 @@ def _numbers(column: pl.Series, rows: pl.Series, file: str) -> tuple[pl.Series |
             problem = "values look like prices of several currencies or notations and stay text"
             return None, [note("price", file, column.name, problem)] if is_price else []
         text = money
-        example = shown(values.filter(~values.str.contains(_NUMBER))[0])
+        example = quoted(values.filter(~values.str.contains(_NUMBER))[0])
         findings.append(
             note("price", column=column.name, file=file, problem=f"values such as {example} are read as numbers")
         )
     is_bad = column.is_not_null() & ~text.str.contains(_NUMBER).fill_null(value=False)
     if is_bad.any():
-        problem = f"{shown(column.filter(is_bad)[0])} is no number in a column of numbers, the value is left out"
+        problem = f"{quoted(column.filter(is_bad)[0])} is no number in a column of numbers, the value is left out"
         first, count = int(rows.filter(is_bad)[0]), int(is_bad.sum())
         findings.append(Finding("bad_number", file, column.name, first, count, problem, "Correct it", "cleaned"))
         text = text.set(is_bad, None)
@@ -207,7 +207,7 @@ def _json_lists(column: pl.Series, file: str) -> tuple[pl.Series | None, list[Fi
         column.name, [None if one is None else parsed[one] for one in column.to_list()], dtype=pl.List(pl.String)
     )
     bad = len(values) - (len(lists) - lists.null_count())
-    said = [note("list", file, column.name, "text such as " + shown(values.filter(fits)[0]) + " is read as lists")]
+    said = [note("list", file, column.name, "text such as " + quoted(values.filter(fits)[0]) + " is read as lists")]
     if bad:
         said.append(note("list", file, column.name, f"{bad:,} values are no lists and are left out"))
     return lists, said

@@ -7,7 +7,7 @@ import polars as pl
 
 from retrieval.data.dataset import INTERACTIONS
 from retrieval.data.events import RATING, RATING_BEST, counts_as
-from retrieval.data.findings import ROW, Finding, note, refuse, shown
+from retrieval.data.findings import ROW, Finding, note, quoted, raise_on_faults
 from retrieval.data.ids import FAULTS, clean_ids, why_unknown
 from retrieval.data.ratings import rating_scale, to_numbers, to_stars
 from retrieval.data.schema import Columns
@@ -15,7 +15,7 @@ from retrieval.data.text import BLANKS, CONTROL, clean_text, is_null_word
 from retrieval.data.timestamps import to_seconds
 from retrieval.errors import DataError
 
-__all__ = ["ROW", "Finding", "check_interactions", "check_items", "refuse"]
+__all__ = ["ROW", "Finding", "check_interactions", "check_items", "raise_on_faults"]
 
 _BROKEN = "__whyrank_broken"
 _DAY = 86_400
@@ -48,13 +48,13 @@ def check_items(table: pl.DataFrame, file: str, place: Place | None = None) -> t
     Raises:
         DataError: a column is missing, or no row is usable.
     """
-    need(table.columns, (Columns.item, Columns.title), file)
+    require_columns(table.columns, (Columns.item, Columns.title), file)
     table = _without_blank_rows(table)
     ids, faults = clean_ids(table[Columns.item])
     rules = _id_rules(Columns.item, faults)
     repeated = ~ids.is_first_distinct() & ids.is_not_null()
     if repeated.any():
-        problem = f"the id {shown(ids.filter(repeated)[0])} stands in an earlier row already, which is kept"
+        problem = f"the id {quoted(ids.filter(repeated)[0])} stands in an earlier row already, which is kept"
         rules.append(_Rule("duplicate_id", Columns.item, repeated, problem, "Keep one row per item"))
     kept, findings = _apply(table.with_columns(ids), rules, file, place)
     kept, more = _clean_titles(kept, file, place)
@@ -77,7 +77,7 @@ def _clean_titles(table: pl.DataFrame, file: str, place: Place | None) -> tuple[
         (
             "null_word",
             null_words,
-            f"the title {shown(next(iter(titles.filter(null_words)), ''))} is read as missing, it becomes {_UNTITLED}",
+            f"the title {quoted(next(iter(titles.filter(null_words)), ''))} is read as missing, it becomes {_UNTITLED}",
             "Give every item a title",
             "cleaned",
         ),
@@ -135,7 +135,7 @@ def check_interactions(
         DataError: a column is missing, or no row is usable, or the column of times or ratings could mean two things.
     """
     called = {name: (names or {}).get(name, name) for name in INTERACTIONS}
-    need_interactions(table.columns, file)
+    require_interaction_columns(table.columns, file)
     blank = [pl.lit(None, dtype=pl.String).alias(name) for name in INTERACTIONS if name not in table.columns]
     table = table.select(ROW, *INTERACTIONS.names()) if not blank else table.with_columns(blank)
     table = _without_blank_rows(table)
@@ -264,7 +264,7 @@ def _events(column: pl.Series, file: str, called: str, kinds: Mapping[str, str])
     elif changed:
         events = events.replace_strict(list(changed), list(changed.values()), default=events, return_dtype=pl.String)
     odd = {word: counts_as(word) for word in sorted(set(named.values())) if counts_as(word) != word}
-    listed = ", ".join(f"{shown(word)} counts as {kind}" for word, kind in list(odd.items())[:_MOST_KINDS])
+    listed = ", ".join(f"{quoted(word)} counts as {kind}" for word, kind in list(odd.items())[:_MOST_KINDS])
     more = f" and {len(odd) - _MOST_KINDS} more" if len(odd) > _MOST_KINDS else ""
     remedy = 'Say otherwise with [data.events], such as transaction = "purchase"'
     return events, [note("event_kinds", file, called, f"kinds of events: {listed}{more}", remedy)] if odd else []
@@ -342,18 +342,20 @@ def _place(place: Place | None, file: str, row: int) -> tuple[str, int]:
     return place(row) if place else (file, row)
 
 
-def need_interactions(columns: Sequence[str], file: str, header: Sequence[str] | None = None) -> None:
+def require_interaction_columns(columns: Sequence[str], file: str, header: Sequence[str] | None = None) -> None:
     """Refuse an interaction table without users, or without items and texts.
 
     Raises:
         DataError: names the column, and those that the file has.
     """
-    need(columns, (Columns.user,), file, header)
+    require_columns(columns, (Columns.user,), file, header)
     if Columns.text not in columns:
-        need(columns, (Columns.item,), file, header)
+        require_columns(columns, (Columns.item,), file, header)
 
 
-def need(columns: Sequence[str], needed: Sequence[str], file: str, header: Sequence[str] | None = None) -> None:
+def require_columns(
+    columns: Sequence[str], needed: Sequence[str], file: str, header: Sequence[str] | None = None
+) -> None:
     """Refuse a table that lacks a column; ``header`` is what the file calls its columns.
 
     Raises:

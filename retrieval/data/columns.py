@@ -76,7 +76,7 @@ _GUESSES = {
 
 
 @dataclass(frozen=True)
-class Mapped:
+class ColumnMapping:
     """Which columns of a file are used.
 
     Args:
@@ -92,11 +92,11 @@ class Mapped:
     @property
     def is_rating(self) -> bool:
         """Whether the weight is called a rating."""
-        name = fold(self.theirs.get(Columns.weight, ""))
+        name = folded(self.theirs.get(Columns.weight, ""))
         return name in RATINGS or "rating" in name or "stars" in name
 
 
-def fold(name: str) -> str:
+def folded(name: str) -> str:
     """A column's name without case and marks: ``Movie_ID`` is ``movieid``."""
     return "".join(char for char in name.casefold() if char.isalnum())
 
@@ -154,7 +154,7 @@ def check_map_names(columns: ColumnMap, headers: Mapping[Role, tuple[str, Sequen
             )
 
 
-def map_columns(role: Role, file: str, header: Sequence[str], columns: ColumnMap) -> Mapped:
+def map_columns(role: Role, file: str, header: Sequence[str], columns: ColumnMap) -> ColumnMapping:
     """Find our columns in a file's header.
 
     Args:
@@ -185,29 +185,29 @@ def map_columns(role: Role, file: str, header: Sequence[str], columns: ColumnMap
         if ours in theirs_by_ours:
             continue
         free = [name for name in header if name not in theirs_by_ours.values()]
-        found = ours if ours in free else next((n for one in synonyms for n in free if fold(n) == one), None)
+        found = ours if ours in free else next((n for one in synonyms for n in free if folded(n) == one), None)
         if found is None:
             continue
         theirs_by_ours[ours] = found
-        if fold(found) != fold(ours) and fold(found) not in RATINGS:  # ratings have a note of their own
+        if folded(found) != folded(ours) and folded(found) not in RATINGS:  # ratings have a note of their own
             notes.append(note("synonym", file, found, f"read as {ours}"))
     used = set(theirs_by_ours.values())
     if role == "items":  # an attribute cannot have the name of one of our columns
         hidden = [ours for ours, theirs in theirs_by_ours.items() if ours != theirs and ours in header]
         notes += [note("unused_column", file, name, f"not used, '{theirs_by_ours[name]}' is {name}") for name in hidden]
     unused = tuple(name for name in header if name not in used and name != ROW)
-    return Mapped(theirs_by_ours, unused, tuple(notes))
+    return ColumnMapping(theirs_by_ours, unused, tuple(notes))
 
 
-def unused_note(file: str, mapped: Mapped) -> list[Finding]:
+def unused_note(file: str, mapped: ColumnMapping) -> list[Finding]:
     """Name the columns of an interaction file that nothing reads, with what they might be."""
     if not mapped.unused:
         return []
     guesses = []
     for name in mapped.unused:
-        kind = next((ours for ours, names in _GUESSES.items() if fold(name) in names), None)
+        kind = next((ours for ours, names in _GUESSES.items() if folded(name) in names), None)
         if kind == Columns.weight:
-            called = "ratings" if fold(name) in RATINGS else "a number of events"
+            called = "ratings" if folded(name) in RATINGS else "a number of events"
             guesses.append(f"'{name}' looks like {called}: map it with data.columns.weight = \"{name}\"")
         elif kind == Columns.timestamp and kind not in mapped.theirs:
             guesses.append(f"'{name}' looks like times: map it with data.columns.timestamp = \"{name}\"")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from retrieval.data.columns import SYNONYMS, fold
+from retrieval.data.columns import SYNONYMS, folded
 from retrieval.data.findings import ROW, Finding, note
 from retrieval.data.text import BLANKS, nfc
 from retrieval.errors import DataError
@@ -39,7 +39,7 @@ def find_delimiter(head: str) -> tuple[str, int]:
     def fitness(delimiter: str) -> tuple[int, float, int]:
         rows = [_fields(line, delimiter) for line in lines]
         width = len(rows[0])
-        known = sum(fold(name) in _KNOWN for name in rows[0]) if width > 1 else 0
+        known = sum(folded(name) in _KNOWN for name in rows[0]) if width > 1 else 0
         even = sum(len(row) == width for row in rows) / len(rows) if width > 1 else 0.0
         return known, even, width
 

@@ -205,7 +205,7 @@ class Log:
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedDataset:
     """A dataset by position: what row and column of the matrix stand for.
 
     ``user_items`` is a ``csr_matrix`` of shape (users, items) that holds the confidence of each pair (see
@@ -218,7 +218,7 @@ class Encoded:
     user_items: "csr_matrix[np.float32]"
 
 
-def encode(dataset: Dataset, *, half_life_days: float | None = None) -> Encoded:
+def encode_dataset(dataset: Dataset, *, half_life_days: float | None = None) -> EncodedDataset:
     """Builds the matrix that ALS is fitted on, from everything in the data set and nothing else."""
     user_ids = dataset.interactions[Columns.user].unique().sort()
     item_ids = dataset.items[Columns.item]
@@ -233,7 +233,7 @@ def encode(dataset: Dataset, *, half_life_days: float | None = None) -> Encoded:
         event_names=events.to_list(),
     )
     matrix = confidences(log, users, (len(user_ids), len(item_ids)), now=log.newest, half_life_days=half_life_days)
-    return Encoded(user_ids.to_list(), item_ids.to_list(), log, matrix)
+    return EncodedDataset(user_ids.to_list(), item_ids.to_list(), log, matrix)
 
 
 def confidences(

@@ -38,7 +38,7 @@ def decompressed(path: Path, name: str, scratch: Path) -> Path:
     Raises:
         DataError: it is cut off.
     """
-    start = head(path)
+    start = read_head(path)
     for magic, opener in _COMPRESSED.items():
         if start.startswith(magic):
             return _decompressed(path, name, scratch, opener)
@@ -51,7 +51,7 @@ def as_utf8(path: Path, name: str, scratch: Path, encoding: str | None) -> tuple
     Raises:
         DataError: it is no text, or not in the encoding that is stated.
     """
-    start = head(path)
+    start = read_head(path)
     found = next((coding for mark, coding in _BOMS if start.startswith(mark)), encoding)
     if found is None and b"\0" in start[:4096]:
         even, odd = start[:4096:2].count(0), start[1:4096:2].count(0)
@@ -65,7 +65,7 @@ def as_utf8(path: Path, name: str, scratch: Path, encoding: str | None) -> tuple
     is_old_mac = b"\r" in start and b"\n" not in start
     if found in (None, "utf-8-sig") and not is_old_mac and not start.startswith(codecs.BOM_UTF8):
         return path, ()
-    target = fresh(scratch)
+    target = scratch_file(scratch)
     try:
         with path.open(encoding=found or "utf-8") as source, target.open("w", encoding="utf-8", newline="") as sink:
             shutil.copyfileobj(source, sink, HEAD)
@@ -81,7 +81,7 @@ def as_utf8(path: Path, name: str, scratch: Path, encoding: str | None) -> tuple
 
 
 def _decompressed(path: Path, name: str, scratch: Path, opener: Opener | None) -> Path:
-    target = fresh(scratch)
+    target = scratch_file(scratch)
     try:
         with target.open("wb") as sink:
             if opener is None:
@@ -145,12 +145,12 @@ def _decodes(line: bytes, coding: str) -> bool:
     return True
 
 
-def head(path: Path) -> bytes:
+def read_head(path: Path) -> bytes:
     with path.open("rb") as stream:
         return stream.read(HEAD)
 
 
-def fresh(scratch: Path) -> Path:
+def scratch_file(scratch: Path) -> Path:
     return scratch / f"{len(list(scratch.iterdir()))}.copy"
 
 

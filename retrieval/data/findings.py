@@ -55,7 +55,7 @@ def note(code: str, file: str, column: str, problem: str, remedy: str = "", *, r
     return Finding(code, file, column, row, count, problem, remedy, NOTED)
 
 
-def refuse(findings: Sequence[Finding]) -> None:
+def raise_on_faults(findings: Sequence[Finding]) -> None:
     """Raise if there is any fault; for ``--strict``.
 
     Raises:
@@ -75,12 +75,12 @@ def row_of_part(part: int) -> int:
     return part * _PART
 
 
-def places(files: Sequence[str]) -> Callable[[int], tuple[str, int]]:
+def row_locator(files: Sequence[str]) -> Callable[[int], tuple[str, int]]:
     """A function from a value of :data:`ROW` to the name of the file and the row in it."""
     return lambda row: (files[row // _PART], row % _PART)
 
 
-def shown(value: object) -> str:
+def quoted(value: object) -> str:
     """A value for a message: quoted and cut."""
     text = str(value)
     return f"'{text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + '…'}'"

@@ -11,9 +11,17 @@ from typing import Literal, TypeVar
 import polars as pl
 
 from retrieval.data.csv import UNIT, find_delimiter, repair_csv, scan_csv
-from retrieval.data.encodings import HEAD, as_utf8, decompressed, first_line, fresh, not_utf8, undecodable_row
-from retrieval.data.encodings import head as start_of
-from retrieval.data.findings import ROW, Finding, places, row_of_part
+from retrieval.data.encodings import (
+    HEAD,
+    as_utf8,
+    decompressed,
+    first_line,
+    not_utf8,
+    read_head,
+    scratch_file,
+    undecodable_row,
+)
+from retrieval.data.findings import ROW, Finding, row_locator, row_of_part
 from retrieval.data.json_lines import array_to_lines, repair_json_lines, scan_json_lines
 from retrieval.errors import DataError
 
@@ -67,7 +75,7 @@ class Table:
         return [name for name in self.frame.collect_schema().names() if name != ROW]
 
 
-def attempt(table: Table, work: Callable[[Table], T]) -> tuple[T, Table]:
+def read_with_repair(table: Table, work: Callable[[Table], T]) -> tuple[T, Table]:
     """Do something that reads a table; if rows cannot be read, do it with the others.
 
     Returns:
@@ -114,7 +122,7 @@ def open_headerless(path: Path, scratch: Path, names: Sequence[str], delimiter: 
     """
     if not path.is_file() or not path.stat().st_size:
         raise DataError(f"{path} is missing or empty", field=path.name, remedy="Check the folder", code="missing_file")
-    target = fresh(scratch)
+    target = scratch_file(scratch)
     with path.open("rb") as source, target.open("wb") as sink:
         sink.write(UNIT.join(names).encode() + b"\n")
         while lines := source.readlines(HEAD):
@@ -181,7 +189,7 @@ def _joined(folder: Path, files: list[Path], names: list[str], tables: list[Tabl
         folder.name,
         pl.concat(frames, how="diagonal_relaxed"),
         tables[0].kind,
-        places(names),
+        row_locator(names),
         tuple(finding for table in tables for finding in table.findings),
         repaired if any(table.repair for table in tables) else None,
     )
@@ -193,7 +201,7 @@ def _is_hidden(path: Path) -> bool:
 
 def _open_file(path: Path, name: str, scratch: Path, encoding: str | None) -> Table:
     path = decompressed(path, name, scratch)
-    head = start_of(path)
+    head = read_head(path)
     if not head:
         raise DataError(f"{name} is empty", field=name, remedy="It needs a header and rows", code="bad_file")
     if head.startswith(_PARQUET):
@@ -209,10 +217,10 @@ def _open_file(path: Path, name: str, scratch: Path, encoding: str | None) -> Ta
             code="bad_file",
         )
     path, notes = as_utf8(path, name, scratch, encoding)
-    text = start_of(path).decode("utf-8", errors="ignore")
+    text = read_head(path).decode("utf-8", errors="ignore")
     start = text.lstrip()[:1]
     if start == "[" and text.lstrip()[1:].lstrip()[:1] in ("{", "]", "["):
-        lines = fresh(scratch)
+        lines = scratch_file(scratch)
         array_to_lines(path, name, lines)
         path, start = lines, "{"
     if start == "{":
@@ -236,7 +244,7 @@ def _open_parquet(path: Path, name: str) -> Table:
 
 def _open_json_lines(path: Path, name: str, scratch: Path, notes: tuple[Finding, ...]) -> Table:
     def repair() -> Table:
-        target = fresh(scratch)
+        target = scratch_file(scratch)
         finding = repair_json_lines(path, name, target)
         frame = scan_json_lines(target, name).drop(ROW, strict=False)
         frame = pl.scan_ndjson(target, schema={**dict(frame.collect_schema()), ROW: pl.Int64()})
@@ -248,7 +256,7 @@ def _open_json_lines(path: Path, name: str, scratch: Path, notes: tuple[Finding,
 def _open_csv(path: Path, name: str, text: str, scratch: Path, notes: tuple[Finding, ...]) -> Table:
     delimiter, skipped = find_delimiter(text)
     if len(delimiter) > 1:
-        target = fresh(scratch)
+        target = scratch_file(scratch)
         with path.open("rb") as source, target.open("wb") as sink:
             for line in source:
                 sink.write(line.replace(delimiter.encode(), UNIT.encode()))
@@ -257,7 +265,7 @@ def _open_csv(path: Path, name: str, text: str, scratch: Path, notes: tuple[Find
     def repair() -> Table:
         if (row := undecodable_row(path)) is not None:
             raise not_utf8(path, name, row)
-        frame, found = repair_csv(path, name, delimiter, skipped, fresh(scratch))
+        frame, found = repair_csv(path, name, delimiter, skipped, scratch_file(scratch))
         return Table(name, frame, "csv", lambda row: (name, row), (*notes, *found))
 
     try:

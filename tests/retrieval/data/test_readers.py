@@ -133,7 +133,7 @@ def test_a_faulty_row_is_dropped_counted_and_told(tmp_path: Path, line: str, cod
     ]
     assert faults(findings)[0].remedy in str(faults(findings)[0])
     with pytest.raises(DataError, match=r"did\.csv"):
-        checks.refuse(findings)
+        checks.raise_on_faults(findings)
 
 
 @pytest.mark.parametrize(
