@@ -1,4 +1,4 @@
-"""Who might like what? Interactions in, candidates out."""
+"""Read interactions, fit models and retrieve candidates with evidence."""
 
 from retrieval.artifact import Artifact, Manifest, Search, current_data, current_manifest, fit, load, save
 from retrieval.builds import current_build
