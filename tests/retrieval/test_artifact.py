@@ -326,7 +326,7 @@ def test_a_fit_that_hangs_while_it_publishes_is_named(tmp_path: Path, monkeypatc
     fitted(tmp_path)
     with (tmp_path / ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        monkeypatch.setattr(builds, "_PATIENCE_S", 0.05)
+        monkeypatch.setattr(builds, "_LOCK_TIMEOUT_S", 0.05)
         with pytest.raises(ArtifactError, match="hangs"):
             fitted(tmp_path, 2)
     load(tmp_path)
