@@ -177,7 +177,7 @@ def test_missing_files_and_contradictions_are_named(tmp_path: Path) -> None:
         readers.read(DataSettings(interactions=tmp_path / "nowhere.csv", items=tmp_path / "nowhere.csv"))
     with pytest.raises(InputError, match="items: is missing"):
         readers.read(DataSettings(interactions=tmp_path / "did.csv"))
-    with pytest.raises(InputError, match="no column of ours"):
+    with pytest.raises(InputError, match="not a known column"):
         readers.read(DataSettings(columns={"itemid": "sku"}))
     with pytest.raises(DataError, match="neither ratings"):
         readers.read(DataSettings(grouplens=tmp_path))
