@@ -57,7 +57,7 @@ from retrieval import (
     Retrieved,
     Retriever,
     Source,
-    diversified,
+    diversified_order,
 )
 
 _SAMPLES = 5
@@ -181,7 +181,7 @@ class Recommender:
         # Without weights the order is retrieval's own: rounding while standardising must not swap two of its
         # neighbours.
         ranked = order(scores) if weights else list(range(len(scores)))
-        alike = diversified([retrieved.candidates[position].item for position in ranked], request.diversify)
+        alike = diversified_order([retrieved.candidates[position].item for position in ranked], request.diversify)
         chosen = [ranked[place] for place in alike][: DEFAULT_K if request.k is None else request.k]
         taste = await self._taste(request, retrieved, run)
         yield self._ranking(retrieved, run, read, weights, scores, chosen, taste)

@@ -32,14 +32,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.sparse import csr_matrix
 
 from retrieval import builds
-from retrieval.build_files import Array, BuildFiles, Expect
+from retrieval.build_files import Array, BuildChecks, BuildFiles
 from retrieval.builds import MANIFEST, REMEDY, current_build
 from retrieval.catalog import Catalog
 from retrieval.combination import ITEM_SIGNALS, Combination
-from retrieval.data.dataset import Dataset, Encoded, Log, encode
+from retrieval.data.dataset import Dataset, EncodedDataset, Log, encode_dataset
 from retrieval.data.readers import DataSettings
 from retrieval.data.schema import Columns
-from retrieval.disk import checksum, read_small, sync
+from retrieval.disk import checksum, flush_to_disk, read_small_file
 from retrieval.errors import ArtifactError
 from retrieval.models.als import AlsModel, AlsParameters
 from retrieval.models.ensemble import MODELS, Ensemble, fit_models
@@ -156,8 +156,8 @@ def fit(
     Raises:
         ArtifactError: the directory cannot be written.
     """
-    with builds.writing(directory) as scratch:  # first, since a folder that cannot be written to is told now
-        encoded = encode(dataset, half_life_days=parameters.half_life_days)
+    with builds.scratch_folder(directory) as scratch:  # first, since a folder that cannot be written to is told now
+        encoded = encode_dataset(dataset, half_life_days=parameters.half_life_days)
         models = fit_models(encoded, parameters, progress=progress)
         combination = fit_combination(dataset, models, parameters)
         return _publish(directory, scratch, models, combination, dataset, encoded, data, search)
@@ -168,7 +168,7 @@ def save(
     models: Ensemble,
     combination: Combination,
     dataset: Dataset,
-    encoded: Encoded,
+    encoded: EncodedDataset,
     *,
     data: DataSettings | None = None,
     search: Search | None = None,
@@ -179,7 +179,7 @@ def save(
     Raises:
         ArtifactError: the directory cannot be written.
     """
-    with builds.writing(directory) as scratch:
+    with builds.scratch_folder(directory) as scratch:
         return _publish(directory, scratch, models, combination, dataset, encoded, data, search)
 
 
@@ -206,12 +206,12 @@ def load(directory: Path) -> Artifact:
 
 
 def _load(folder: Path) -> Artifact:
-    held = builds.hold(folder)
+    held = builds.lock_build(folder)
     try:
         manifest = _read_manifest(folder)
         files = BuildFiles(folder, manifest.checksums)
         arrays = files.arrays()
-        artifact = _assemble(manifest, files, arrays, Expect(files, arrays))
+        artifact = _assemble(manifest, files, arrays, BuildChecks(files, arrays))
         files.check_rest()
     except BaseException:
         if held is not None:
@@ -222,7 +222,7 @@ def _load(folder: Path) -> Artifact:
     return artifact
 
 
-def _assemble(manifest: Manifest, files: BuildFiles, arrays: Mapping[str, Array], expect: Expect) -> Artifact:
+def _assemble(manifest: Manifest, files: BuildFiles, arrays: Mapping[str, Array], expect: BuildChecks) -> Artifact:
     users, items = manifest.users, manifest.items
     length = (manifest.interactions,)
     known = len(arrays.get("confidence_data", ()))
@@ -260,7 +260,7 @@ def _assemble(manifest: Manifest, files: BuildFiles, arrays: Mapping[str, Array]
     )
 
 
-def _models(manifest: Manifest, arrays: Mapping[str, Array], expect: Expect, users: int, items: int) -> Ensemble:
+def _models(manifest: Manifest, arrays: Mapping[str, Array], expect: BuildChecks, users: int, items: int) -> Ensemble:
     """Check every array that the models need, and return the models."""
     factors = manifest.parameters.factors
     expect.array("user_factors", (users, factors), "f4")
@@ -283,7 +283,7 @@ def _models(manifest: Manifest, arrays: Mapping[str, Array], expect: Expect, use
         raise expect.torn(f"holds models that cannot be read ({type(error).__name__})") from error
 
 
-def _text_index(files: BuildFiles, arrays: Mapping[str, Array], expect: Expect, items: int) -> TextIndex:
+def _text_index(files: BuildFiles, arrays: Mapping[str, Array], expect: BuildChecks, items: int) -> TextIndex:
     words = files.json(f"text/{VOCABULARY}")
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise files.torn("has a vocabulary that is not a list of words")
@@ -317,7 +317,7 @@ def _publish(
     models: Ensemble,
     combination: Combination,
     dataset: Dataset,
-    encoded: Encoded,
+    encoded: EncodedDataset,
     data: DataSettings | None,
     search: Search | None,
 ) -> Manifest:
@@ -327,7 +327,7 @@ def _publish(
         manifest = _write(built, models, combination, dataset, encoded, data, search)
         builds.publish(directory, scratch, built, manifest.name, manifest.checksums)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise builds.unwritable(directory, error) from error
+        raise builds.unwritable_error(directory, error) from error
     return manifest
 
 
@@ -336,7 +336,7 @@ def _write(
     models: Ensemble,
     combination: Combination,
     dataset: Dataset,
-    encoded: Encoded,
+    encoded: EncodedDataset,
     data: DataSettings | None,
     search: Search | None,
 ) -> Manifest:
@@ -381,7 +381,7 @@ def _write(
     )
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2))
     for file in (*files, folder / MANIFEST, folder / "text", folder):
-        sync(file)
+        flush_to_disk(file)
     return manifest
 
 
@@ -394,7 +394,7 @@ def _read_manifest(folder: Path) -> Manifest:
             code="artifact_torn",
         )
     try:
-        content = json.loads(read_small(folder / MANIFEST, _LONGEST_MANIFEST))
+        content = json.loads(read_small_file(folder / MANIFEST, _LONGEST_MANIFEST))
         if content.get("format") != FORMAT:
             raise ArtifactError(
                 f"{folder} has format {content.get('format')!r:.40}, this version reads format {FORMAT}",

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
-from retrieval.data.dataset import Dataset, Encoded, encode
+from retrieval.data.dataset import Dataset, EncodedDataset, encode_dataset
 from retrieval.data.events import Meaning, meaning
 from retrieval.data.readers import MOVIELENS_HASH
 from retrieval.data.schema import Columns
@@ -181,7 +181,7 @@ def search_parameters(
     began = time.monotonic()
     given = dict(fixed or {})
     split = per_user_temporal(dataset)
-    known = encode(split.train)
+    known = encode_dataset(split.train)
     seen = known.log.seen(len(known.item_ids))
     wanted = _wanted(split.held_out, known, seen)
     ranked_users = np.flatnonzero(np.diff(wanted.indptr))
@@ -199,7 +199,7 @@ def search_parameters(
     def value_of(parameters: AlsParameters) -> float:
         half_life = parameters.half_life_days
         if half_life not in matrices:
-            matrices[half_life] = encode(split.train, half_life_days=half_life).user_items
+            matrices[half_life] = encode_dataset(split.train, half_life_days=half_life).user_items
         model = AlsModel.fit(matrices[half_life], parameters)
         with threadpool_limits(limits=1, user_api="blas"):
             metrics = ranking_metrics_at_k(model.implicit, seen, wanted, K=10, show_progress=False, num_threads=0)
@@ -268,7 +268,7 @@ def _sampled(dataset: Dataset, seed: int) -> tuple[Dataset, int | None]:
     return Dataset(dataset.name, dataset.noun, items, part), len(chosen)
 
 
-def _wanted(held_out: pl.DataFrame, known: Encoded, seen: "csr_matrix[np.float32]") -> "csr_matrix[np.float32]":
+def _wanted(held_out: pl.DataFrame, known: EncodedDataset, seen: "csr_matrix[np.float32]") -> "csr_matrix[np.float32]":
     """Liked items to find, shape (users, items), without those that the user has seen before."""
     users = {user: position for position, user in enumerate(known.user_ids)}
     items = {item: position for position, item in enumerate(known.item_ids)}

@@ -6,11 +6,12 @@ import pytest
 
 PUBLIC = {
     "retrieval": "AlsModel AlsParameters Artifact ArtifactError Candidate Catalog Columns DataError DataSettings "
-    "Dataset Diversify Encoded Evidence Example Filter Finding HELD_BACK HistoryEntry InputError Interaction Item "
-    "ItemKnn Manifest Meaning NotFoundError Notice Penalty RATING RATING_BEST RetrievalRequest Retrieved "
-    "Retriever Search SearchBudget Source Split WhyrankError checks choose_parameters cross_validated current_build "
-    "current_data current_manifest described deviation diversified encode fit known_parameters load make_dataset "
-    "meaning origin popularity portable read_small readers restored save search_parameters splits sync",
+    "Dataset Diversify EncodedDataset Evidence Example Filter Finding HELD_BACK HistoryEntry InputError Interaction "
+    "Item ItemKnn Manifest Meaning NotFoundError Notice Penalty RATING RATING_BEST RetrievalRequest "
+    "Retrieved Retriever Search SearchBudget Source Split WhyrankError checks choose_parameters cross_validated "
+    "current_build current_data current_manifest describe_data describe_origin deviation diversified_order "
+    "encode_dataset fit flush_to_disk known_parameters load make_dataset meaning popularity read_small_file readers "
+    "rebuild_dataset save search_parameters splits with_relative_paths",
     "prompts": "BudgetError CandidateInput DEFAULT_ALIAS DRAFT EXAMPLE FACTS Fitted Fitting FrontMatter HistoryInput "
     "ItemInput KNOWN LibraryError MAX_DOCUMENT MAX_LENGTH Message Prompt PromptEditor PromptLibrary "
     "PromptTemplate Rendered RuntimeFailures Sample Sampling Sanitizer Scoring Stamp TemplateError "

@@ -18,13 +18,13 @@ from retrieval import (
     Manifest,
     Search,
     current_build,
-    described,
+    describe_data,
+    describe_origin,
     known_parameters,
     load,
-    origin,
-    portable,
     readers,
-    restored,
+    rebuild_dataset,
+    with_relative_paths,
 )
 
 
@@ -61,7 +61,7 @@ def fitted_data(settings: Settings, *, need_artifact: bool = False) -> FittedDat
         dataset, findings = readers.read(settings.data)
         tell_findings(findings)
         parameters, known = AlsParameters(), known_parameters(dataset)
-        about = f"{described(portable(settings.data))} (no artifact in {settings.artifact})"
+        about = f"{describe_data(with_relative_paths(settings.data))} (no artifact in {settings.artifact})"
         return FittedData(
             dataset,
             parameters,
@@ -74,9 +74,9 @@ def fitted_data(settings: Settings, *, need_artifact: bool = False) -> FittedDat
         _refuse_other_data(settings.artifact, artifact.manifest, settings.data)
     manifest = artifact.manifest
     parameters = manifest.parameters
-    about = f"{origin(manifest)}, as fitted in {settings.artifact}"
+    about = f"{describe_origin(manifest)}, as fitted in {settings.artifact}"
     return FittedData(
-        restored(artifact),
+        rebuild_dataset(artifact),
         parameters,
         f"{about}, retrieval with its parameters: {_words(parameters)}",
         about,
@@ -95,8 +95,8 @@ def other_data(settings: Settings, manifest: Manifest) -> str | None:
     if fitted == named:
         return None
     return (
-        f"{settings.artifact} was fitted on {origin(manifest)}, and the settings name "
-        f"{described(portable(settings.data))}: the former is used until 'whyrank fit' runs again"
+        f"{settings.artifact} was fitted on {describe_origin(manifest)}, and the settings name "
+        f"{describe_data(with_relative_paths(settings.data))}: the former is used until 'whyrank fit' runs again"
     )
 
 
@@ -111,9 +111,13 @@ def _refuse_other_data(place: Path, manifest: Manifest, files: DataSettings) -> 
     if dataset.hash == manifest.data_hash:
         return
     changed = manifest.data is not None and _places(manifest.data) == _places(files)
-    now = "which hold other data by now" if changed else f"and the settings name {described(portable(files))}"
+    now = (
+        "which hold other data by now"
+        if changed
+        else f"and the settings name {describe_data(with_relative_paths(files))}"
+    )
     raise InputError(
-        f"{place} was fitted on {origin(manifest)}, {now}",
+        f"{place} was fitted on {describe_origin(manifest)}, {now}",
         field="data",
         remedy="Run 'whyrank fit' again, or drop [data] from the settings to work on what the artifact holds",
         code="wrong_data",

@@ -20,10 +20,10 @@ from retrieval import (
     checks,
     current_build,
     current_manifest,
-    described,
-    origin,
-    portable,
+    describe_data,
+    describe_origin,
     readers,
+    with_relative_paths,
 )
 from retrieval import fit as fit_artifact
 
@@ -88,7 +88,7 @@ def fit(
         files = _as_before(settings, files, given)
     dataset, findings = readers.read(files)
     if strict:
-        checks.refuse(findings)
+        checks.raise_on_faults(findings)
     tell_findings(findings)
     values = {
         "factors": factors,
@@ -137,11 +137,11 @@ def _as_before(settings: Settings, files: DataSettings, given: Mapping[str, obje
     fitted = current_manifest(settings.artifact)
     if fitted is not None and fitted.data is not None:
         if not fitted.data.embedded:
-            tell_note(f"no data are named: fitting on {described(fitted.data)} again, as {settings.artifact} was")
+            tell_note(f"no data are named: fitting on {describe_data(fitted.data)} again, as {settings.artifact} was")
         return fitted.data.model_copy(update={name: value for name, value in given.items() if value is not None})
     unread = fitted is None and "artifact" in settings.model_fields_set and current_build(settings.artifact)
     if unread or (fitted is not None and fitted.data_hash != readers.MOVIELENS_HASH):
-        of = "an artifact that cannot be read" if fitted is None else f"an artifact of {origin(fitted)}"
+        of = "an artifact that cannot be read" if fitted is None else f"an artifact of {describe_origin(fitted)}"
         raise InputError(
             f"nothing names any, and {settings.artifact} holds {of}, which MovieLens would replace",
             field="data",
@@ -156,4 +156,6 @@ def fit_to(
 ) -> Manifest:
     """Fit with a progress bar and save, with a record of the files that the data set was read from."""
     with progress_bar("fitting", parameters.iterations) as progress:
-        return fit_artifact(artifact, dataset, parameters, data=portable(files), search=search, progress=progress)
+        return fit_artifact(
+            artifact, dataset, parameters, data=with_relative_paths(files), search=search, progress=progress
+        )
