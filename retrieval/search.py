@@ -34,8 +34,10 @@ MEASURE = (
 )
 HELD_BACK = "each user's latest 20 % of interactions"
 """What :func:`choose_parameters` does not look at."""
-LEAST_USERS = 100
-"""Users with something to find; with fewer, chance decides between trials."""
+LEAST_USERS = 30
+"""Users with something to find that a search needs if one is asked for."""
+_LEAST_USERS_BY_DEFAULT = 100
+"""The same for a search that nobody asked for: with fewer, chance decides between trials."""
 _SEEDS = 3
 """Fits of the best trial. Fits with two seeds can differ by as much as the best parameters and good ones."""
 _SEARCHED = ("factors", "regularization", "alpha", "iterations", "half_life_days")
@@ -87,10 +89,12 @@ class SearchBudget:
     Args:
         trials: number of parameter sets to try.
         seconds: time after which no further trial starts.
+        least_users: users with something to find that the search needs.
     """
 
     trials: int
     seconds: float = float("inf")
+    least_users: int = LEAST_USERS
 
     @classmethod
     def default(cls, dataset: Dataset) -> "SearchBudget":
@@ -105,7 +109,7 @@ class SearchBudget:
         share = min(1.0, _MOST_INTERACTIONS / max(rows, 1))
         one = _trial_seconds(int(rows * share), int(users * share) + 1, items)
         trials = int(min(max(seconds / one, _FEWEST_TRIALS), _MOST_TRIALS))
-        return cls(trials, seconds * _TOLERANCE)
+        return cls(trials, seconds * _TOLERANCE, _LEAST_USERS_BY_DEFAULT)
 
 
 def known_parameters(dataset: Dataset) -> tuple[AlsParameters, Search] | None:
@@ -142,7 +146,13 @@ def choose_parameters(
     def search(part: Dataset) -> tuple[AlsParameters, Search]:
         sample, users = _sampled(part, seed)
         best, record = search_parameters(
-            sample, budget.trials, seconds=budget.seconds, fixed=fixed, seed=seed, progress=progress
+            sample,
+            budget.trials,
+            seconds=budget.seconds,
+            fixed=fixed,
+            least_users=budget.least_users,
+            seed=seed,
+            progress=progress,
         )
         return best, record.model_copy(update={"users": users})
 
@@ -162,6 +172,7 @@ def search_parameters(
     *,
     seconds: float = float("inf"),
     fixed: Mapping[str, Any] | None = None,
+    least_users: int = LEAST_USERS,
     seed: int = 42,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[AlsParameters, Search]:
@@ -172,6 +183,7 @@ def search_parameters(
         trials: number of parameter sets to try.
         seconds: time after which no further trial starts.
         fixed: parameters to keep.
+        least_users: users with something to find that the search needs.
         seed: seed of the sampler, and of the first fit of each trial.
         progress: called with the number of trials done.
 
@@ -185,9 +197,9 @@ def search_parameters(
     seen = known.log.seen(len(known.item_ids))
     wanted = _wanted(split.held_out, known, seen)
     ranked_users = np.flatnonzero(np.diff(wanted.indptr))
-    if len(ranked_users) < LEAST_USERS:
+    if len(ranked_users) < least_users:
         raise DataError(
-            f"{len(ranked_users)} users have liked enough to hold some of it out; a search needs {LEAST_USERS}",
+            f"{len(ranked_users)} users have liked enough to hold some of it out; a search needs {least_users}",
             remedy="Fit without a search, with the default or given parameters",
             code="too_little_data",
         )

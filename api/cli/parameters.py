@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -105,7 +106,7 @@ def for_eval(data: FittedData, protocol: Protocol) -> FittedData:
     parameters, record = _searched(
         # Without a time limit, so that an interrupted run finds the same parameters again.
         train,
-        SearchBudget(SearchBudget.default(train).trials),
+        replace(SearchBudget.default(train), seconds=float("inf")),
         {},
         default,
         asked=False,

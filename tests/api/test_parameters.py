@@ -15,7 +15,7 @@ FILES = ("--interactions", "did.csv", "--items", "items.csv", "--out", "art")
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
-    write(tmp_path, users=60)
+    write(tmp_path, users=120)
     return tmp_path
 
 
