@@ -47,7 +47,7 @@ from reranker.reasons.taste import Tastes, taste_sentence
 from reranker.reasons.writer import ReasonSource, ReasonWriter
 from reranker.request import DEFAULT_K, RecommendationRequest
 from reranker.scoring import Read, StabilityReport
-from reranker.scoring.adapted import reader
+from reranker.scoring.adapted import reader_for
 from reranker.scoring.inputs import Shown, shown
 from reranker.scoring.store import Memory
 from reranker.settings import LlmSettings
@@ -97,7 +97,7 @@ class Recommender:
         self.fit = fit
         self._history_limit = settings.history_limit
         data_hash = retriever.manifest.data_hash
-        self.reader = reader(engine, settings, data_hash, memory=memory, library=library) if engine else None
+        self.reader = reader_for(engine, settings, data_hash, memory=memory, library=library) if engine else None
         writer = ReasonWriter(engine, retriever.catalog, retriever.manifest.noun)
         self._explainer = Explainer(retriever, self.reader, writer)
 

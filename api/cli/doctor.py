@@ -24,10 +24,9 @@ from reranker import (
     Memory,
     Reader,
     Shown,
-    base_fingerprint,
+    choose_adapter,
     embedded,
     find_or_start,
-    load_adapter,
     process,
 )
 from retrieval import Retriever, WhyrankError, described, load, origin, readers
@@ -135,19 +134,22 @@ def _artifact(settings: Settings) -> str:
 
 
 def _adapter(settings: Settings) -> str:
-    folder = settings.llm.adapter_folder
-    if folder is None:
+    configured = choose_adapter(settings.llm, thorough=True).configured
+    if configured is None:
         return "none"
-    adapter = load_adapter(folder, thorough=True)
-    template = PromptLibrary(settings.prompts_dir).get(adapter.template)
-    misfit = adapter.misfit(template_hash=template.hash, data_hash=load(settings.artifact).manifest.data_hash)
-    if misfit is None and settings.llm.url is None:
-        model, name = process.resolve_model(settings.llm)
-        misfit = adapter.misfit(base=name, base_hash=base_fingerprint(model))
-    if misfit is None:
-        return f"{adapter.name} ({folder}), for {adapter.template}"
+    choice = choose_adapter(
+        settings.llm,
+        served=process.resolve_model(settings.llm) if settings.llm.url is None else None,
+        template_hash=PromptLibrary(settings.prompts_dir).get(configured.template).hash,
+        data_hash=load(settings.artifact).manifest.data_hash,
+    )
+    if choice.adapter is not None:
+        return f"{choice.adapter.name} ({choice.folder}), for {choice.adapter.template}"
+    if not choice.requested:
+        return f"none; the shipped {configured.name} does not apply: {choice.reason}"
     raise Unwell(
-        f"{adapter.name} is not used: {misfit}; train another with 'whyrank tune', or set llm.adapter to 'none'"
+        f"{configured.name} is not used: {choice.reason}; train another with 'whyrank tune', or set llm.adapter to "
+        "'none'"
     )
 
 

@@ -34,7 +34,7 @@ from eval import (
 )
 from eval import ProgressCallback as Tell
 from prompts import PromptLibrary
-from reranker import EngineSettings, Memory, chosen_adapter, find_or_start
+from reranker import EngineSettings, Memory, choose_adapter, find_or_start
 from retrieval import Dataset, InputError
 
 PUBLISHED = Path("eval/published")
@@ -131,7 +131,7 @@ async def _run(
 
 def tuned_on(settings: Settings, dataset: Dataset) -> dict[str, Training | None]:
     """What the adapter that the settings name was made with, by the name that it is served under."""
-    adapter = chosen_adapter(settings.llm)
+    adapter = choose_adapter(settings.llm).adapter
     return {} if adapter is None else {adapter.name: training_of(dataset, adapter)}
 
 
@@ -140,7 +140,7 @@ def _named(arm: str, settings: Settings) -> str:
     option = ",model=tuned"
     if option not in arm:
         return arm
-    adapter = chosen_adapter(settings.llm)
+    adapter = choose_adapter(settings.llm).adapter
     if adapter is None:
         raise InputError(
             f"'{arm}' names an adapter, and the settings name none",

@@ -15,9 +15,10 @@ from reranker import (
     LLMStartError,
     LocalServer,
     choices,
-    chosen_adapter,
+    choose_adapter,
     find,
     process,
+    resolve_model,
     shortage,
     this_machine,
 )
@@ -56,6 +57,8 @@ def llm(
     with ExitStack() as stack:
         with status("starting vLLM") as report:
             server = stack.enter_context(LocalServer(settings, port=settings.port, report=report))
+        if (adapter := choose_adapter(settings, served=resolve_model(settings)).adapter) is not None:
+            console().print(f"  {adapter.name}: an adapter for {adapter.template}, beside the model", markup=False)
         console().print(f"ready: {server.url} (log: {server.log}); Ctrl-C ends it", markup=False)
         while not server.died():
             time.sleep(0.5)
@@ -68,8 +71,6 @@ def _tell(settings: LlmSettings) -> None:
         console().print(f"{settings.model}: {preset.model}, {preset.licence}", markup=False)
     for choice in choices(settings, machine):
         console().print(f"  {choice}", markup=False)
-    if (adapter := chosen_adapter(settings)) is not None:
-        console().print(f"  {adapter.name}: an adapter for {adapter.template}, beside the model", markup=False)
     if settings.vllm_args:
         console().print(f"  {' '.join(settings.vllm_args)}: as you asked", markup=False)
     if short := shortage(settings, machine):

@@ -17,7 +17,7 @@ from typing import Self
 import httpx2
 import structlog
 
-from reranker.adapter import base_fingerprint, load_adapter, served_rank
+from reranker.adapter import choose_adapter, lora_flags
 from reranker.client.responses import models_of
 from reranker.errors import LLMBadAnswer, LLMStartError
 from reranker.server import embedded, watchdog
@@ -186,17 +186,13 @@ class LocalServer:
 
 
 def _adapter_flags(settings: LlmSettings, model: str, name: str) -> list[str]:
-    """Serves the adapter that the settings name beside the model; one that is not this model's is left out."""
-    folder = settings.adapter_folder
-    if folder is None:
-        return []
-    adapter = load_adapter(folder, thorough=True)
-    misfit = adapter.misfit(base=name, base_hash=base_fingerprint(model))
-    if misfit is not None:
-        log.warning("adapter_not_served", adapter=adapter.name, problem=misfit)
-        return []
-    rank, where = str(served_rank(adapter.rank)), f"{adapter.name}={folder.resolve()}"
-    return ["--enable-lora", "--max-loras", "1", "--max-lora-rank", rank, "--lora-modules", where]
+    """Return the flags that load the configured adapter; none if it belongs to another model."""
+    choice = choose_adapter(settings, served=(model, name), thorough=True)
+    if choice.adapter is not None and choice.folder is not None:
+        return lora_flags(choice.adapter, choice.folder)
+    if choice.configured is not None:
+        log.warning("adapter_not_served", adapter=choice.configured.name, problem=choice.reason)
+    return []
 
 
 def resolve_model(settings: LlmSettings) -> tuple[str, str]:
