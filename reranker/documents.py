@@ -28,7 +28,7 @@ from reranker.errors import LLMTimeout
 from retrieval import InputError
 
 FAMILY = "rerank"
-MOST_DOCUMENTS = 1000
+MAX_DOCUMENT_COUNT = 1000
 _BATCH = 32
 _BATCH_TOKENS = 16_384
 """Tokens of the prompts of one request, where it has several: what comes back is checked between other requests."""
@@ -113,8 +113,8 @@ class DocumentRanker:
             LLMError: the LLM did not answer as it should, or read nothing in time; there is no fallback here.
             TemplateError: the template does not render.
         """
-        if not 1 <= len(documents) <= MOST_DOCUMENTS:
-            raise InputError(f"must hold 1 to {MOST_DOCUMENTS} texts", field="documents", code="out_of_range")
+        if not 1 <= len(documents) <= MAX_DOCUMENT_COUNT:
+            raise InputError(f"must hold 1 to {MAX_DOCUMENT_COUNT} texts", field="documents", code="out_of_range")
         ends = None if timeout_s is None else time.monotonic() + timeout_s
         try:
             async with asyncio.timeout(timeout_s):
@@ -140,7 +140,7 @@ class DocumentRanker:
 
     async def _prepare(self, query: str, documents: Sequence[str], locale: str, most_tokens: int | None) -> "_Ready":
         model = await self._engine.info()
-        sanitizer = Sanitizer(model.special_tokens)
+        sanitizer = await self._engine.sanitizer()
         asked = sanitizer.text(query, most=MAX_DOCUMENT)
         if not asked:
             raise InputError("is empty", field="query", remedy="Say what is searched for", code="missing")

@@ -13,7 +13,7 @@ from string import ascii_uppercase
 from tempfile import TemporaryDirectory
 
 from prompts import ItemInput, item_input, newest
-from reranker import labelled
+from reranker import label_candidates
 from retrieval import AlsParameters, Columns, DataError, Dataset, RetrievalRequest, Retriever, fit, load
 from tuning.prompt_writer import HistoryStep, PromptWriter, Tokens
 
@@ -146,7 +146,7 @@ class ChoiceSampler:
             items: list[ItemInput] = [ItemInput(chosen.title, chosen.attributes), *proposals.proposed[:limit]]
             order = rng.sample(range(len(items)), len(items))
             history = [step.shown for step in newest(self._histories[user], self._length)]
-            shown = labelled([items[index] for index in order], [*self._labels] or [None] * len(items))
+            shown = label_candidates([items[index] for index in order], [*self._labels] or [None] * len(items))
             candidates = list(self._labels.values())[: len(shown)] or [self._writer.line(item) for item in shown]
             prefix = self._writer.prefix(history, shown, reserve=max(map(len, candidates)))
             yield CandidateChoice(prefix, tuple(candidates), order.index(0))

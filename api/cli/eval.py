@@ -34,7 +34,7 @@ from eval import (
 )
 from eval import ProgressCallback as Tell
 from prompts import PromptLibrary
-from reranker import EngineSettings, Memory, choose_adapter, find_or_start
+from reranker import EngineSettings, Memory, choose_adapter, find_or_start_server
 from retrieval import Dataset, InputError
 
 PUBLISHED = Path("eval/published")
@@ -92,7 +92,7 @@ def evaluate(
         engine = None
         if needs_llm:
             report = stack.enter_context(status("looking for the LLM"))
-            engine = stack.enter_context(find_or_start(settings.llm, report=report))
+            engine = stack.enter_context(find_or_start_server(settings.llm, report=report))
         report_ = asyncio.run(_run(config, data, settings, engine, out, purpose, cache=cache))
     if publish:
         _publish(report_, out)

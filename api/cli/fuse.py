@@ -14,7 +14,16 @@ from api.settings.model import Settings, load_settings
 from eval import AnswerStore, Reads
 from eval import fuse as fit
 from prompts import PromptLibrary, PromptTemplate
-from reranker import Engine, EngineSettings, FusionFit, Memory, Recommender, choose_adapter, find_or_start, save_fit
+from reranker import (
+    Engine,
+    EngineSettings,
+    FusionFit,
+    Memory,
+    Recommender,
+    choose_adapter,
+    find_or_start_server,
+    save_fit,
+)
 from retrieval import Dataset, InputError, Retriever, load
 
 
@@ -36,7 +45,7 @@ def fuse(
         raise InputError(f"{template.reference} ranks nothing", field="--prompt", code="wrong_task")
     error_console().print(f"fitted on {data.origin}", markup=False)
     out.mkdir(parents=True, exist_ok=True)
-    with status("looking for the LLM") as report, find_or_start(settings.llm, report=report) as engine:
+    with status("looking for the LLM") as report, find_or_start_server(settings.llm, report=report) as engine:
         fitted = asyncio.run(_fit(settings, engine, data, prompt, out, users, candidates, seed))
     file = save_fit(settings.artifact, fitted)
     say = console().print

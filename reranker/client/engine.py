@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Self, TypeVar
 
-from prompts import Prompt, Sampling
+from prompts import Prompt, Sampling, Sanitizer
 from reranker.client.breaker import BreakerState
 from reranker.client.cache import LruCache
 from reranker.client.generation import TextWriter
@@ -35,11 +35,11 @@ from reranker.client.transport import Transport
 from reranker.errors import LLMError, LLMRefused
 from reranker.settings import EngineSettings
 
-__all__ = ["MOST_LABELS", "Engine", "EngineState", "ModelInfo", "Usage"]
+__all__ = ["MAX_LABELS", "Engine", "EngineState", "ModelInfo", "Usage"]
 
 T = TypeVar("T")
 
-MOST_LABELS = 128
+MAX_LABELS = 128
 """Token ids that vLLM reads in one request."""
 
 _HEARD_S = 0.25
@@ -94,6 +94,7 @@ class Engine:
         self._writer = TextWriter(self._transport)
         self._view = View(self._look, lambda: self._transport.outages, self._replaced)
         self._fingerprint: tuple[float, ...] | None = None
+        self._sanitizer: tuple[frozenset[str], Sanitizer] | None = None
         self._forgot = -_FORGET_S
         self._results = LruCache[Hashable, Any](settings.cache_size)
         self._beside: dict[str, Engine] = {}
@@ -139,6 +140,19 @@ class Engine:
             return own
         base = await self._model_of.info()  # what the server lacks is found out once, and not by each in turn
         return replace(own, special_tokens=base.special_tokens, forced=base.forced)
+
+    async def sanitizer(self) -> Sanitizer:
+        """Return a sanitizer that removes the served model's special tokens; cached until they change.
+
+        Raises:
+            LLMError: If the server fails.
+        """
+        if self._model_of is not None:
+            return await self._model_of.sanitizer()
+        tokens = (await self.info()).special_tokens
+        if self._sanitizer is None or self._sanitizer[0] != tokens:
+            self._sanitizer = tokens, Sanitizer(tokens)
+        return self._sanitizer[1]
 
     async def healthy(self) -> bool:
         """Whether the server answers right now."""
@@ -265,7 +279,7 @@ class Engine:
         in one request; remembered.
 
         Args:
-            ids: at most :data:`MOST_LABELS`, each once.
+            ids: at most :data:`MAX_LABELS`, each once.
 
         Returns:
             One list per prompt, in order, with one value per id; and the tokens used.

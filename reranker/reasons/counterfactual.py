@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from prompts import PromptTemplate
 from reranker.client.responses import Usage
 from reranker.scoring import Read, Reader
-from reranker.scoring.inputs import Shown
+from reranker.scoring.inputs import RankInputs
 from retrieval import Candidate, Evidence, HistoryEntry
 
 MOST_READS = 8
@@ -35,7 +35,7 @@ class Asked:
     """
 
     template: PromptTemplate
-    shown: Shown
+    shown: RankInputs
     history: Sequence[HistoryEntry]
     candidates: Sequence[Candidate]
     scores: NDArray[np.float64]

@@ -11,7 +11,7 @@ from reranker.adapter import AdapterManifest, choose_adapter
 from reranker.client.engine import Engine
 from reranker.errors import LLMError, LLMNotServed
 from reranker.scoring import Read, Reader, StabilityReport
-from reranker.scoring.inputs import Shown
+from reranker.scoring.inputs import RankInputs
 from reranker.scoring.store import Memory
 from reranker.settings import LlmSettings
 from retrieval import Notice
@@ -54,7 +54,7 @@ class TunedReader(Reader):
         self._requested = requested
         self._absent_until = 0.0
 
-    async def read(self, template: PromptTemplate, shown: Shown, *, with_prior: bool = False) -> Read:
+    async def read(self, template: PromptTemplate, shown: RankInputs, *, with_prior: bool = False) -> Read:
         problem = await self._objection_to_adapter(template)
         if problem is None:
             return await self._tuned.read(template, shown, with_prior=with_prior)
@@ -65,7 +65,7 @@ class TunedReader(Reader):
         return replace(read, notices=(*read.notices, notice))
 
     async def prepare(
-        self, template: PromptTemplate, samples: Sequence[Shown], rng: np.random.Generator | None = None
+        self, template: PromptTemplate, samples: Sequence[RankInputs], rng: np.random.Generator | None = None
     ) -> StabilityReport:
         if await self._objection_to_adapter(template) is None:
             return await self._tuned.prepare(template, samples, rng)

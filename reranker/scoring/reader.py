@@ -11,7 +11,7 @@ from prompts import PromptLibrary, PromptTemplate, Scoring, TemplateError
 from reranker.client.engine import Engine
 from reranker.errors import LLMRefused
 from reranker.scoring.calibration import Calibration
-from reranker.scoring.inputs import Shown
+from reranker.scoring.inputs import RankInputs
 from reranker.scoring.likelihood import LikelihoodScorer
 from reranker.scoring.listwise import ListwiseScorer
 from reranker.scoring.permutation import PermutationScorer
@@ -67,7 +67,7 @@ class Reader:
             "permutation": PermutationScorer(engine, history_limit, calibration),
         }
 
-    async def read(self, template: PromptTemplate, shown: Shown, *, with_prior: bool = False) -> Read:
+    async def read(self, template: PromptTemplate, shown: RankInputs, *, with_prior: bool = False) -> Read:
         """A score for every candidate.
 
         Args:
@@ -101,7 +101,7 @@ class Reader:
         return replace(read, notices=(*read.notices, Notice("label_read_refused", message)), instead=instead)
 
     async def prepare(
-        self, template: PromptTemplate, samples: Sequence[Shown], rng: np.random.Generator | None = None
+        self, template: PromptTemplate, samples: Sequence[RankInputs], rng: np.random.Generator | None = None
     ) -> StabilityReport:
         """Measures whether the model can be read with this template, and remembers what it found.
 
@@ -129,7 +129,7 @@ class Reader:
         weights = await self._memory.model(model.name, model.root, await self._engine.fingerprint())
         return key("stability", weights, template.hash)
 
-    async def _objection(self, template: PromptTemplate, shown: Shown) -> tuple[str | None, float | None]:
+    async def _objection(self, template: PromptTemplate, shown: RankInputs) -> tuple[str | None, float | None]:
         """Why this model must not be read with this template, None if it may; and its order stability, where known."""
         report = await self.report(template)
         if report is None and len(shown.candidates) < LEAST_CANDIDATES and template.meta.scoring == "listwise":

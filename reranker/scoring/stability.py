@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from prompts import PromptTemplate, Scoring
 from reranker.client.engine import Engine
 from reranker.scoring.calibration import Calibration
-from reranker.scoring.inputs import Shown
-from reranker.scoring.listwise import ListwiseScorer, labelled
+from reranker.scoring.inputs import RankInputs
+from reranker.scoring.listwise import ListwiseScorer, label_candidates
 from reranker.scoring.permutation import PermutationScorer
 from reranker.scoring.pointwise import PointwiseScorer
 from reranker.scoring.prompts import Scorer
@@ -87,7 +87,7 @@ def order_sensitivity(
 async def measure_stability(
     engine: Engine,
     template: PromptTemplate,
-    samples: Sequence[Shown],
+    samples: Sequence[RankInputs],
     rng: np.random.Generator,
     *,
     history_limit: int = 30,
@@ -118,7 +118,7 @@ async def measure_stability(
         raise InputError(f"no sample has {least} candidates", field="samples", code="out_of_range")
     for sample in usable:
         # Each keeps the place that retrieval gave it, in whatever order they are shown.
-        candidates = labelled(sample.candidates[:_MOST_CANDIDATES], [""] * _MOST_CANDIDATES)
+        candidates = label_candidates(sample.candidates[:_MOST_CANDIDATES], [""] * _MOST_CANDIDATES)
         reads = []
         for _ in range(1 if scoring == "pointwise" else 2):
             order = rng.permutation(len(candidates))
