@@ -20,7 +20,7 @@ from prompts import (
     document_inputs,
 )
 from reranker.answer import PromptUsed
-from reranker.client.cache import LruCache
+from reranker.client.cache import CountingCache
 from reranker.client.engine import Engine, digest
 from reranker.client.responses import ModelInfo, Usage
 from reranker.client.tokenizer import Tokens
@@ -86,7 +86,7 @@ class DocumentRanker:
     def __init__(self, engine: Engine, library: PromptLibrary) -> None:
         self._engine = engine
         self._library = library
-        self._priors = LruCache[Hashable, float](_PRIOR_CACHE)
+        self._priors = CountingCache[Hashable, float](_PRIOR_CACHE)
 
     async def rank(
         self,
@@ -239,7 +239,7 @@ class DocumentRanker:
         """The same without the query, which does not change from one query to the next and is remembered."""
         start = (model.name, model.generation, digest(prefix))
         keys = [(*start, digest(text)) for text in texts]
-        known = {key: value for key in keys if (value := self._priors.get(key)) is not None}
+        known = {key: value for key in keys if (value := self._priors.lookup(key)) is not None}
         missing = [at for at, key in enumerate(keys) if key not in known]
         values, usage = await self._logprobs(prefix, [texts[at] for at in missing])
         for at, value in zip(missing, values, strict=True):

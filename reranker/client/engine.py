@@ -19,7 +19,7 @@ from typing import Any, Self, TypeVar
 
 from prompts import Prompt, Sampling, Sanitizer
 from reranker.client.breaker import BreakerState
-from reranker.client.cache import LruCache
+from reranker.client.cache import CountingCache
 from reranker.client.generation import TextWriter
 from reranker.client.probe import Seen, View, alike, card_of, models, special_tokens
 from reranker.client.responses import (
@@ -96,7 +96,7 @@ class Engine:
         self._fingerprint: tuple[float, ...] | None = None
         self._sanitizer: tuple[frozenset[str], Sanitizer] | None = None
         self._forgot = -_FORGET_S
-        self._results = LruCache[Hashable, Any](settings.cache_size)
+        self._results = CountingCache[Hashable, Any](settings.cache_size)
         self._beside: dict[str, Engine] = {}
 
     async def __aenter__(self) -> Self:
@@ -199,7 +199,7 @@ class Engine:
         known: dict[Hashable, tuple[float, ...]] = {}
         missing: dict[Hashable, Tokens] = {}
         for key, one in zip(keys, continuations, strict=True):
-            if (value := self._results.get(key)) is None:
+            if (value := self._results.lookup(key)) is None:
                 missing[key] = one
             else:
                 known[key] = value
@@ -286,7 +286,7 @@ class Engine:
         """
         name = (await self.info()).name
         key = (name, "next", tuple(ids), tuple(digest(prompt) for prompt in prompts))
-        if (known := self._results.get(key)) is not None:
+        if (known := self._results.lookup(key)) is not None:
             await self._still_there()
             return known, Usage()
         logprobs, usage = await self._complete(
@@ -318,7 +318,7 @@ class Engine:
         """
         info, tokens = await self.info(), await self.tokens.of_prompt(prompt)
         key = (info.name, "text", digest(tokens), sampling.model_dump_json(), tuple(stop), pattern)
-        if (known := self._results.get(key)) is not None:
+        if (known := self._results.lookup(key)) is not None:
             await self._still_there()
             return known, Usage()
         with self._doubting():

@@ -18,7 +18,7 @@ from reranker.scoring.permutation import PermutationScorer
 from reranker.scoring.pointwise import PointwiseScorer
 from reranker.scoring.prompts import Scorer
 from reranker.scoring.read import Read
-from reranker.scoring.stability import LEAST_CANDIDATES, StabilityReport, measure_stability
+from reranker.scoring.stability import LEAST_CANDIDATES, MEASURED_ONLY, StabilityReport, measure_stability
 from reranker.scoring.store import Memory, key
 from retrieval import Notice
 
@@ -64,8 +64,9 @@ class Reader:
             "likelihood": LikelihoodScorer(engine, history_limit, self._memory),
             "listwise": ListwiseScorer(engine, history_limit, self._memory, calibration),
             "pointwise": PointwiseScorer(engine, history_limit),
-            "permutation": PermutationScorer(engine, history_limit, calibration),
         }
+        if not refuse:
+            self._scorers["permutation"] = PermutationScorer(engine, history_limit, calibration)
 
     async def read(self, template: PromptTemplate, shown: RankInputs, *, with_prior: bool = False) -> Read:
         """A score for every candidate.
@@ -89,7 +90,9 @@ class Reader:
                 code="template_invalid",
             )
         objection, stability = None, None
-        if self._refuse and scoring in ("listwise", "pointwise"):
+        if scoring not in self._scorers:
+            objection = MEASURED_ONLY
+        elif self._refuse and scoring in ("listwise", "pointwise"):
             objection, stability = await self._objection(template, shown)
         if objection is None:
             read = await self._scorers[scoring].read(template, shown, with_prior=with_prior)

@@ -17,7 +17,6 @@ from reranker.client.engine import Engine
 from reranker.scoring.calibration import Calibration
 from reranker.scoring.inputs import RankInputs
 from reranker.scoring.listwise import ListwiseScorer, label_candidates
-from reranker.scoring.permutation import PermutationScorer
 from reranker.scoring.pointwise import PointwiseScorer
 from reranker.scoring.prompts import Scorer
 from reranker.scoring.store import Memory
@@ -31,6 +30,8 @@ candidates differs from 1 only where it has no opinion."""
 LEAST_CANDIDATES = 5
 """Fewer candidates correlate by chance."""
 _MOST_CANDIDATES = 20
+MEASURED_ONLY = "the service does not parse written orders; 'whyrank eval' and 'whyrank bench rerank' measure them"
+"""Why a model is not read with a permutation template."""
 
 
 class StabilityReport(BaseModel):
@@ -109,7 +110,6 @@ async def measure_stability(
     usable = [sample for sample in samples if len(sample.candidates) >= least]
     scorers: dict[Scoring | None, Scorer] = {
         "listwise": ListwiseScorer(engine, history_limit, Memory(), Calibration()),
-        "permutation": PermutationScorer(engine, history_limit, Calibration()),
         "pointwise": PointwiseScorer(engine, history_limit),
     }
     if scoring not in scorers:
@@ -132,7 +132,7 @@ async def measure_stability(
             correlations.append(_correlation(reads[0], reads[1], "spearmanr"))
     mass = float(np.mean(masses)) if masses else None
     stability = float(np.mean(correlations)) if correlations else None
-    reason = None if scoring == "permutation" else _objection(mass, stability)
+    reason = MEASURED_ONLY if scoring == "permutation" else _objection(mass, stability)
     return StabilityReport(
         model=(await engine.info()).name,
         template=template.reference,

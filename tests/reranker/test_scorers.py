@@ -294,6 +294,21 @@ class TestPointwise(Contract):
 class TestPermutation(Contract):
     scoring: Scoring = "permutation"
 
+    async def read(
+        self, engine: Engine, template: PromptTemplate, candidates: Sequence[ItemInput], *seen: str, **options: object
+    ) -> Read:
+        return await super().read(engine, template, candidates, *seen, **options, refuse=False)
+
+    async def test_the_service_reads_likelihoods_instead(self, engine: Engine, template: PromptTemplate) -> None:
+        reader = Reader(engine)
+        read = await reader.read(template, RankInputs(INPUTS, history("Up"), films("Film 1", "Film 2")))
+        assert (read.scoring, read.repaired) == ("likelihood", None)
+        assert read.instead is not None
+        [notice] = read.notices
+        assert notice.code == "label_read_refused"
+        report = await reader.prepare(template, [])
+        assert not report.accepted
+
     async def test_repairs_are_counted(self, engine: Engine, template: PromptTemplate, standin: StandIn) -> None:
         standin.text = "C > Q > C > a"
         read = await self.read(engine, template, films("Film 1", "Film 2", "Film 3", "Film 4"), "Up")
