@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 from reranker.context import RequestContext
 from reranker.errors import STAGE_FAILURES, failure_of
-from reranker.reasons.counterfactual import Asked, removals
+from reranker.reasons.counterfactual import ScoredPrompt, removals
 from reranker.reasons.counterfactual import evidence as llm_evidence
 from reranker.reasons.writer import Basis, Reason, ReasonWriter, Wanted, told_apart, write_reasons
 from reranker.scoring import Reader
@@ -35,7 +35,7 @@ class Explainer:
         self._writer = writer
 
     async def evidence(
-        self, retrieved: Retrieved, chosen: Sequence[int], context: RequestContext, asked: Asked | None
+        self, retrieved: Retrieved, chosen: Sequence[int], context: RequestContext, asked: ScoredPrompt | None
     ) -> list[Wanted]:
         """What the reasons of the chosen candidates rest on; ``asked`` is given where the LLM's evidence is wanted."""
         top = [retrieved.candidates[place] for place in chosen]
@@ -50,7 +50,7 @@ class Explainer:
         ]
 
     async def _by_llm(
-        self, retrieved: Retrieved, chosen: Sequence[int], context: RequestContext, asked: Asked
+        self, retrieved: Retrieved, chosen: Sequence[int], context: RequestContext, asked: ScoredPrompt
     ) -> Mapping[str, list[Evidence]]:
         assert self._reader is not None  # noqa: S101  # nothing was read without it
         try:

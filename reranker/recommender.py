@@ -51,7 +51,7 @@ from reranker.fusion import (
     llm_weight,
     positions_by_score,
 )
-from reranker.reasons.counterfactual import Asked
+from reranker.reasons.counterfactual import ScoredPrompt
 from reranker.reasons.taste import Tastes, taste_sentence
 from reranker.reasons.writer import ReasonSource, ReasonWriter
 from reranker.request import DEFAULT_K, RecommendationRequest
@@ -293,11 +293,11 @@ class Recommender:
 
     def _asked(
         self, request: RecommendationRequest, retrieved: Retrieved, context: RequestContext, read: Read
-    ) -> Asked:
+    ) -> ScoredPrompt:
         """Describe how the candidates were read, to measure what each history entry contributes."""
         inputs = self._rank_inputs(request, retrieved, context.sanitizer)
         in_prompt = slice(len(retrieved.history) - read.history_shown, None)
-        return Asked(
+        return ScoredPrompt(
             template=context.rank_template,
             shown=replace(inputs, history=inputs.history[in_prompt]),
             history=retrieved.history[in_prompt],

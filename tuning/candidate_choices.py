@@ -36,7 +36,7 @@ class CandidateChoice:
 
 
 @dataclass(frozen=True)
-class Proposals:
+class NextItemProposals:
     """Items for one user's choices.
 
     Args:
@@ -55,7 +55,7 @@ def propose(
     *,
     count: int,
     parameters: AlsParameters | None = None,
-) -> dict[str, Proposals]:
+) -> dict[str, NextItemProposals]:
     """Fit ALS on the earlier interactions and propose items to each user.
 
     Args:
@@ -89,7 +89,7 @@ def propose(
             candidates = retriever.retrieve(request).candidates
             if candidates:
                 proposed = [item_input(candidate.item, writer.sanitizer) for candidate in candidates]
-                found[user] = Proposals(liked, proposed)
+                found[user] = NextItemProposals(liked, proposed)
     return found
 
 
@@ -117,7 +117,7 @@ class ChoiceSampler:
         self,
         writer: PromptWriter,
         histories: Mapping[str, Sequence[HistoryStep]],
-        proposals: Mapping[str, Proposals],
+        proposals: Mapping[str, NextItemProposals],
         *,
         length: int,
     ) -> None:

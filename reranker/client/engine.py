@@ -21,7 +21,7 @@ from prompts import Prompt, Sampling, Sanitizer
 from reranker.client.breaker import BreakerState
 from reranker.client.cache import CountingCache
 from reranker.client.generation import TextWriter
-from reranker.client.probe import Seen, View, alike, card_of, models, special_tokens
+from reranker.client.probe import ModelMonitor, ServedModel, alike, card_of, models, special_tokens
 from reranker.client.responses import (
     CompletionChoice,
     ModelInfo,
@@ -92,7 +92,7 @@ class Engine:
         self._transport: Transport = model_of._transport if model_of else Transport(settings)
         self.tokens = Tokenizer(self._transport, self.info)
         self._writer = TextWriter(self._transport)
-        self._view = View(self._look, lambda: self._transport.outages, self._replaced)
+        self._view = ModelMonitor(self._look, lambda: self._transport.outages, self._replaced)
         self._fingerprint: tuple[float, ...] | None = None
         self._sanitizer: tuple[frozenset[str], Sanitizer] | None = None
         self._forgot = -_FORGET_S
@@ -346,7 +346,7 @@ class Engine:
                 self.tokens.forget()
             raise
 
-    async def _look(self, known: Seen | None) -> Seen:
+    async def _look(self, known: ServedModel | None) -> ServedModel:
         card = await card_of(self._transport, self.settings.model)
         assert card.max_model_len is not None  # noqa: S101  # filled in
         if known is not None:
@@ -362,9 +362,9 @@ class Engine:
             special_tokens=await special_tokens(self._transport) if self._model_of is None else frozenset(),
             forced=await self._has_forced(card.id) if self._model_of is None else False,
         )
-        return Seen(info, await self.tokens.split(_FINGERPRINT, beginning=False, model=info.name))
+        return ServedModel(info, await self.tokens.split(_FINGERPRINT, beginning=False, model=info.name))
 
-    async def _replaced(self, before: Seen, now: Seen) -> bool:
+    async def _replaced(self, before: ServedModel, now: ServedModel) -> bool:
         """Whether the model, its tokenizer or its weights are others than before; what was known is then forgotten."""
         if now.looks_like(before):
             if self._fingerprint is None:  # nothing tells whether the weights are the same

@@ -72,7 +72,7 @@ class Memory:
         """How often the file could not be used."""
         self._models: dict[tuple[str, str, tuple[float, ...]], str] = {}
         self._held = CountingCache[bytes, str](_MOST_HELD)
-        self._file = None if path is None else _File(path)
+        self._file = None if path is None else _SqliteFile(path)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="memory")
         self._in_line = 0
         self._logged = self._paused = -_QUIET_S
@@ -156,7 +156,7 @@ class Memory:
             log.warning("memory_not_used", problem=problem, times=self.failures)
 
 
-class _File:
+class _SqliteFile:
     """The file, for one thread; opened when it is first needed, and again after it could not be."""
 
     def __init__(self, path: Path) -> None:

@@ -34,7 +34,7 @@ PRESETS = {
 
 
 @dataclass(frozen=True)
-class Machine:
+class MachineResources:
     """What a local vLLM has to live on.
 
     Args:
@@ -58,13 +58,13 @@ class ServerOption:
         return f"{' '.join(self.flags) if self.variable is None else '='.join(self.variable)}: {self.why}"
 
 
-def this_machine(*, cpu: bool) -> Machine:
+def this_machine(*, cpu: bool) -> MachineResources:
     """The machine that this runs on; ``cpu`` says whether the installed vLLM is the one for CPUs."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    return Machine(cpu=cpu, cores=tuple(cores), memory_gib=_free_memory() if cpu else None)
+    return MachineResources(cpu=cpu, cores=tuple(cores), memory_gib=_free_memory() if cpu else None)
 
 
-def server_options(settings: LlmSettings, machine: Machine) -> list[ServerOption]:
+def server_options(settings: LlmSettings, machine: MachineResources) -> list[ServerOption]:
     """What is chosen for this machine."""
     chosen = [ServerOption("the longest context that the model and the memory allow", ("--max-model-len", "auto"))]
     if not machine.cpu:
@@ -103,7 +103,7 @@ def kv_cache_gib(memory_gib: float | None) -> int:
     return 2 if memory_gib is None else min(max(int(memory_gib * _KV_SHARE), 1), _MOST_KV_GIB)
 
 
-def memory_shortage(settings: LlmSettings, machine: Machine) -> str | None:
+def memory_shortage(settings: LlmSettings, machine: MachineResources) -> str | None:
     """What to tell where a preset needs more memory than is free; None where it does not, or nobody can tell."""
     preset = PRESETS.get(settings.model)
     if preset is None or machine.memory_gib is None or machine.memory_gib >= preset.memory_gib:
