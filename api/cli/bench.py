@@ -37,7 +37,7 @@ from eval import (
     bench_retrieval,
 )
 from prompts import PromptLibrary
-from reranker import Engine, LLMStartError, embedded, find, find_or_start
+from reranker import Engine, LLMStartError, embedded, find_or_start_server, find_server
 from retrieval import Retriever, load
 
 Result = TypeVar("Result", bound=BaseModel)
@@ -70,7 +70,7 @@ def api(
     if faults:
         with status("soak") as report:
             retriever = Retriever(load(settings.artifact))
-            running = find(settings.llm) if real else None
+            running = find_server(settings.llm) if real else None
             soak = bench_faults(retriever, settings.artifact, real=running, minutes=minutes, report=report)
         _tell(soak, _show_faults, as_json=as_json)
         if not soak.holds:
@@ -78,7 +78,7 @@ def api(
         return
     with status("measuring the service") as report:
         retriever = Retriever(load(settings.artifact))
-        with find_or_start(settings.llm, report=report) if real else nullcontext() as engine:
+        with find_or_start_server(settings.llm, report=report) if real else nullcontext() as engine:
             result = bench_api(retriever, settings.artifact, real=engine, seconds=seconds, report=report)
     _tell(result, _show_api, as_json=as_json)
 
@@ -124,7 +124,7 @@ def rerank(
     """Ways of reading beside each other, and the pipeline beside the same prompts sent raw."""
     settings = load_settings()
     retriever = Retriever(load(settings.artifact))
-    with status("looking for the LLM") as report, find_or_start(settings.llm, report=report) as engine_settings:
+    with status("looking for the LLM") as report, find_or_start_server(settings.llm, report=report) as engine_settings:
         sizes = _QUICK if quick else {}
         result = asyncio.run(bench_rerank(retriever, engine_settings, report=report, **sizes))
     _tell(result, _show_rerank, as_json=as_json)
@@ -176,7 +176,7 @@ def reasons(
 ) -> None:
     """What becomes of the sentences that the LLM writes, and whether items rest on the history they name."""
     settings = load_settings()
-    with status("looking for the LLM") as report, find_or_start(settings.llm, report=report) as engine_settings:
+    with status("looking for the LLM") as report, find_or_start_server(settings.llm, report=report) as engine_settings:
         retriever, library = Retriever(load(settings.artifact)), PromptLibrary(settings.prompts_dir)
 
         async def measure() -> ReasonsBench:
@@ -242,7 +242,7 @@ def evaluation(
     settings = load_settings()
     with ExitStack() as stack:
         report = stack.enter_context(status("measuring"))
-        engine = stack.enter_context(find_or_start(settings.llm, report=report)) if llm else None
+        engine = stack.enter_context(find_or_start_server(settings.llm, report=report)) if llm else None
         result = asyncio.run(bench_eval(engine, users=users, report=report))
     _tell(result, _show_eval, as_json=as_json)
 
