@@ -7,6 +7,7 @@
     │   └── NotFoundError        the caller named something that does not exist     (HTTP 404, exit 2)
     ├── DataError                a data file cannot be used                         (exit 1)
     ├── ArtifactError            the artifact is missing, damaged or incompatible   (exit 1)
+    ├── StoreError               the store of events and items cannot be used       (HTTP 503, exit 1)
     ├── TemplateError            a prompt template cannot be used                   (prompts.errors)
     └── LLMError                 the LLM failed or gave an invalid answer           (reranker.errors)
 """
@@ -48,3 +49,7 @@ class DataError(WhyrankError):
 
 class ArtifactError(WhyrankError):
     """The artifact is missing, damaged, or of another format version."""
+
+
+class StoreError(WhyrankError):
+    """The store of events and items cannot be used."""

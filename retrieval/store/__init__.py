@@ -1,0 +1,1 @@
+"""Events, items and users that arrive while the service runs."""
