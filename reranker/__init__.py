@@ -11,7 +11,7 @@ from reranker.adapter import (
     load_adapter,
     lora_flags,
 )
-from reranker.answer import Answer, DoneEvent, Event, RankingEvent, ReasonBody, ReasonEvent
+from reranker.answer import Answer, Degraded, DoneEvent, Event, RankingEvent, ReasonBody, ReasonEvent
 from reranker.client.breaker import BreakerState
 from reranker.client.engine import Engine, EngineState, ModelInfo
 from reranker.client.responses import Usage
@@ -84,6 +84,7 @@ __all__ = [
     "Basis",
     "BreakerState",
     "Calibration",
+    "Degraded",
     "DocumentRanker",
     "DocumentRanking",
     "DoneEvent",

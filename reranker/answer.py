@@ -31,7 +31,7 @@ class Degraded(_AnswerPart):
 
     code: str
     message: str
-    stage: Literal["rank", "reason"]
+    stage: Literal["rank", "reason", "store"]
 
 
 class ReasonBody(_AnswerPart):
@@ -162,6 +162,9 @@ class _Ranked(_AnswerPart):
     """Fields that an answer and the first event of a stream share."""
 
     request_id: str
+    recommendation_id: str | None = Field(
+        default=None, description="events that name it are linked to this answer; null if answers are not stored"
+    )
     ranker: Ranker
     degraded: list[Degraded] = Field(description="empty if no stage was replaced by its fallback")
     fallback: Notice | None

@@ -174,9 +174,12 @@ class Recommender:
                 RetrievalRequest(
                     user_id=request.user_id,
                     history=request.history,
+                    newer=request.newer,
+                    stored_history=request.stored_history,
                     query=request.query,
                     candidate_ids=request.candidate_ids,
                     exclude_ids=request.exclude_ids,
+                    withdrawn=request.withdrawn,
                     filter=request.filter,
                     count=request.checked_count(len(self.retriever.catalog)),
                     diversify=request.diversify,

@@ -74,6 +74,9 @@ class RecommendationRequest:
         evidence: how to choose the history items that support a reason. ``als``: those that contribute most to the
             retrieval score. ``llm``: those whose removal lowers the LLM's score most, at the cost of more reads; falls
             back to ``als``.
+        newer: what the user did since the data were fitted, in addition to the stored history or ``history``.
+        stored_history: whether to count the history of the fitted data; False for a user who was forgotten since.
+        withdrawn: items that are no longer offered.
         taste: whether to describe the user's taste.
         prompts: references of templates; by default the locale chooses.
         diversify: True keeps items with near-equal titles apart; the name of an attribute also keeps items apart that
@@ -85,10 +88,13 @@ class RecommendationRequest:
 
     user_id: str | None = None
     history: Sequence[Interaction] | None = None
+    newer: Sequence[Interaction] = ()
+    stored_history: bool = True
     profile: Mapping[str, str] = field(default_factory=dict)
     query: str | None = None
     candidate_ids: Sequence[str] | None = None
     exclude_ids: Sequence[str] = ()
+    withdrawn: frozenset[str] = frozenset()
     filter: Filter = field(default_factory=dict)
     k: int | None = None
     candidate_count: int | None = None
@@ -146,11 +152,13 @@ class RecommendationRequest:
         return self.candidate_count
 
     def _check_ratings(self) -> None:
-        for index, interaction in enumerate(self.history or ()):
+        given = [("history", index, interaction) for index, interaction in enumerate(self.history or ())]
+        given += [("newer", index, interaction) for index, interaction in enumerate(self.newer)]
+        for name, index, interaction in given:
             if interaction.event == RATING and not 0 <= interaction.weight <= RATING_BEST:
                 raise InputError(
                     f"must be from 0 to {RATING_BEST:g} stars for a rating, not {interaction.weight:g}",
-                    field=f"history.{index}.weight",
+                    field=f"{name}.{index}.weight",
                     remedy="Rescale the rating; the weight of other events is a count",
                     code="out_of_range",
                 )

@@ -13,7 +13,7 @@ from retrieval.data.schema import Candidate, Columns, Evidence, HistoryEntry, In
 from retrieval.data.splits import Split
 from retrieval.disk import flush_to_disk, read_small_file
 from retrieval.diversity import Diversify, diversified_order
-from retrieval.errors import ArtifactError, DataError, InputError, NotFoundError, WhyrankError
+from retrieval.errors import ArtifactError, DataError, InputError, NotFoundError, StoreError, WhyrankError
 from retrieval.logit import Example, Penalty, cross_validated
 from retrieval.models.als import AlsModel, AlsParameters
 from retrieval.models.item_knn import ItemKnn
@@ -21,9 +21,22 @@ from retrieval.models.popularity import popularity
 from retrieval.provenance import describe_data, describe_origin, rebuild_dataset, with_relative_paths
 from retrieval.retriever import Notice, RetrievalRequest, Retrieved, Retriever
 from retrieval.search import HELD_BACK, Search, SearchBudget, choose_parameters, known_parameters, search_parameters
+from retrieval.store.records import (
+    IMPRESSION,
+    ForgetReceipt,
+    LoggedRecommendation,
+    StoredItem,
+    UserEvent,
+    UserState,
+    Verdict,
+    checked_id,
+)
+from retrieval.store.settings import StoreSettings
+from retrieval.store.store import Store
 
 __all__ = [
     "HELD_BACK",
+    "IMPRESSION",
     "RATING",
     "RATING_BEST",
     "AlsModel",
@@ -42,11 +55,13 @@ __all__ = [
     "Example",
     "Filter",
     "Finding",
+    "ForgetReceipt",
     "HistoryEntry",
     "InputError",
     "Interaction",
     "Item",
     "ItemKnn",
+    "LoggedRecommendation",
     "Manifest",
     "Meaning",
     "NotFoundError",
@@ -59,7 +74,15 @@ __all__ = [
     "SearchBudget",
     "Source",
     "Split",
+    "Store",
+    "StoreError",
+    "StoreSettings",
+    "StoredItem",
+    "UserEvent",
+    "UserState",
+    "Verdict",
     "WhyrankError",
+    "checked_id",
     "checks",
     "choose_parameters",
     "cross_validated",

@@ -45,9 +45,11 @@ class RetrievalRequest:
         user_id: a user of the fitted data; an unknown one is treated as a stranger, and the answer says so.
         history: replaces the user's stored history, oldest first; works without a user.
         newer: what the user did since the data were fitted, oldest first; counted in addition to the stored history.
+        stored_history: whether to count the history of the fitted data; False for a user who was forgotten since.
         query: a wish in words; blended with the history where there is one.
         candidate_ids: score these items instead of searching.
         exclude_ids: never propose these.
+        withdrawn: items that are no longer offered; unlike ``exclude_ids``, unknown ids are no problem.
         filter: only items whose attributes fit, see :data:`retrieval.catalog.Filter`.
         count: how many candidates a search returns; each model proposes as many, and the best of their union are kept.
         diversify: whether alike items stand apart, see :mod:`retrieval.diversity`; False leaves retrieval's order.
@@ -56,9 +58,11 @@ class RetrievalRequest:
     user_id: str | None = None
     history: Sequence[Interaction] | None = None
     newer: Sequence[Interaction] = ()
+    stored_history: bool = True
     query: str | None = None
     candidate_ids: Sequence[str] | None = None
     exclude_ids: Sequence[str] = ()
+    withdrawn: frozenset[str] = frozenset()
     filter: Filter = field(default_factory=dict)
     count: int = 20
     diversify: Diversify = False
@@ -160,6 +164,10 @@ class Retriever:
     def user_ids(self) -> Sequence[str]:
         """All users of the fitted data, sorted."""
         return self._users
+
+    def is_fitted(self, user_id: str) -> bool:
+        """Whether the fitted data hold a history of a user."""
+        return user_id in self._user_position or plain_id(user_id) in self._user_position
 
     def popularity(self) -> NDArray[np.float32]:
         """Decayed number of likings of each item, shape (items,)."""
@@ -300,8 +308,8 @@ class Retriever:
         unknown = [one.item_id for one in given if one.item_id and self.catalog.position(one.item_id) is None]
         if unknown:
             warnings.append(_unknown_items("history", unknown))
-        if request.history is not None:
-            position = None  # it replaces the stored one
+        if request.history is not None or not request.stored_history:
+            position = None
         if position is not None and not known:
             history = self._stored(position)
             row = self._artifact.user_items[position]
@@ -327,6 +335,8 @@ class Retriever:
             blocked[self._named(request.candidate_ids)] = False
         excluded = [self.catalog.position(item_id) for item_id in request.exclude_ids]
         blocked[[position for position in excluded if position is not None]] = True
+        withdrawn = [self.catalog.position(item_id) for item_id in request.withdrawn]
+        blocked[[position for position in withdrawn if position is not None]] = True
         pairs = zip(request.exclude_ids, excluded, strict=True)
         if unknown := [item_id for item_id, position in pairs if position is None]:
             warnings.append(_unknown_items("exclude_ids", unknown))

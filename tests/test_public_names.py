@@ -5,7 +5,9 @@ import importlib
 import pytest
 
 PUBLIC = {
-    "retrieval": "AlsModel AlsParameters Artifact ArtifactError Candidate Catalog Columns DataError DataSettings "
+    "retrieval": "ForgetReceipt IMPRESSION LoggedRecommendation Store StoreError StoreSettings StoredItem UserEvent "
+    "UserState Verdict checked_id AlsModel AlsParameters Artifact ArtifactError Candidate Catalog Columns DataError "
+    "DataSettings "
     "Dataset Diversify EncodedDataset Evidence Example Filter Finding HELD_BACK HistoryEntry InputError Interaction "
     "Item ItemKnn Manifest Meaning NotFoundError Notice Penalty RATING RATING_BEST RetrievalRequest "
     "Retrieved Retriever Search SearchBudget Source Split WhyrankError checks choose_parameters cross_validated "
@@ -19,7 +21,7 @@ PUBLIC = {
     "history_inputs inputs_of item_input newest profile_input read_source render_isolated rendered "
     "showing stamp user_sample version_number write",
     "reranker": "ADAPTER_FILE ADAPTER_WEIGHTS AdapterChoice AdapterManifest Agreement Answer Basis BreakerState "
-    "Calibration DocumentRanker DocumentRanking DoneEvent EMBEDDED Engine EngineSettings EngineState Event "
+    "Calibration Degraded DocumentRanker DocumentRanking DoneEvent EMBEDDED Engine EngineSettings EngineState Event "
     "FUSION_FILE Feature FusionFit LLMBadAnswer LLMBusy LLMError LLMStartError LLMTimeout LLMUnavailable "
     "LikelihoodScorer ListwiseScorer LlmSettings LocalServer MAX_CANDIDATES MAX_DEADLINE_MS MAX_ITEMS Memory "
     "ModelInfo OrderSensitivity PLAIN_FEATURES PRESETS PermutationScorer PointwiseScorer PromptChoice "

@@ -13,7 +13,7 @@ from api.http import problems, validation
 from api.http.loop_lag import LoopLag
 from api.http.middleware import RequestMiddleware
 from api.http.query_parameters import KnownParametersOnly
-from api.http.routes import health, items, metrics, prompts, recommendations, rerank, root, users
+from api.http.routes import events, health, items, metrics, prompts, recommendations, rerank, root, users
 from api.http.state import Service
 from api.settings.model import Settings
 from reranker import Engine, EngineSettings
@@ -31,12 +31,14 @@ def create_app(settings: Settings, engine_settings: EngineSettings | None) -> Fa
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         watching = [asyncio.create_task(service.watch()), asyncio.create_task(service.connections.watch())]
+        watching.append(asyncio.create_task(service.feedback.watch()))
         async with LoopLag(service.metrics.loop_lag).watching():
             yield
         for task in watching:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        await service.feedback.close()
         if engine:
             await engine.close()
 
@@ -53,7 +55,7 @@ def create_app(settings: Settings, engine_settings: EngineSettings | None) -> Fa
     app.add_middleware(RequestMiddleware, admission=service.admission, metrics=service.metrics, settings=settings)
     problems.install(app)
     validation.install(app)
-    for routes in (root, recommendations, rerank, items, users, prompts, health, metrics):
+    for routes in (root, recommendations, events, rerank, items, users, prompts, health, metrics):
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=root.STATIC))
     return app

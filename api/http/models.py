@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from api.http.feedback import KnownUser
 from reranker import MAX_CANDIDATES, MAX_DEADLINE_MS, MAX_ITEMS, PromptChoice, RecommendationRequest
 from retrieval import Interaction
 
@@ -89,6 +90,12 @@ class RecommendationBody(BaseModel):
         fail_fast=True,
         description="oldest first; replaces the stored history for this request",
     )
+    newer: list[InteractionBody] = Field(
+        default_factory=list,
+        max_length=1000,
+        fail_fast=True,
+        description="what the user did just now, oldest first; counts in addition to the stored history or `history`",
+    )
     profile: dict[str, Annotated[str, Field(max_length=300)]] = Field(
         default_factory=dict, max_length=20, description="what else is known of the user, for templates that show it"
     )
@@ -142,12 +149,25 @@ class RecommendationBody(BaseModel):
     )
 
     def to_request(
-        self, *, deadline_ms: int, began: float | None = None, request_id: str | None = None
+        self,
+        *,
+        deadline_ms: int,
+        began: float | None = None,
+        request_id: str | None = None,
+        known: KnownUser | None = None,
     ) -> RecommendationRequest:
-        """The pipeline's request; ``deadline_ms`` is for a body that sets none, and counts from ``began``."""
+        """The pipeline's request; ``deadline_ms`` is for a body that sets none, and counts from ``began``.
+
+        Args:
+            known: what the store knows of the user.
+        """
+        stored = [] if known is None or self.history is not None else known.newer
         return RecommendationRequest(
             user_id=self.user_id,
             history=None if self.history is None else [one.to_interaction() for one in self.history],
+            newer=[*stored, *(one.to_interaction() for one in self.newer)],
+            stored_history=known is None or not known.masked,
+            withdrawn=frozenset() if known is None else known.withdrawn,
             profile=self.profile,
             query=self.query,
             locale=self.locale,

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from prompts import TemplateError
 from reranker import LLMError
-from retrieval import InputError, WhyrankError
+from retrieval import InputError, StoreError, WhyrankError
 
 _LONGEST_FIELD = 200
 _LONGEST_TEXT = 2000
@@ -107,7 +107,7 @@ _STATUSES = {
     428: "The request must say which state it is about to change.",
     429: "The service answers as many requests as it can; `Retry-After` says when to try again.",
     500: "A fault of the service.",
-    503: "The LLM does not answer, and without it there is no answer.",
+    503: "The LLM or the store does not answer, and without it there is no answer. Nothing was stored.",
 }
 
 
@@ -176,6 +176,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(LLMError)
     async def _llm(_: Request, error: LLMError) -> JSONResponse:
+        return answer(_of(error, 503))
+
+    @app.exception_handler(StoreError)
+    async def _store(_: Request, error: StoreError) -> JSONResponse:
         return answer(_of(error, 503))
 
     @app.exception_handler(Refused)

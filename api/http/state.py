@@ -13,6 +13,7 @@ import structlog
 
 from api.http.admission import Admission
 from api.http.connections import Connections, most_connections
+from api.http.feedback import Feedback
 from api.http.metrics import Metrics
 from api.http.watching import Watching
 from api.observability import places
@@ -56,6 +57,7 @@ class Service:
         """Set when the service has been told to end."""
         self.watching = Watching(lambda watcher: self.metrics.watch_errors.labels(watcher).inc())
         """What the background watchers could not do."""
+        self.feedback = Feedback(settings.store.open(settings.artifact), self.watching)
         self._failed = False
         """Whether the newest artifact could not be loaded."""
         self.build, self._weights = self._newest()

@@ -307,22 +307,30 @@ class Store:
             }
 
     def log_recommendations(self, answers: Sequence[LoggedRecommendation]) -> None:
-        """Store answers that were given. The user of an answer is created if unknown.
+        """Store answers that were given. An answer to a user whom the store does not know is stored without the user.
+        One that is stored already is left as it is.
 
         Raises:
             StoreError: If the database fails.
         """
         with self._database.writing() as connection:
-            numbers = self._user_numbers(connection, {answer.user_id for answer in answers if answer.user_id})
+            numbers = self._find_users(connection, {answer.user_id for answer in answers if answer.user_id})
             rows = [
                 {
                     "recommendation_id": answer.recommendation_id,
-                    "user_number": numbers[answer.user_id] if answer.user_id else None,
+                    "user_number": numbers.get(answer.user_id) if answer.user_id else None,
                     "created": answer.created,
                     "content": _canonical(answer.content),
                 }
                 for answer in answers
             ]
+            ids = tables.recommendations.c.recommendation_id
+            logged = {
+                found
+                for some in _chunks([answer.recommendation_id for answer in answers])
+                for found in connection.execute(select(ids).where(ids.in_(some))).scalars()
+            }
+            rows = [row for row in rows if row["recommendation_id"] not in logged]
             if rows:
                 connection.execute(insert(tables.recommendations), rows)
 

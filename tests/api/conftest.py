@@ -6,6 +6,7 @@ from starlette.testclient import TestClient
 
 from api import Settings, create_app
 from reranker import EngineSettings, LlmSettings
+from retrieval import StoreSettings
 from tests.api.process import Service, serving
 from tests.proxy import FaultProxy
 from tests.standin import StandIn
@@ -14,7 +15,8 @@ from tests.standin import StandIn
 @pytest.fixture
 def client(artifact_dir: Path, standin: StandIn, tmp_path: Path) -> Iterator[TestClient]:
     """The service over the checkerboard, with the stand-in for its LLM."""
-    settings = Settings(artifact=artifact_dir, llm=LlmSettings(weight=1.0, cache_dir=tmp_path))
+    store = StoreSettings(url=f"sqlite:///{tmp_path / 'store.sqlite'}")
+    settings = Settings(artifact=artifact_dir, store=store, llm=LlmSettings(weight=1.0, cache_dir=tmp_path))
     app = create_app(settings, EngineSettings(url=standin.url))
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client

@@ -34,6 +34,7 @@ def page(artifact_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         environment = {
             "WHYRANK_ARTIFACT": str(artifact_dir),
             "WHYRANK_LLM__URL": standin.url,
+            "WHYRANK_STORE__URL": f"sqlite:///{folder / 'store.sqlite'}",
             "WHYRANK_PROMPTS_DIR": str(folder / "prompts"),
         }
         with serving(folder, **environment) as service:
@@ -46,9 +47,14 @@ POST /v1/recommendations
 POST /rerank
 POST /v1/rerank
 POST /v2/rerank
+POST /v1/events
+PUT /v1/items
+DELETE /v1/items/{item_id}
 GET /v1/items
 GET /v1/items/{item_id}
 GET /v1/items/{item_id}/similar
+DELETE /v1/users/{user_id}
+POST /v1/users/{user_id}/merge
 GET /v1/users
 GET /v1/users/{user_id}
 GET /v1/prompts

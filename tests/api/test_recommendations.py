@@ -15,6 +15,7 @@ def test_an_answer_has_everything_that_the_contract_names(client: TestClient) ->
     assert set(answer) == {
         *(
             "request_id",
+            "recommendation_id",
             "ranker",
             "degraded",
             "fallback",

@@ -15,8 +15,9 @@ from api.http.models import RecommendationBody
 from api.http.problems import FAULT, responses
 from api.http.security import allow_prompts
 from api.http.state import Service
+from api.http.stored_answers import StoredAnswers
 from api.observability import places
-from reranker import Answer, DoneEvent, Event, RankingEvent, ReasonBody, ReasonEvent
+from reranker import Answer, Event, RankingEvent, ReasonBody, ReasonEvent
 
 router = APIRouter(prefix="/v1", tags=["recommendations"], responses=responses(403), route_class=JsonRoute)
 
@@ -36,23 +37,31 @@ async def recommend(
     `item_id` for each item as it is finished, and `done` with usage, timings and what was degraded. Where the service
     fails after the first event it sends `error` with a problem and ends.
     """
+    known = await service.feedback.known(body.user_id)
     wanted = body.to_request(
-        deadline_ms=service.settings.deadline_ms, began=request.state.began, request_id=request.state.request_id
+        deadline_ms=service.settings.deadline_ms,
+        began=request.state.began,
+        request_id=request.state.request_id,
+        known=known,
     )
+    answers = StoredAnswers(service, body.user_id, known)
     allow_prompts(request, service, wanted.prompts)
     request.state.ends = request.state.began + wanted.deadline_ms / 1000
     await service.load_prompts(wanted.prompts)
     if body.stream:
         # What is wrong with the request is told here, before anything is sent.
         events = await asyncio.to_thread(recommender.stream, wanted)
-        return EventSourceResponse(_sent(events, service, request), headers=_UNBUFFERED)
-    answer = await recommender.recommend(wanted)
+        return EventSourceResponse(_sent(events, service, request, answers), headers=_UNBUFFERED)
+    answer = answers.completed(await recommender.recommend(wanted))
+    answers.log(answer)
     _note(answer, service, request)
     # Serialised at once: FastAPI would first make a dictionary of it.
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
-async def _sent(events: AsyncGenerator[Event, None], service: Service, request: Request) -> AsyncGenerator[bytes, None]:
+async def _sent(
+    events: AsyncGenerator[Event, None], service: Service, request: Request, answers: StoredAnswers
+) -> AsyncGenerator[bytes, None]:
     """The events as they are sent. Whoever stops reading ends the work."""
     ranking: RankingEvent | None = None
     reasons: dict[str, ReasonBody] = {}
@@ -60,11 +69,14 @@ async def _sent(events: AsyncGenerator[Event, None], service: Service, request: 
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, RankingEvent):
-                    ranking = event
+                    event = ranking = answers.completed(event)
                 elif isinstance(event, ReasonEvent):
                     reasons[event.item_id] = event.reason
-                elif isinstance(event, DoneEvent) and ranking is not None:
-                    _note(Answer.of(ranking, reasons, event), service, request)
+                elif ranking is not None:
+                    event = answers.completed(event)
+                    answer = Answer.of(ranking, reasons, event)
+                    answers.log(answer)
+                    _note(answer, service, request)
                 yield format_sse_event(event=event.event, data_str=event.model_dump_json(exclude={"event"}))
     except Exception as error:  # the status is sent; an event is what is left to tell it with
         log.error("fault", route="/v1/recommendations", error=type(error).__name__, places=places(error))

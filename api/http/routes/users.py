@@ -1,17 +1,20 @@
 """``/v1/users``: of whom there is a history, and what is in it."""
 
+import asyncio
 from collections import Counter
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from api.http.dependencies import RetrieverDep
-from api.http.models import Limit, Offset
+from api.http.dependencies import RetrieverDep, ServiceDep
+from api.http.json_body import JsonRoute
+from api.http.models import Id, Limit, Offset
 from api.http.problems import Refused, responses
-from retrieval import HistoryEntry, Meaning, NotFoundError, RetrievalRequest, meaning
+from api.http.security import AdminOnly
+from retrieval import HistoryEntry, InputError, Meaning, NotFoundError, RetrievalRequest, checked_id, meaning
 
-router = APIRouter(prefix="/v1/users", tags=["users"], responses=responses())
+router = APIRouter(prefix="/v1/users", tags=["users"], responses=responses(), route_class=JsonRoute)
 
 
 class UserPage(BaseModel):
@@ -47,20 +50,26 @@ class UserBody(BaseModel):
 
 
 @router.get("")
-async def list_users(retriever: RetrieverDep, limit: Limit = 20, offset: Offset = 0) -> UserPage:
-    """The users of the fitted data."""
+async def list_users(retriever: RetrieverDep, service: ServiceDep, limit: Limit = 20, offset: Offset = 0) -> UserPage:
+    """The users of the fitted data. Forgotten ones are left out, so a page may hold fewer than `limit`."""
     users, end = retriever.user_ids(), offset + limit
-    return UserPage(users=list(users[offset:end]), total=len(users), next_offset=end if end < len(users) else None)
+    page = list(users[offset:end])
+    forgotten = await service.feedback.forgotten_among(page)
+    shown = [user for user in page if user not in forgotten]
+    return UserPage(users=shown, total=len(users), next_offset=end if end < len(users) else None)
 
 
 @router.get("/{user_id:path}", responses=responses(404))
-def read_user(
+async def read_user(
     user_id: str,
     retriever: RetrieverDep,
+    service: ServiceDep,
     limit: Annotated[int, Query(ge=0, le=1000, description="how much of the history to show")] = 20,
 ) -> UserBody:
     """One user's history, in numbers and its latest part."""
-    found = retriever.retrieve(RetrievalRequest(user_id=user_id, count=1))
+    known = await service.feedback.known(user_id)
+    wanted = RetrievalRequest(user_id=user_id, newer=known.newer, stored_history=not known.masked, count=1)
+    found = await asyncio.to_thread(retriever.retrieve, wanted)
     if not found.history:
         raise Refused(404, NotFoundError("there is no such user", field="user_id", code="unknown_user"))
     entries = [_entry(one) for one in found.history]
@@ -74,6 +83,58 @@ def read_user(
         last=max(times, default=None),
         history=entries[::-1][:limit],
     )
+
+
+class Forgotten(BaseModel):
+    """Receipt: what was deleted, and what waits for the next fit."""
+
+    forgotten_at: int = Field(description="seconds since 1970")
+    events: int
+    recommendations: int
+    visitors: int = Field(description="visitors who were merged into the user, and are forgotten as well")
+    erased: bool = Field(description="whether the rows are gone from the store's files; if not, ask again")
+    awaiting: list[str] = Field(description="what still holds data of the user, and is no longer used for answers")
+
+
+class MergeBody(BaseModel):
+    """The account that a visitor is merged into."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    into: Id
+
+
+class Merged(BaseModel):
+    """How many events were moved."""
+
+    events: int
+
+
+@router.delete("/{user_id:path}", responses=responses(404, 503), dependencies=[AdminOnly])
+async def forget_user(user_id: str, retriever: RetrieverDep, service: ServiceDep) -> Forgotten:
+    """Forgets a user: deletes what is stored, and hides the fitted history at once, in every process. Idempotent."""
+    plain = checked_id(user_id, "user_id")
+    receipt = await service.feedback.call(lambda store: store.forget(plain))
+    fitted = retriever.is_fitted(plain)
+    return Forgotten(
+        forgotten_at=receipt.forgotten_at,
+        events=receipt.events,
+        recommendations=receipt.recommendations,
+        visitors=receipt.visitors,
+        erased=receipt.erased,
+        awaiting=["the artifact, until 'whyrank fit' replaces it"] if fitted else [],
+    )
+
+
+@router.post("/{user_id:path}/merge", responses=responses(404, 503), dependencies=[AdminOnly])
+async def merge_user(user_id: str, body: MergeBody, retriever: RetrieverDep, service: ServiceDep) -> Merged:
+    """Gives a visitor's events to an account, and deletes the visitor. Idempotent. Two accounts are not merged: users
+    of the fitted data and targets of a merge are accounts.
+    """
+    visitor, account = checked_id(user_id, "user_id"), checked_id(body.into, "into")
+    if retriever.is_fitted(visitor):
+        raise InputError("is an account, and two accounts are not merged", field="user_id", code="two_accounts")
+    return Merged(events=await service.feedback.call(lambda store: store.merge(visitor, account)))
 
 
 def _entry(entry: HistoryEntry) -> HistoryBody:

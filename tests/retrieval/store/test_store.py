@@ -118,6 +118,7 @@ def test_answers_are_logged_for_users_known_and_unknown(store: Store) -> None:
     content = {"items": ["i2", "i1"], "ranker": "fused"}
     store.log_recommendations([LoggedRecommendation("r1", "new", 5, content), LoggedRecommendation("r2", None, 5, {})])
     assert store.recommendation("r1") == content
+    assert store.forget("new").recommendations == 0  # stored without the user, whom no event named
     assert store.recommendation("r3") is None
 
 

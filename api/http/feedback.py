@@ -1,0 +1,197 @@
+"""The store as the service uses it: off the event loop, with a bounded queue, and never in the way of an answer."""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import structlog
+
+from api.http.watching import Watching
+from retrieval import InputError, Interaction, LoggedRecommendation, Store, StoredItem, StoreError, checked_id
+
+T = TypeVar("T")
+_THREADS = 4
+_MOST_WAITING = 64
+_MOST_UNLOGGED = 10_000
+_READ_S = 1.0
+"""How long a recommendation waits for the store."""
+_PAUSE_S = 2.0
+"""How long recommendations do not ask a store that has failed."""
+_ROUND_S = 0.5
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class KnownUser:
+    """What the store knows of a user at the moment of a request.
+
+    ``masked`` says that the history of the fitted data must not be used. ``problem`` says why the store was not asked.
+    """
+
+    newer: list[Interaction] = field(default_factory=list)
+    masked: bool = False
+    withdrawn: frozenset[str] = frozenset()
+    problem: str | None = None
+
+
+class Feedback:
+    """Asks the store on behalf of requests.
+
+    Args:
+        store: None if there is none; then nothing is known, and writes are refused.
+        watching: told when the store fails.
+    """
+
+    def __init__(self, store: Store | None, watching: Watching) -> None:
+        self._store = store
+        self._watching = watching
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
+        self._waiting = 0
+        self._lock = threading.Lock()
+        self._paused_until = 0.0
+        self._revision = -1
+        self._items: dict[str, StoredItem] = {}
+        self._withdrawn: frozenset[str] = frozenset()
+        self._forgotten: set[bytes] | None = None
+        """Hashes of forgotten users, for when the store fails; None until it was read once."""
+        self._unlogged: deque[LoggedRecommendation] = deque(maxlen=_MOST_UNLOGGED)
+
+    @property
+    def on(self) -> bool:
+        """Whether there is a store."""
+        return self._store is not None
+
+    @property
+    def withdrawn(self) -> frozenset[str]:
+        """Ids of items that are no longer offered, as of the last look."""
+        return self._withdrawn
+
+    def item(self, item_id: str) -> StoredItem | None:
+        """Return an item that was put into the store or withdrawn, as of the last look."""
+        return self._items.get(item_id)
+
+    async def call(self, work: Callable[[Store], T]) -> T:
+        """Run work on the store in a thread, and wait for it.
+
+        Raises:
+            StoreError: If there is no store, it fails, or too many calls wait for it.
+        """
+        if self._store is None:
+            raise StoreError(
+                "the service runs without a store", remedy="Set store.url to something else than none", code="store_off"
+            )
+        if self._waiting >= _MOST_WAITING:
+            raise StoreError("too many requests wait for the store", remedy="Try again later", code="store_busy")
+        with self._lock:
+            self._waiting += 1
+        future = self._threads.submit(self._told, work, self._store)
+        future.add_done_callback(self._done)  # not when the caller goes away: the thread is taken until then
+        return await asyncio.wrap_future(future)
+
+    def _done(self, _: Future[Any]) -> None:
+        with self._lock:
+            self._waiting -= 1
+
+    def _told(self, work: Callable[[Store], T], store: Store) -> T:
+        """Do the work, and note whether the store works."""
+        try:
+            found = work(store)
+        except StoreError as error:
+            self._paused_until = time.monotonic() + _PAUSE_S
+            if self._watching.tell("store", f"{error.message}: events are refused, and answers go on without them"):
+                log.error("store_failed", code=error.code)
+            raise
+        self._paused_until = 0.0
+        if self._watching.tell("store", None):
+            log.info("store_works")
+        return found
+
+    async def known(self, user_id: str | None) -> KnownUser:
+        """Return what is known of a user, without raising: with a problem if the store fails."""
+        if self._store is None:
+            return KnownUser()
+        try:
+            if time.monotonic() < self._paused_until:
+                raise StoreError("the store failed a moment ago")
+            async with asyncio.timeout(_READ_S):
+                return await self.call(lambda store: self._read(store, user_id))
+        except (StoreError, TimeoutError) as error:
+            problem = error.message if isinstance(error, StoreError) else "the store did not answer in time"
+            return KnownUser([], self._masked_without_store(user_id), self._withdrawn, problem)
+
+    def _read(self, store: Store, user_id: str | None) -> KnownUser:
+        try:
+            user_id = None if user_id is None else checked_id(user_id, "user_id")
+        except InputError:
+            user_id = None
+        state = store.user_state(user_id or "")
+        if state.item_revision != self._revision:
+            self._load_items(store)
+        if self._forgotten is None:
+            self._forgotten = set(store.forgotten())
+        if user_id is not None and state.forgotten_at is not None:
+            self._forgotten.add(store.user_hash(user_id))
+        return KnownUser(state.newer, state.forgotten_at is not None, self._withdrawn)
+
+    def _load_items(self, store: Store) -> None:
+        revision, items = store.items()
+        self._items = {item.item_id: item for item in items}
+        self._withdrawn = frozenset(item.item_id for item in items if item.withdrawn)
+        self._revision = revision
+
+    def _masked_without_store(self, user_id: str | None) -> bool:
+        """Whether to hide the fitted history although the store cannot be asked: if it could never be asked."""
+        if user_id is None or self._store is None:
+            return False
+        return self._forgotten is None or (bool(self._forgotten) and self._store.user_hash(user_id) in self._forgotten)
+
+    async def forgotten_among(self, user_ids: list[str]) -> set[str]:
+        """Return those of the users who were forgotten.
+
+        Raises:
+            StoreError: If the store fails.
+        """
+        if self._store is None:
+            return set()
+
+        def work(store: Store) -> set[str]:
+            forgotten = store.forgotten()
+            return {user_id for user_id in user_ids if store.user_hash(user_id) in forgotten} if forgotten else set()
+
+        return await self.call(work)
+
+    def log(self, answer: LoggedRecommendation) -> None:
+        """Have an answer stored soon. If the store fails for long, some answers are lost."""
+        if self._store is not None:
+            self._unlogged.append(answer)
+
+    async def watch(self) -> None:
+        """Store logged answers and take up changed items until cancelled."""
+        while self.on:
+            with self._watching.round("store"):
+                await self.flush()
+                await self.known(None)
+            await asyncio.sleep(_ROUND_S)
+
+    async def flush(self) -> None:
+        """Store the logged answers, if the store works."""
+        answers = list(self._unlogged)
+        self._unlogged.clear()
+        try:
+            if answers:
+                await self.call(lambda store: store.log_recommendations(answers))
+        except StoreError:
+            self._unlogged.extendleft(reversed(answers))
+
+    async def close(self) -> None:
+        """Store what is left, and close the store."""
+        await self.flush()
+        self._threads.shutdown(wait=True)
+        if self._store is not None:
+            self._store.close()
