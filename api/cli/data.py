@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from api.cli.forgotten import without_forgotten
 from api.cli.output import tell_findings, tell_note
 from api.settings.model import Settings
 from retrieval import (
@@ -59,6 +60,7 @@ def fitted_data(settings: Settings, *, need_artifact: bool = False) -> FittedDat
     named = need_artifact or "artifact" in settings.model_fields_set
     if not named and current_build(settings.artifact) is None:
         dataset, findings = readers.read(settings.data)
+        dataset = without_forgotten(dataset, settings)
         tell_findings(findings)
         parameters, known = AlsParameters(), known_parameters(dataset)
         about = f"{describe_data(with_relative_paths(settings.data))} (no artifact in {settings.artifact})"
@@ -71,7 +73,7 @@ def fitted_data(settings: Settings, *, need_artifact: bool = False) -> FittedDat
         )
     artifact = load(settings.artifact)
     if not settings.data.embedded:
-        _refuse_other_data(settings.artifact, artifact.manifest, settings.data)
+        _refuse_other_data(settings, artifact.manifest)
     manifest = artifact.manifest
     parameters = manifest.parameters
     about = f"{describe_origin(manifest)}, as fitted in {settings.artifact}"
@@ -106,9 +108,11 @@ def tell_other_data(settings: Settings, manifest: Manifest) -> None:
         tell_note(note)
 
 
-def _refuse_other_data(place: Path, manifest: Manifest, files: DataSettings) -> None:
+def _refuse_other_data(settings: Settings, manifest: Manifest) -> None:
+    place, files = settings.artifact, settings.data
     dataset, _ = readers.read(files)
-    if dataset.hash == manifest.data_hash:
+    # An artifact holds a forgotten user until the next fit.
+    if manifest.data_hash in (dataset.hash, without_forgotten(dataset, settings).hash):
         return
     changed = manifest.data is not None and _places(manifest.data) == _places(files)
     now = (

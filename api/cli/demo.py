@@ -4,6 +4,7 @@ import time
 
 from api.cli.data import tell_other_data
 from api.cli.fit import fit_to
+from api.cli.forgotten import without_forgotten
 from api.cli.output import console, show, tell_findings
 from api.cli.parameters import choose
 from api.cli.recommend import ask
@@ -51,6 +52,7 @@ def _load_or_fit(settings: Settings) -> Artifact:
             console().print(f"{error.message}: fitting a new one", markup=False)
     dataset, findings = readers.read(settings.data)
     tell_findings(findings)
+    dataset = without_forgotten(dataset, settings)
     parameters, found = choose(dataset, {})
     fit_to(settings.artifact, dataset, settings.data, parameters, search=found)
     return load(settings.artifact)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from api.cli.forgotten import without_forgotten
 from api.cli.output import console, tell_findings, tell_note
 from api.cli.parameters import ASKED_TRIALS, choose, progress_bar
 from api.settings.model import Settings, load_settings
@@ -87,6 +88,7 @@ def fit(
     if files.embedded:
         files = _as_before(settings, files, given)
     dataset, findings = readers.read(files)
+    dataset = without_forgotten(dataset, settings)
     if strict:
         checks.raise_on_faults(findings)
     tell_findings(findings)

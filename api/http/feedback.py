@@ -159,12 +159,7 @@ class Feedback:
         """
         if self._store is None:
             return set()
-
-        def work(store: Store) -> set[str]:
-            forgotten = store.forgotten()
-            return {user_id for user_id in user_ids if store.user_hash(user_id) in forgotten} if forgotten else set()
-
-        return await self.call(work)
+        return await self.call(lambda store: store.forgotten_among(user_ids))
 
     def log(self, answer: LoggedRecommendation) -> None:
         """Have an answer stored soon. If the store fails for long, some answers are lost."""

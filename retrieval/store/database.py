@@ -49,6 +49,11 @@ class Database:
         """Whether the database is an SQLite file."""
         return self._file is not None
 
+    @property
+    def exists(self) -> bool:
+        """Whether the database may have been used: False for an SQLite file that is not there."""
+        return self._file is None or self._file.exists()
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Open a transaction that only reads.

@@ -53,6 +53,11 @@ class Store:
         self._clock = clock
         self._secret: bytes | None = None
 
+    @property
+    def exists(self) -> bool:
+        """Whether there may be something in the store: False for an SQLite file that is not there."""
+        return self._database.exists
+
     def close(self) -> None:
         """Close all connections."""
         self._database.close()
@@ -151,6 +156,16 @@ class Store:
         """
         with self._database.reading() as connection:
             return {row.user_hash: row.forgotten_at for row in connection.execute(select(tables.forgotten))}
+
+    def forgotten_among(self, user_ids: Iterable[str]) -> set[str]:
+        """Return those of the users who were ever forgotten.
+
+        Raises:
+            StoreError: If the database fails.
+        """
+        if not (forgotten := self.forgotten()):
+            return set()
+        return {user_id for user_id in user_ids if self.user_hash(user_id) in forgotten}
 
     def user_hash(self, user_id: str) -> bytes:
         """Return the hash under which a forgotten user is remembered.

@@ -4,12 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from starlette.testclient import TestClient
+from typer.testing import CliRunner
 
 from api import Settings, create_app
-from retrieval import Store, StoreSettings
-from tests.checkerboard import own_parity
+from api.cli.main import app
+from retrieval import Retriever, Store, StoreSettings, load
+from tests.checkerboard import USERS, checkerboard, own_parity
 
 URL = "/v1/recommendations"
 
@@ -23,8 +26,10 @@ def store_file(tmp_path: Path) -> Path:
 def plain(artifact_dir: Path, store_file: Path) -> Iterator[TestClient]:
     """The service without an LLM."""
     store = StoreSettings(url=f"sqlite:///{store_file}", busy_s=0.1)
-    app = create_app(Settings(artifact=artifact_dir, store=store), None)
-    with TestClient(app, raise_server_exceptions=False, client=("127.0.0.1", 1), base_url="http://localhost") as client:
+    service = create_app(Settings(artifact=artifact_dir, store=store), None)
+    with TestClient(
+        service, raise_server_exceptions=False, client=("127.0.0.1", 1), base_url="http://localhost"
+    ) as client:
         yield client
 
 
@@ -165,8 +170,8 @@ def test_a_visitor_is_merged_into_an_account(plain: TestClient) -> None:
 
 
 def test_others_may_not_change_items_and_users(artifact_dir: Path, tmp_path: Path) -> None:
-    app = create_app(Settings(artifact=artifact_dir, store=StoreSettings(url=f"sqlite:///{tmp_path / 's'}")), None)
-    with TestClient(app, client=("10.0.0.7", 1)) as client:
+    service = create_app(Settings(artifact=artifact_dir, store=StoreSettings(url=f"sqlite:///{tmp_path / 's'}")), None)
+    with TestClient(service, client=("10.0.0.7", 1)) as client:
         assert client.put("/v1/items", json={"items": [{"item_id": "n", "title": "N"}]}).status_code == 403
         assert client.delete("/v1/items/i1").status_code == 403
         assert client.delete("/v1/users/u1").status_code == 403
@@ -189,8 +194,8 @@ def test_without_the_store_nothing_is_acknowledged_and_answers_go_on(plain: Test
 
 
 def test_without_a_store(artifact_dir: Path) -> None:
-    app = create_app(Settings(artifact=artifact_dir, store=StoreSettings(url="none")), None)
-    with TestClient(app) as client:
+    service = create_app(Settings(artifact=artifact_dir, store=StoreSettings(url="none")), None)
+    with TestClient(service) as client:
         answer = client.post(URL, json={"user_id": "u0", "k": 3}).json()
         assert (answer["recommendation_id"], answer["degraded"]) == (None, [])
         refused = client.post("/v1/events", json={"events": [_like(1, "i1")]})
@@ -204,3 +209,19 @@ def test_a_server_that_is_down_does_not_stop_answers_or_show_histories(artifact_
         assert answer.json()["degraded"][0]["code"] == "store_failed"
         assert answer.json()["fallback"]["code"] == "unknown_user"  # nobody knows whether the user was forgotten
         assert "secret" not in answer.text + client.get("/health/ready").text
+
+
+def test_a_fit_leaves_forgotten_users_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = checkerboard()
+    data.interactions.write_csv("interactions.csv")
+    data.items.with_columns(genres=pl.col("genres").list.join("|")).write_csv("items.csv")
+    store = Store(tmp_path / "artifact" / "store.sqlite")
+    store.forget("u3")
+    store.close()
+    files = ["--interactions", "interactions.csv", "--items", "items.csv", "--out", "artifact", "--factors", "2"]
+    done = CliRunner().invoke(app, ["fit", *files, "--no-search"])
+    assert done.exit_code == 0, done.output
+    users = Retriever(load(tmp_path / "artifact")).user_ids()
+    assert "u3" not in users
+    assert len(users) == USERS - 1

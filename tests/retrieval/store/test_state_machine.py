@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -118,8 +119,8 @@ def test_any_sequence(database: str, request: pytest.FixtureRequest) -> None:
             url = create() if create else f"sqlite:///{Path(folder) / f'{next(numbers)}.sqlite'}"
             return type("OneMachine", (Machine,), {"url": url})()  # type: ignore[no-any-return]
 
-        run_state_machine_as_test(  # type: ignore[no-untyped-call]
-            machine,
+        run_state_machine_as_test(
+            cast("type[RuleBasedStateMachine]", machine),
             settings=settings(
                 max_examples=8,
                 stateful_step_count=25,
