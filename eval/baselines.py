@@ -7,7 +7,7 @@ from implicit.bpr import BayesianPersonalizedRanking
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from retrieval import Encoded, ItemKnn, popularity
+from retrieval import EncodedDataset, ItemKnn, popularity
 
 Users = NDArray[np.int64]
 Rankings = NDArray[np.int64]
@@ -16,19 +16,19 @@ _CHUNK = 256
 """Users whose scores of the whole catalog are held in memory at once."""
 
 
-def popular(known: Encoded, users: Users, depth: int, *, seed: int = 0) -> Rankings:  # noqa: ARG001
+def popular(known: EncodedDataset, users: Users, depth: int, *, seed: int = 0) -> Rankings:  # noqa: ARG001
     """What many liked lately."""
     scores = popularity(known.log, len(known.item_ids))
     return _best(lambda some: np.tile(scores, (len(some), 1)), known, users, depth)
 
 
-def itemknn(known: Encoded, users: Users, depth: int, *, seed: int = 0) -> Rankings:  # noqa: ARG001
+def itemknn(known: EncodedDataset, users: Users, depth: int, *, seed: int = 0) -> Rankings:  # noqa: ARG001
     """Item-based nearest neighbours: cosine, 200 neighbours."""
     model = ItemKnn.fit(known.user_items)
     return _best(lambda some: (known.user_items[some] @ model.weights).toarray(), known, users, depth)
 
 
-def bpr(known: Encoded, users: Users, depth: int, *, seed: int = 0) -> Rankings:
+def bpr(known: EncodedDataset, users: Users, depth: int, *, seed: int = 0) -> Rankings:
     """Bayesian personalised ranking (Rendle et al. 2009). One thread: with more, no two fits are alike."""
     model = BayesianPersonalizedRanking(factors=32, iterations=100, random_state=seed, num_threads=1)
     with threadpool_limits(limits=1, user_api="blas"):
@@ -42,7 +42,7 @@ SIGNALS: Mapping[str, str] = {"als": "als", "ease": "linear", "transitions": "tr
 """Models of retrieval, each alone over the whole catalog; by arm, the name of the signal."""
 
 
-def _best(scores: Callable[[Users], NDArray[np.floating]], known: Encoded, users: Users, depth: int) -> Rankings:
+def _best(scores: Callable[[Users], NDArray[np.floating]], known: EncodedDataset, users: Users, depth: int) -> Rankings:
     """Unseen items only; equal scores in catalog order."""
     seen = known.log.seen(len(known.item_ids))
     depth = min(depth, len(known.item_ids))

@@ -32,7 +32,7 @@ from eval.protocol import Fold, Part, fold
 from eval.rankings_log import Record, Row, user_key
 from prompts import PromptLibrary, PromptTemplate
 from reranker import FusionFit, Read, order_sensitivity
-from retrieval import Dataset, InputError, encode
+from retrieval import Dataset, InputError, encode_dataset
 
 RANKINGS, MANIFEST = "rankings.jsonl", "manifest.json"
 _EXPENSIVE = frozenset({"pointwise", "permutation", "listwise"})
@@ -149,7 +149,7 @@ def _rankings(arm: Arm, cases: Cases, config: Config, users: Sequence[str]) -> l
         positions, _ = cases.retriever.batch(users, depth, model=SIGNALS[arm.kind])
         catalog = cases.retriever.catalog
         return [[catalog.item(one).item_id for one in ranking if one >= 0] for ranking in positions.tolist()]
-    known = encode(cases.train, half_life_days=config.parameters.half_life_days)
+    known = encode_dataset(cases.train, half_life_days=config.parameters.half_life_days)
     position = {user: number for number, user in enumerate(known.user_ids)}
     where = np.array([position[user] for user in users], dtype=np.int64)
     rankings = BASELINES[arm.kind](known, where, depth, seed=config.seed)

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from retrieval import sync
+from retrieval import flush_to_disk
 
 Table: TypeAlias = dict[str, dict[str, str | int]]
 Stamp: TypeAlias = tuple[int, int, int]
@@ -58,7 +58,7 @@ def write(path: Path, text: str) -> None:
     except BaseException:
         Path(scratch).unlink(missing_ok=True)
         raise
-    sync(path.parent)
+    flush_to_disk(path.parent)
 
 
 def read_table(path: Path) -> Table:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from reranker.server import embedded
 from reranker.settings import LlmSettings
-from retrieval import ArtifactError, read_small
+from retrieval import ArtifactError, read_small_file
 
 ADAPTER_FILE = "adapter.json"
 TUNED = "-tuned-"
@@ -119,9 +119,9 @@ def load_adapter(folder: Path, *, thorough: bool = False) -> AdapterManifest:
     """
     problem: str | Exception
     try:
-        manifest = AdapterManifest.model_validate_json(read_small(folder / ADAPTER_FILE, _LARGEST_FILE))
+        manifest = AdapterManifest.model_validate_json(read_small_file(folder / ADAPTER_FILE, _LARGEST_FILE))
         missing = [name for name in (ADAPTER_WEIGHTS, CONFIG) if not (folder / name).is_file()]
-        config = {} if missing else json.loads(read_small(folder / CONFIG, _LARGEST_FILE))
+        config = {} if missing else json.loads(read_small_file(folder / CONFIG, _LARGEST_FILE))
         if missing:
             problem = f"{missing[0]} is missing"
         elif not isinstance(config, dict) or config.get("r", manifest.rank) != manifest.rank:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prompts import write
 from reranker.scoring import Read
-from retrieval import ArtifactError, Retrieved, Retriever, deviation, read_small
+from retrieval import ArtifactError, Retrieved, Retriever, deviation, read_small_file
 
 Floats = NDArray[np.float64]
 FUSION_FILE = "fusion.json"
@@ -206,7 +206,7 @@ def load_fit(directory: Path) -> FusionFit | None:
     """
     file = directory / FUSION_FILE
     try:
-        return FusionFit.model_validate_json(read_small(file, _LARGEST_FILE))
+        return FusionFit.model_validate_json(read_small_file(file, _LARGEST_FILE))
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:

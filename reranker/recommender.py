@@ -67,7 +67,7 @@ from retrieval import (
     Retrieved,
     Retriever,
     Source,
-    diversified,
+    diversified_order,
 )
 
 _SAMPLES = 5
@@ -194,7 +194,7 @@ class Recommender:
             scores = fused_scores(table, weights or fixed_weights(0.0))
             # Without weights, keep retrieval's own order: rounding must not swap neighbours.
             ranked = positions_by_score(scores) if weights else list(range(len(scores)))
-            kept = diversified([retrieved.candidates[position].item for position in ranked], request.diversify)
+            kept = diversified_order([retrieved.candidates[position].item for position in ranked], request.diversify)
             chosen = [ranked[index] for index in kept][: DEFAULT_K if request.k is None else request.k]
         with context.timed("explain"):
             taste = await self._taste(request, retrieved, context)

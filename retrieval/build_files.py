@@ -1,7 +1,7 @@
-"""The files of a build, read into memory and checked against the manifest.
+"""Read the files of a build into memory and verify them against the manifest.
 
-Files are read, not memory-mapped: a file that somebody truncates or overwrites in place would end the process with
-SIGBUS, or change the answers, where it is mapped. What was loaded is what had the right checksum, and stays so.
+Files are not memory-mapped: truncating a mapped file kills the process with SIGBUS, and overwriting it changes the
+answers. The content in memory is exactly the content whose checksum was verified.
 """
 
 import hashlib
@@ -29,14 +29,14 @@ _ATTRIBUTES = (pl.String, pl.Boolean, pl.List(pl.String))
 
 
 class BuildFiles:
-    """Reads the files that a manifest lists.
+    """Read the files that a manifest lists.
 
     Args:
-        folder: of the build.
-        checksums: SHA-256 of every file, by its path in the folder.
+        folder: Folder of the build.
+        checksums: SHA-256 of each file by its path in the folder.
 
     Raises:
-        ArtifactError: a path leads out of the folder.
+        ArtifactError: If a path is not valid inside the folder.
     """
 
     def __init__(self, folder: Path, checksums: Mapping[str, str]) -> None:
@@ -49,14 +49,14 @@ class BuildFiles:
                 raise self.torn(f"lists a file {name[:80]!r}, which cannot be in a build")
 
     def torn(self, problem: str) -> ArtifactError:
-        """The error for a build that cannot be used; ``problem`` is a sentence without its subject."""
+        """Create the error for an unusable build; ``problem`` is a sentence without its subject."""
         return ArtifactError(f"{self._folder} {problem}", field="artifact", remedy=REMEDY, code="artifact_torn")
 
     def read(self, name: str) -> NDArray[np.uint8]:
-        """The bytes of a file.
+        """Read the bytes of a file.
 
         Raises:
-            ArtifactError: it is missing, or its content is not what the manifest says.
+            ArtifactError: If it is missing, or its checksum differs from the manifest's.
         """
         self._stamps[name] = _stamp(self._folder / name)
         try:
@@ -72,18 +72,18 @@ class BuildFiles:
         return content
 
     def arrays(self) -> dict[str, Array]:
-        """Every array of the build by its path without the suffix, writable, in memory.
+        """Read all arrays, by path without the suffix. They are writable and in memory.
 
         Raises:
-            ArtifactError: a file is damaged, or is not an array of numbers.
+            ArtifactError: If a file is damaged, or is not an array of numbers.
         """
         return {name.removesuffix(".npy"): self._array(name) for name in self._checksums if name.endswith(".npy")}
 
     def table(self, name: str) -> pl.DataFrame:
-        """A Parquet file.
+        """Read a Parquet file.
 
         Raises:
-            ArtifactError: it is damaged, or is not Parquet.
+            ArtifactError: If it is damaged, or is not Parquet.
         """
         try:
             return pl.read_parquet(io.BytesIO(self.read(name).data))
@@ -91,10 +91,10 @@ class BuildFiles:
             raise self._damaged(name) from error
 
     def json(self, name: str) -> Any:
-        """A JSON file.
+        """Read a JSON file.
 
         Raises:
-            ArtifactError: it is damaged, or is not JSON.
+            ArtifactError: If it is damaged, or is not JSON.
         """
         try:
             return json.loads(self.read(name).tobytes())
@@ -102,17 +102,18 @@ class BuildFiles:
             raise self._damaged(name) from error
 
     def check_rest(self) -> None:
-        """Checks the files that were not read.
+        """Verify the files that were not read.
 
         Raises:
-            ArtifactError: one is missing or damaged.
+            ArtifactError: If a file is missing or damaged.
         """
         for name in self._checksums.keys() - self._stamps.keys():
             self.read(name)
 
     def changed(self) -> list[str]:
-        """Names of the files that no longer are on disk what was read, sorted. Reads only those whose size, time or
-        inode differs from the last look.
+        """Return the sorted names of the files whose content on disk has changed since they were read.
+
+        Reads only files whose size, modification time or inode has changed since the last call.
         """
         for name, expected in self._checksums.items():
             path = self._folder / name
@@ -135,7 +136,7 @@ class BuildFiles:
             first = numpy_format.read_magic(head) == (1, 0)
             header = numpy_format.read_array_header_1_0 if first else numpy_format.read_array_header_2_0
             shape, fortran, dtype = header(head)
-        except Exception as error:  # a header is parsed as a Python literal, which fails in many ways
+        except Exception as error:  # NumPy parses the header as a Python literal, which can raise many exceptions
             raise self.torn(f"holds '{name}', which is not an array") from error
         size = math.prod(shape) * dtype.itemsize
         if dtype.kind not in "biuf" or min(shape, default=0) < 0 or size != len(content) - head.tell():
@@ -149,11 +150,12 @@ class BuildFiles:
         )
 
 
-class Expect:
-    """Checks that what was read from a build fits together, so that a request cannot fail over it.
+class BuildChecks:
+    """Check that the contents of a build are consistent, so that no request fails because of them.
 
     Args:
-        files: raises the errors.
+        files: The files of the build, which create the errors.
+        arrays: The arrays of the build by name.
     """
 
     def __init__(self, files: BuildFiles, arrays: Mapping[str, Array]) -> None:
@@ -169,97 +171,99 @@ class Expect:
         least: float | None = None,
         below: float | None = None,
     ) -> Array:
-        """An array of this shape whose values are finite and lie in ``least <= value < below``.
+        """Return an array after checking its shape and type, and that its values are finite and in range.
 
         Args:
-            name: of the array.
-            shape: that it must have.
-            kinds: NumPy type strings without the byte order, such as ``i4 i8``.
+            name: Name of the array.
+            shape: Required shape.
+            kinds: Allowed NumPy type strings without the byte order, such as ``i4 i8``.
+            least: Minimum value, inclusive.
+            below: Maximum value, exclusive.
 
         Raises:
-            ArtifactError: it is missing or differs.
+            ArtifactError: If the array is missing or fails a check.
         """
         array = self._arrays.get(name)
         if array is None or array.shape != shape or array.dtype.str[1:] not in kinds.split():
             found = "is missing" if array is None else f"has shape {array.shape} and type {array.dtype}"
-            raise self._files.torn(f"does not fit together: '{name}' {found}, not {shape} of {kinds}")
+            raise self._files.torn(f"is inconsistent: '{name}' {found}, not {shape} of {kinds}")
         if not array.dtype.isnative:
-            raise self._files.torn(f"does not fit together: '{name}' has another byte order than this machine")
+            raise self._files.torn(f"is inconsistent: '{name}' has another byte order than this machine")
         if array.size:
             with np.errstate(invalid="ignore"):
                 low, high = array.min(), array.max()
             if not (np.isfinite(low) and np.isfinite(high)):
-                raise self._files.torn(f"does not fit together: '{name}' holds values that are not finite")
+                raise self._files.torn(f"is inconsistent: '{name}' holds values that are not finite")
             if (least is not None and low < least) or (below is not None and high >= below):
-                raise self._files.torn(f"does not fit together: '{name}' holds {low} to {high}, out of range")
+                raise self._files.torn(f"is inconsistent: '{name}' holds {low} to {high}, out of range")
         return array
 
     def torn(self, problem: str) -> ArtifactError:
-        """The error of a build that does not fit together."""
+        """Create the error for an inconsistent build."""
         return self._files.torn(problem)
 
     def names(self, given: Collection[str], known: Collection[str], needed: Collection[str], what: str) -> None:
-        """Checks names that the manifest gives.
+        """Check names in the manifest.
 
         Raises:
-            ArtifactError: one is unknown, or one that is needed is missing.
+            ArtifactError: If a name is unknown, or a required name is missing.
         """
         odd = sorted({*given} - {*known} | {*needed} - {*given})
         if odd:
-            raise self.torn(f"does not fit together: its {what} are wrong in '{odd[0][:80]}'")
+            raise self.torn(f"is inconsistent: its {what} are wrong in '{odd[0][:80]}'")
 
     def offsets(self, name: str, rows: int, length: int) -> Array:
-        """Offsets of ``rows`` rows that ascend from 0 to ``length``.
+        """Return the offsets of ``rows`` rows after checking that they ascend from 0 to ``length``.
 
         Raises:
-            ArtifactError: they are not.
+            ArtifactError: If they do not.
         """
         array = self.array(name, (rows + 1,), "i4 i8")
         if array[0] != 0 or array[-1] != length or (np.diff(array) < 0).any():
-            raise self._files.torn(f"does not fit together: '{name}' does not ascend from 0 to {length}")
+            raise self._files.torn(f"is inconsistent: '{name}' does not ascend from 0 to {length}")
         return array
 
     def ids(self, ids: pl.Series, rows: int, name: str, *, ascending: bool = False) -> pl.Series:
-        """So many different ids.
+        """Check that the ids are ``rows`` distinct strings.
 
         Raises:
-            ArtifactError: they are not.
+            ArtifactError: If they are not.
         """
         if ids.dtype != pl.String or len(ids) != rows or ids.null_count() or ids.n_unique() != rows:
-            raise self._files.torn(f"does not fit together: '{name}' does not hold {rows} different ids")
+            raise self._files.torn(f"is inconsistent: '{name}' does not hold {rows} different ids")
         if ascending and not ids.is_sorted():
-            raise self._files.torn(f"does not fit together: the ids in '{name}' do not ascend")
+            raise self._files.torn(f"is inconsistent: the ids in '{name}' do not ascend")
         return ids
 
     def below(self, positions: pl.Series, length: int, name: str) -> None:
-        """Positions from 0 to less than ``length``.
+        """Check that positions are at least 0 and less than ``length``.
 
         Raises:
-            ArtifactError: they are not.
+            ArtifactError: If they are not.
         """
         if not positions.dtype.is_integer() or not positions.is_between(0, length, closed="left").all():
-            raise self._files.torn(f"does not fit together: '{name}' holds positions that are out of range")
+            raise self._files.torn(f"is inconsistent: '{name}' holds positions that are out of range")
 
     def columns(self, table: pl.DataFrame, names: Iterable[str], name: str) -> pl.DataFrame:
-        """A table with these columns, each without nulls.
+        """Check that a table has these columns and that they hold no nulls.
 
         Raises:
-            ArtifactError: one is missing or has nulls.
+            ArtifactError: If a column is missing or holds nulls.
         """
         for column in names:
             if column not in table.columns or table[column].null_count():
-                raise self._files.torn(f"does not fit together: '{name}' has no complete column '{column}'")
+                raise self._files.torn(f"is inconsistent: '{name}' has no complete column '{column}'")
         return table
 
     def attributes(self, table: pl.DataFrame, name: str) -> pl.DataFrame:
-        """A table whose columns are of the types that attributes have.
+        """Check that the columns of a table have types that attributes can have.
 
         Raises:
-            ArtifactError: one is not.
+            ArtifactError: If a column does not.
         """
         for column, kind in table.schema.items():
             if not kind.is_numeric() and kind not in _ATTRIBUTES:
-                raise self._files.torn(f"does not fit together: '{name}' has the column '{column}' of type {kind}")
+                raise self._files.torn(f"is inconsistent: '{name}' has the column '{column}' of type {kind}")
         return table
 
 

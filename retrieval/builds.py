@@ -1,16 +1,16 @@
-"""The folder of an artifact: its builds, which of them is current, and how one takes the place of another.
+"""The artifact folder: its builds, the current build, and atomic publication of a new one.
 
 ::
 
     <directory>/
-    ├── CURRENT         name of the build in use; replacing this file publishes a build
-    ├── PREVIOUS        name of the one before, which is kept
+    ├── CURRENT         name of the current build; replacing this file publishes a build
+    ├── PREVIOUS        name of the previous build, which is kept
     ├── .lock           held while builds are published or removed
-    ├── .writing-*/     scratch folder of a running fit, which holds a lock on the file ``.lock`` in it
+    ├── .writing-*/     scratch folder of a running fit, which locks its file ``.lock``
     └── build-<hash>/   files that never change; a reader holds a shared lock on the manifest
 
-All locks are ``flock``s, so that they end with the process that holds them, however it ends. No build is removed that
-``CURRENT`` or ``PREVIOUS`` names, or that a process has loaded.
+All locks are ``flock``s: the kernel releases them when the process ends, even if it is killed. A build is never removed
+while ``CURRENT`` or ``PREVIOUS`` names it or a process has loaded it.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from retrieval.disk import checksum, read_small, sync
+from retrieval.disk import checksum, flush_to_disk, read_small_file
 from retrieval.errors import ArtifactError
 
 MANIFEST = "manifest.json"
@@ -30,23 +30,23 @@ REMEDY = "Run 'whyrank fit' to make a new one"
 _CURRENT, _PREVIOUS, _LOCK, _WRITING = "CURRENT", "PREVIOUS", ".lock", ".writing-"
 _NAME = re.compile(r"build-[0-9a-f]{16}")
 _LONGEST_NAME = 256
-_PATIENCE_S = 60.0
-"""How long to wait for another fit that is publishing, which takes it milliseconds."""
-_FORGOTTEN_S = 86_400.0
-"""Age at which a scratch folder without a lock, as earlier versions made them, is taken for abandoned."""
+_LOCK_TIMEOUT_S = 60.0
+"""Timeout for the lock, which a fit holds for milliseconds while it publishes."""
+_ABANDONED_S = 86_400.0
+"""Age from which a scratch folder without a lock file counts as abandoned. Older versions created such folders."""
 
 
 def current_build(directory: Path) -> str | None:
-    """The name of the build in use, which changes with every fit of other data or parameters; None if there is none.
+    """Return the name of the current build, or None if there is none. The name depends on the data and parameters.
 
     Raises:
-        ArtifactError: ``CURRENT`` cannot be read, or does not hold the name of a build.
+        ArtifactError: If ``CURRENT`` cannot be read, or does not hold the name of a build.
     """
     return _named(directory / _CURRENT)
 
 
-def unwritable(directory: Path, error: Exception) -> ArtifactError:
-    """The error for a folder that cannot be written to."""
+def unwritable_error(directory: Path, error: Exception) -> ArtifactError:
+    """Create the error for a folder that cannot be written to."""
     return ArtifactError(
         f"the artifact cannot be written to {directory} ({error})",
         field="artifact",
@@ -56,11 +56,11 @@ def unwritable(directory: Path, error: Exception) -> ArtifactError:
 
 
 @contextmanager
-def writing(directory: Path) -> Iterator[Path]:
-    """A scratch folder in the artifact's folder, removed at the end. What killed fits have left is removed as well.
+def scratch_folder(directory: Path) -> Iterator[Path]:
+    """Create a scratch folder in the artifact folder and remove it at the end. Also removes those of killed fits.
 
     Raises:
-        ArtifactError: the folder cannot be written to, or another process keeps it locked.
+        ArtifactError: If the folder cannot be written to, or another process keeps it locked.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -68,35 +68,36 @@ def writing(directory: Path) -> Iterator[Path]:
             scratch = tempfile.TemporaryDirectory(dir=directory, prefix=_WRITING, ignore_cleanup_errors=True)
             own = (Path(scratch.name) / _LOCK).open("w")
             fcntl.flock(own, fcntl.LOCK_EX)
-            for other in directory.glob(f"{_WRITING}*"):
-                if other != Path(scratch.name) and _abandoned(other):
-                    _move(other, Path(scratch.name))
+            for found in directory.glob(f"{_WRITING}*"):
+                if found != Path(scratch.name) and _is_abandoned(found):
+                    _move(found, Path(scratch.name))
     except OSError as error:
-        raise unwritable(directory, error) from error
+        raise unwritable_error(directory, error) from error
     with own, scratch:
         yield Path(scratch.name)
 
 
 def publish(directory: Path, scratch: Path, built: Path, name: str, checksums: Mapping[str, str]) -> None:
-    """Makes a finished build the current one, and removes those that nothing needs any more. A reader sees the old
-    build or the new one, never a mixture.
+    """Make a finished build the current one and remove unused builds.
+
+    A reader sees either the old build or the new one, never a mixture.
 
     Args:
-        directory: of the artifact.
-        scratch: of :func:`writing`.
-        built: the build's files, within ``scratch``.
-        name: of the build.
-        checksums: SHA-256 of its files, by their path in the build. A build of the same name that has the same files
-            stays where it is and gets the new manifest.
+        directory: The artifact folder.
+        scratch: A folder created by :func:`scratch_folder`.
+        built: Folder with the files of the build, inside ``scratch``.
+        name: Name of the build.
+        checksums: SHA-256 of each file by its path in the build. An existing build with the same name and the same
+            files is kept and gets the new manifest.
 
     Raises:
-        OSError: the folder cannot be written to.
-        ArtifactError: another process keeps it locked.
+        OSError: If the folder cannot be written to.
+        ArtifactError: If another process keeps it locked.
     """
     target, pointer = directory / name, scratch / _CURRENT
     _write(pointer, name)
     with _locked(directory):
-        with suppress(ArtifactError):  # what cannot be read is replaced
+        with suppress(ArtifactError):  # replace an unreadable pointer
             if (before := current_build(directory)) not in (None, name):
                 (scratch / _PREVIOUS).write_text(str(before))
                 (scratch / _PREVIOUS).replace(directory / _PREVIOUS)
@@ -106,23 +107,21 @@ def publish(directory: Path, scratch: Path, built: Path, name: str, checksums: M
             if target.exists():
                 target.rename(scratch / "damaged")
             built.rename(target)
-        sync(directory)
-        held = hold(target)
+        flush_to_disk(directory)
+        held = lock_build(target)
     try:
-        # Outside the lock, so that nobody waits for a fit that is suspended from here on; its build is held.
+        # Not under the lock, so that other fits do not wait if this one is suspended here. Its build is locked already.
         pointer.replace(directory / _CURRENT)
-        sync(directory)
-        with suppress(ArtifactError, OSError):  # a fit that publishes at this moment removes them in its turn
+        flush_to_disk(directory)
+        with suppress(ArtifactError, OSError):  # a fit that publishes at the same time removes them
             _remove_old(directory, scratch, name)
     finally:
         if held is not None:
             os.close(held)
 
 
-def hold(folder: Path) -> int | None:
-    """Keeps a build from being removed until the returned file descriptor is closed; None where nothing can be
-    locked.
-    """
+def lock_build(folder: Path) -> int | None:
+    """Lock a build against removal until the returned file descriptor is closed; None if it cannot be locked."""
     try:
         descriptor = os.open(folder / MANIFEST, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
@@ -137,7 +136,7 @@ def hold(folder: Path) -> int | None:
 
 def _named(pointer: Path) -> str | None:
     try:
-        name = read_small(pointer, _LONGEST_NAME).decode("ascii", "replace").strip()
+        name = read_small_file(pointer, _LONGEST_NAME).decode("ascii", "replace").strip()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -159,17 +158,17 @@ def _named(pointer: Path) -> str | None:
 
 @contextmanager
 def _locked(directory: Path, *, wait: bool = True) -> Iterator[None]:
-    patience_s = _PATIENCE_S if wait else 0.0
+    timeout_s = _LOCK_TIMEOUT_S if wait else 0.0
     with (directory / _LOCK).open("a") as lock:
-        ends = time.monotonic() + patience_s
+        deadline = time.monotonic() + timeout_s
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError as error:
-                if time.monotonic() > ends:
+                if time.monotonic() > deadline:
                     raise ArtifactError(
-                        f"another process has kept {directory} locked for {patience_s:.0f} s",
+                        f"another process has kept {directory} locked for {timeout_s:.0f} s",
                         field="artifact",
                         remedy="Look for a 'whyrank fit' that hangs, end it, and fit again",
                         code="artifact_locked",
@@ -178,15 +177,15 @@ def _locked(directory: Path, *, wait: bool = True) -> Iterator[None]:
         yield
 
 
-def _abandoned(scratch: Path) -> bool:
-    """Whether the fit that wrote to this folder has ended. Asked under the folder's lock, under which fits begin."""
+def _is_abandoned(scratch: Path) -> bool:
+    """Whether the fit that wrote to this folder has ended. Call it under the lock of the artifact folder."""
     try:
         with (scratch / _LOCK).open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
     except FileNotFoundError:
         with suppress(OSError):
-            return not any(scratch.iterdir()) or time.time() - scratch.stat().st_mtime > _FORGOTTEN_S
+            return not any(scratch.iterdir()) or time.time() - scratch.stat().st_mtime > _ABANDONED_S
     except OSError:
         pass
     return False
@@ -225,11 +224,11 @@ def _is_whole(folder: Path, checksums: Mapping[str, str]) -> bool:
 
 
 def _move(folder: Path, scratch: Path) -> None:
-    """Moves a folder to where it is removed with the scratch folder; removing it may take long, and needs no lock."""
+    """Move a folder into the scratch folder, which is removed later without the lock, since that can take long."""
     with suppress(OSError):
         folder.rename(scratch / f"removed-{folder.name.lstrip('.')}")
 
 
 def _write(path: Path, text: str) -> None:
     path.write_text(text)
-    sync(path)
+    flush_to_disk(path)

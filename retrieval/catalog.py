@@ -1,4 +1,4 @@
-"""The items by position: looked up by id, filtered by attribute, made into objects only when an answer needs them."""
+"""The items of a build: lookup by id, filters by attribute, and item objects created on first use."""
 
 import difflib
 import json
@@ -17,22 +17,25 @@ from retrieval.errors import InputError, NotFoundError
 
 FilterValue = str | int | float | bool
 Filter = Mapping[str, FilterValue | Mapping[str, FilterValue | Sequence[FilterValue]]]
-"""``{"genres": "Drama", "year": {"gte": 1990, "lt": 2000}, "brand": {"in": ["a", "b"]}}``; all must hold."""
+"""``{"genres": "Drama", "year": {"gte": 1990, "lt": 2000}, "brand": {"in": ["a", "b"]}}``; all conditions
+must hold.
+"""
 
 _OPERATORS = ("in", "gte", "gt", "lte", "lt", "contains")
-_FILTERS_KEPT = 256
-_LONGEST_KEPT = 2000
-"""Characters of a filter whose result is remembered."""
+_CACHED_FILTERS = 256
+_LONGEST_CACHED = 2000
+"""Maximum length of a filter, in characters, whose result is cached."""
 _SHOWN = 80
-"""Characters of a name that a message repeats."""
+"""Maximum length of an attribute name in a message, in characters."""
 _MOST_CATEGORIES = 200
+"""Maximum number of different values of an attribute that serves as categories."""
 
 
 class Catalog:
     """All items of a build.
 
     Args:
-        items: ``item_id``, ``title`` and one column per attribute.
+        items: table with ``item_id``, ``title`` and one column per attribute.
     """
 
     def __init__(self, items: pl.DataFrame) -> None:
@@ -41,8 +44,8 @@ class Catalog:
         self._titles: list[str] = items[Columns.title].to_list()
         self._position = {item_id: position for position, item_id in enumerate(self._ids)}
         self._attributes = items.drop(Columns.item, Columns.title)
-        self._mask = lru_cache(maxsize=_FILTERS_KEPT)(self._compute_mask)
-        self._made: list[Item | None] = [None] * len(self._ids)
+        self._mask = lru_cache(maxsize=_CACHED_FILTERS)(self._compute_mask)
+        self._cached: list[Item | None] = [None] * len(self._ids)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -58,34 +61,34 @@ class Catalog:
         return self._attributes.columns
 
     def __iter__(self) -> Iterator[Item]:
-        """All items, in order; made anew, for those who need each once."""
+        """Iterate over all items in order. Creates each item without caching it."""
         return (self._make_item(position) for position in range(len(self)))
 
     def item(self, position: int) -> Item:
-        """The item at a position; made once."""
-        made = self._made[position]
-        if made is None:
-            made = self._made[position] = self._make_item(position)
-        return made
+        """Return the item at a position; created once and cached."""
+        item = self._cached[position]
+        if item is None:
+            item = self._cached[position] = self._make_item(position)
+        return item
 
     def position(self, item_id: str | None) -> int | None:
-        """Where an item stands; None if the catalog lacks it. Ids are compared as :func:`plain_id` writes them."""
+        """Return the position of an item, or None if the catalog lacks it. Ids are normalized by :func:`plain_id`."""
         if item_id is None:
             return None
         found = self._position.get(item_id)
         return self._position.get(plain_id(item_id)) if found is None else found
 
     def positions(self, item_ids: Sequence[str], field: str) -> list[int]:
-        """Where items stand.
+        """Return the positions of items.
 
         Raises:
-            NotFoundError: the catalog lacks one; names the request's ``field``.
+            NotFoundError: If the catalog lacks an item. Names the request's ``field``.
         """
         found = [self.position(item_id) for item_id in item_ids]
         unknown = [item_id for item_id, position in zip(item_ids, found, strict=True) if position is None]
         if unknown:
             raise NotFoundError(
-                f"the catalog has no item {some(unknown)}",
+                f"the catalog has no item {quote_ids(unknown)}",
                 field=field,
                 remedy="Use ids of the catalog",
                 code="unknown_item",
@@ -93,21 +96,22 @@ class Catalog:
         return [position for position in found if position is not None]
 
     def allowed(self, filter_: Filter) -> NDArray[np.bool_] | None:
-        """Which items a filter lets through, shape (items,); None for an empty filter. Remembered by filter.
+        """Return a mask of the items that a filter allows, shape (items,); None for an empty filter. Cached by filter.
 
         Raises:
-            InputError: an attribute or operator is unknown, or a value is of another type than the attribute.
+            InputError: If an attribute or operator is unknown, or a value does not have the attribute's type.
         """
         if not filter_:
             return None
-        # Equal text may be written in two ways in Unicode; the catalog's is composed.
-        written = nfc(json.dumps(filter_, sort_keys=True, ensure_ascii=False))
-        return (self._mask if len(written) <= _LONGEST_KEPT else self._compute_mask)(written)
+        # Unicode can encode equal text in two ways; the catalog stores the composed form.
+        key = nfc(json.dumps(filter_, sort_keys=True, ensure_ascii=False))
+        return (self._mask if len(key) <= _LONGEST_CACHED else self._compute_mask)(key)
 
     @cached_property
     def categories(self) -> list[tuple[str, ...]] | None:
-        """Each item's categories: the first attribute with several values each and not too many in all; None without
-        one.
+        """The categories of each item, or None if no attribute qualifies.
+
+        Uses the first list attribute with at most 200 different values, else the first such text attribute.
         """
         for name, kind in self._attributes.schema.items():
             if isinstance(kind, pl.List) and kind.inner == pl.String:
@@ -119,15 +123,15 @@ class Catalog:
                 return [() if value is None else (value,) for value in self._attributes[name].to_list()]
         return None
 
-    def _holds_truths(self, name: str) -> bool:
-        """Whether a column of numbers is one of 0 and 1."""
+    def _is_zero_or_one(self, name: str) -> bool:
+        """Whether a number attribute holds only 0 and 1."""
         return bool(self._attributes[name].drop_nulls().is_in([0, 1]).all())
 
-    def need_attribute(self, name: str, field: str) -> None:
-        """Refuse the name of an attribute that there is not.
+    def check_attribute(self, name: str, field: str) -> None:
+        """Check that the catalog has an attribute.
 
         Raises:
-            InputError: names the request's ``field`` and the nearest attribute.
+            InputError: If it does not. Names the request's ``field`` and the closest attribute name.
         """
         if name not in self._attributes.columns:
             near = difflib.get_close_matches(name[:_SHOWN], self.attribute_names, n=1)
@@ -163,7 +167,7 @@ class Catalog:
 
     def _conditions(self, name: str, wanted: dict[str, Any]) -> list[pl.Expr]:
         field = f"filter.{name[:_SHOWN]}"
-        self.need_attribute(name, field)
+        self.check_attribute(name, field)
         kind = self._attributes.schema[name]
         inner = kind.inner if isinstance(kind, pl.List) else kind
         if not wanted:
@@ -172,12 +176,12 @@ class Catalog:
             )
         conditions = []
         for operator, value in wanted.items():
-            if isinstance(value, bool) and inner.is_integer() and self._holds_truths(name):
+            if isinstance(value, bool) and inner.is_integer() and self._is_zero_or_one(name):
                 value = int(value)
             values = value if operator == "in" and isinstance(value, list) else [value]
             if (
                 not values
-                or not all(_fits(one, inner) for one in values)
+                or not all(_fits(element, inner) for element in values)
                 or (operator == "in") != isinstance(value, list)
             ):
                 raise InputError(
@@ -190,31 +194,31 @@ class Catalog:
 
 
 def _condition(column: pl.Expr, kind: Any, operator: str, values: list[FilterValue], field: str) -> pl.Expr:
-    one = values[0]
+    first = values[0]
     if isinstance(kind, pl.List):
         if operator in ("is", "contains"):
-            return column.list.contains(one)
+            return column.list.contains(first)
         if operator == "in":
             return column.list.eval(pl.element().is_in(values)).list.any()
-    elif operator == "contains" and kind == pl.String and isinstance(one, str):
-        return column.str.to_lowercase().str.contains(one.lower(), literal=True)
+    elif operator == "contains" and kind == pl.String and isinstance(first, str):
+        return column.str.to_lowercase().str.contains(first.lower(), literal=True)
     elif operator in ("is", "in"):
-        if any(isinstance(value, float) for value in values):  # 2000.5 among whole numbers is a number like any other
+        if any(isinstance(value, float) for value in values):  # allow 2000.5 for a column of integers
             return column.cast(pl.Float64).is_in([float(value) for value in values])
         return column.is_in(values)
     elif operator in ("gte", "gt", "lte", "lt") and kind != pl.Boolean:
-        return {"gte": column.ge, "gt": column.gt, "lte": column.le, "lt": column.lt}[operator](one)
+        return {"gte": column.ge, "gt": column.gt, "lte": column.le, "lt": column.lt}[operator](first)
     raise InputError(
         f"'{operator[:40]}' does not apply to {_kind_name(kind)}",
         field=field,
-        remedy=f"There are: a plain value, {', '.join(_OPERATORS)}",
+        remedy=f"Use a plain value, {', '.join(_OPERATORS)}",
         code="filter_operator",
     )
 
 
 def _fits(value: object, kind: Any) -> bool:
     if kind == pl.String:
-        # Half of a surrogate pair is no text that a table can hold.
+        # A lone surrogate cannot be stored in a table.
         return isinstance(value, str) and value == value.encode("utf-8", "ignore").decode()
     if kind == pl.Boolean:
         return isinstance(value, bool)
@@ -229,7 +233,7 @@ def _kind_name(kind: Any) -> str:
     return "text" if kind == pl.String else "true or false" if kind == pl.Boolean else "numbers"
 
 
-def some(ids: Sequence[str], most: int = 5) -> str:
-    """Ids for a message: quoted, cut, and not all of many."""
+def quote_ids(ids: Sequence[str], most: int = 5) -> str:
+    """Quote and truncate ids for a message, at most ``most`` of them."""
     shown = ", ".join(f"'{item_id[:60]}'" for item_id in ids[:most])
     return shown + (f" and {len(ids) - most} more" if len(ids) > most else "")

@@ -1,4 +1,4 @@
-"""Files that must be there after a crash, and files whose content is not trusted."""
+"""Flush files to disk, compute checksums, and read small untrusted files safely."""
 
 import hashlib
 import os
@@ -6,8 +6,8 @@ import stat
 from pathlib import Path
 
 
-def sync(path: Path) -> None:
-    """Flushes a file's content, or a folder's renames, to the disk."""
+def flush_to_disk(path: Path) -> None:
+    """Flush a file's content, or the renames in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -16,24 +16,24 @@ def sync(path: Path) -> None:
 
 
 def checksum(path: Path) -> str:
-    """SHA-256 of a file.
+    """Return the SHA-256 of a file.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: If the file cannot be read.
     """
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def read_small(path: Path, most: int) -> bytes:
-    """The content of a regular file; waits for nothing, whatever the path names.
+def read_small_file(path: Path, most: int) -> bytes:
+    """Read a regular file without blocking, whatever the path names.
 
     Args:
-        path: of the file.
-        most: bytes that it may have.
+        path: Path of the file.
+        most: Maximum size in bytes.
 
     Raises:
-        OSError: it cannot be read, is not a regular file, or is larger.
+        OSError: If it cannot be read, is not a regular file, or is too large.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:

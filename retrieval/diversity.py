@@ -1,4 +1,4 @@
-"""Keeps alike items apart in a ranking: variants of one product, or items that share an attribute."""
+"""Diversify a ranking: keep similar items apart, such as variants of a product or items that share an attribute."""
 
 import re
 import unicodedata
@@ -8,11 +8,11 @@ from typing import Literal
 from retrieval.data.schema import Item
 
 Diversify = str | bool
-"""``True``: items of near-equal titles stand apart; the name of an attribute: items that share its value as well;
-``False``: nothing is moved.
+"""``True`` keeps items with near-equal titles apart. The name of an attribute also keeps items apart that share its
+value. ``False`` keeps the order.
 """
 GAP = 4
-"""Other items that stand between two alike ones, where there are enough."""
+"""Minimum number of other items between two similar items, if enough other items exist."""
 
 _COLOUR_WORDS = """
 black white red green blue yellow orange purple violet pink brown grey gray silver gold golden beige navy teal
@@ -27,10 +27,10 @@ deluxe standard special collector collectors limited anniversary paperback hardc
 audio cd dvd bluray vinyl remaster remastered explicit
 """
 _UNIT_WORDS = "gb tb mb mm cm inch inches ft ml cl g kg mg oz lb lbs watt volt mah pack packs pcs pieces count ct"
-_LITTLE_WORDS = "the a an of and in for with by to on at le la les der die das el los de"
-_UNITS, _LITTLE = frozenset(_UNIT_WORDS.split()), frozenset(_LITTLE_WORDS.split())
+_STOP_WORDS = "the a an of and in for with by to on at le la les der die das el los de"
+_UNITS, _STOP = frozenset(_UNIT_WORDS.split()), frozenset(_STOP_WORDS.split())
 _VARIANTS = frozenset(_COLOUR_WORDS.split()) | frozenset(_VARIANT_WORDS.split()) | _UNITS
-"""Colours, sizes, packs, editions and media: what variants of one product differ by."""
+"""Colours, sizes, packs, editions and media: words that distinguish variants of a product."""
 _MEASURE = re.compile(
     r"^\d+(?:[.,]\d+)?(?:gb|tb|mb|mm|cm|m|in|inch|inches|ft|ml|cl|l|g|kg|mg|oz|lb|lbs|w|v|mah|hz|ct|pk|st|nd|rd|th|xl)$"
 )
@@ -39,42 +39,43 @@ _YEARS = ("year", "release_year", "published", "publication_year")
 
 
 def title_key(item: Item) -> Hashable:
-    """What items share that differ only by a colour, a size, an edition or the number in a pack.
+    """Return a key that is equal for items that differ only by colour, size, edition or pack.
 
-    A plain number stays, since sequels are other works, and so does the year, since remakes are. A title that would
-    keep fewer than two words is left whole: Pink Panther is no colour of Black Panther.
+    Plain numbers and years are kept, because sequels and remakes are different works. A title that would keep fewer
+    than two words is left unchanged: Pink Panther and Black Panther are not variants of each other.
     """
     words = re.findall(r"\w+(?:[.,]\d+)?\w*", unicodedata.normalize("NFKC", item.title).casefold())
     kept: list[str] = []
-    for place, word in enumerate(words):
-        following = words[place + 1] if place + 1 < len(words) else ""
-        before = words[place - 1] if place else ""
+    for index, word in enumerate(words):
+        following = words[index + 1] if index + 1 < len(words) else ""
+        before = words[index - 1] if index else ""
         is_measured = word.isdigit() and (following in _UNITS or (before in ("size", "of") and "pack" in words))
         if word in _VARIANTS or is_measured or _MEASURE.match(word):
             continue
         if before == "size" and word.isalnum() and len(word) <= 3:
             continue
         kept.append(word)
-    if sum(word not in _LITTLE for word in kept) < _FEWEST_WORDS:
+    if sum(word not in _STOP for word in kept) < _FEWEST_WORDS:
         kept = words
     year = next((item.attributes[name] for name in _YEARS if name in item.attributes), None)
     return (tuple(kept), year)
 
 
 def keep_apart(keys: Sequence[Sequence[Hashable]], gap: int = GAP) -> list[int]:
-    """An order of 0, 1, ... in which alike items stand apart, and everything else as early as before.
+    """Return a permutation of the item indices that keeps similar items apart and otherwise keeps the order.
 
-    Greedy: each place goes to the first item that shares no key with the ``gap`` items before it; where there is none,
-    to the one whose like is farthest back. Costs a multiple of the number of items that have to wait.
+    Greedy: each rank goes to the first item that shares no key with the ``gap`` items before it. If there is none, it
+    goes to the item whose last similar item is farthest back. Time is proportional to the number of items times the
+    number of postponed items.
 
     Args:
-        keys: of each item, best first; two items are alike if they share one.
-        gap: how many other items stand between two alike ones.
+        keys: The keys of each item, best first. Two items are similar if they share a key.
+        gap: Minimum number of other items between two similar items.
     """
     last: dict[Hashable, int] = {}
     waiting: list[int] = []
     order: list[int] = []
-    fresh = iter(range(len(keys)))
+    remaining = iter(range(len(keys)))
 
     def distance(item: int) -> int:
         return min((len(order) - last[key] for key in keys[item] if key in last), default=gap + 1)
@@ -88,7 +89,7 @@ def keep_apart(keys: Sequence[Sequence[Hashable]], gap: int = GAP) -> list[int]:
         if found is not None:
             waiting.remove(found)
         else:
-            for item in fresh:
+            for item in remaining:
                 if distance(item) > gap:
                     found = item
                     break
@@ -100,13 +101,13 @@ def keep_apart(keys: Sequence[Sequence[Hashable]], gap: int = GAP) -> list[int]:
     return order
 
 
-def diversified(items: Sequence[Item], how: Diversify) -> list[int]:
-    """The order in which items are shown, as positions; ``items`` are given best first."""
+def diversified_order(items: Sequence[Item], how: Diversify) -> list[int]:
+    """Return the order in which to show items, as indices into ``items``, which are given best first."""
     if how is False:
         return list(range(len(items)))
     keys: list[list[tuple[Literal["title", "value"], Hashable]]] = [[("title", title_key(item))] for item in items]
     if isinstance(how, str):
         for key, item in zip(keys, items, strict=True):
             value = item.attributes.get(how, ())
-            key += [("value", one) for one in (value if isinstance(value, tuple) else (value,))]
+            key += [("value", element) for element in (value if isinstance(value, tuple) else (value,))]
     return keep_apart(keys)

@@ -1,25 +1,25 @@
-"""Every error that whyrank raises on purpose, from the lowest folder up.
+"""All errors that whyrank raises deliberately. Higher packages derive their own from these.
 
 ::
 
-    WhyrankError                 a message, the field it is about, and the way out
-    ├── InputError               the caller sent something that cannot be used      (HTTP 422, exit 2)
+    WhyrankError                 a message, the affected field, and the remedy
+    ├── InputError               the caller sent invalid input                      (HTTP 422, exit 2)
     │   └── NotFoundError        the caller named something that does not exist     (HTTP 404, exit 2)
     ├── DataError                a data file cannot be used                         (exit 1)
-    ├── ArtifactError            the fitted artifact is missing, torn or foreign    (exit 1)
+    ├── ArtifactError            the artifact is missing, damaged or incompatible   (exit 1)
     ├── TemplateError            a prompt template cannot be used                   (prompts.errors)
-    └── LLMError                 the LLM did not answer as it should                (reranker.errors)
+    └── LLMError                 the LLM failed or gave an invalid answer           (reranker.errors)
 """
 
 
 class WhyrankError(Exception):
-    """Base of all errors raised on purpose.
+    """Base class of all deliberate errors.
 
     Args:
-        message: what is wrong, in one sentence without a full stop.
-        field: the request field, setting or column it is about.
-        remedy: what to do about it.
-        code: a stable, machine-readable name of the error.
+        message: What is wrong, in one sentence without a full stop.
+        field: The affected request field, setting or column.
+        remedy: How to fix it.
+        code: Stable, machine-readable name of the error.
     """
 
     def __init__(self, message: str, *, field: str | None = None, remedy: str | None = None, code: str | None = None):
@@ -35,7 +35,7 @@ class WhyrankError(Exception):
 
 
 class InputError(WhyrankError):
-    """The caller sent something that cannot be used."""
+    """The caller sent invalid input."""
 
 
 class NotFoundError(InputError):
@@ -47,4 +47,4 @@ class DataError(WhyrankError):
 
 
 class ArtifactError(WhyrankError):
-    """The fitted artifact is missing, torn, or of another format version."""
+    """The artifact is missing, damaged, or of another format version."""

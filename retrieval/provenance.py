@@ -1,4 +1,4 @@
-"""What an artifact was fitted on: the data in words, and the data set itself, rebuilt from the artifact."""
+"""Describe the data that an artifact was fitted on, and rebuild the data set from the artifact."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ from retrieval.errors import ArtifactError
 _PATHS = ("interactions", "items", "grouplens")
 
 
-def portable(settings: DataSettings) -> DataSettings:
-    """The settings with paths relative to the working directory wherever they lie below it.
+def with_relative_paths(settings: DataSettings) -> DataSettings:
+    """Make paths below the working directory relative to it.
 
-    A manifest travels with its artifact, and should not tell where somebody's home directory is.
+    A manifest is distributed with its artifact and should not reveal the location of a home directory.
     """
     here = Path.cwd()
     paths = {name: path for name in _PATHS if (path := getattr(settings, name)) is not None}
@@ -25,23 +25,23 @@ def portable(settings: DataSettings) -> DataSettings:
     return settings.model_copy(update=below)
 
 
-def described(settings: DataSettings) -> str:
-    """The data in words: ``did.csv and items.csv``."""
+def describe_data(settings: DataSettings) -> str:
+    """Describe the data for a message: ``did.csv and items.csv``."""
     if settings.embedded:
         return "the embedded MovieLens"
     return " and ".join(str(path) for name in _PATHS if (path := getattr(settings, name)) is not None)
 
 
-def origin(manifest: Manifest) -> str:
-    """What an artifact was fitted on, in words; its data's name where an older version did not record the files."""
-    return f"the data '{manifest.dataset}'" if manifest.data is None else described(manifest.data)
+def describe_origin(manifest: Manifest) -> str:
+    """Describe the data that an artifact was fitted on. Falls back to its name if the manifest lacks the files."""
+    return f"the data '{manifest.dataset}'" if manifest.data is None else describe_data(manifest.data)
 
 
-def restored(artifact: Artifact) -> Dataset:
-    """The data set that an artifact was fitted on, rebuilt from its catalog and log. No file is needed.
+def rebuild_dataset(artifact: Artifact) -> Dataset:
+    """Rebuild the data set that an artifact was fitted on from its catalog and log. Reads no data file.
 
     Raises:
-        ArtifactError: the rebuilt data have another hash than the manifest.
+        ArtifactError: If the hash of the rebuilt data differs from the manifest's.
     """
     manifest, log = artifact.manifest, artifact.log
     items = artifact.catalog.table
@@ -49,7 +49,7 @@ def restored(artifact: Artifact) -> Dataset:
         {"position": artifact.texts.positions, Columns.text: artifact.texts.texts},
         schema={"position": pl.Int64, Columns.text: pl.String},
     )
-    # A null stands behind the items, for -1 to find: the row is about a text.
+    # Append a null for -1, the position of rows that hold a text instead of an item.
     item_ids = items[Columns.item].extend_constant(None, 1)
     table = (
         pl.DataFrame(
@@ -64,7 +64,7 @@ def restored(artifact: Artifact) -> Dataset:
         .with_columns(position=pl.int_range(pl.len()))
         .join(texts, on="position", how="left", maintain_order="left")
     )
-    # The log has 0 for an unknown time. Where that is another data set, 0 was the time.
+    # The log stores 0 for an unknown time. If the hash differs then, 0 was a real time.
     known = pl.col(Columns.timestamp)
     for timestamp in (pl.when(known != 0).then(known), known):
         rows = table.with_columns(timestamp.alias(Columns.timestamp)).select(
@@ -74,7 +74,7 @@ def restored(artifact: Artifact) -> Dataset:
         if dataset.hash == manifest.data_hash:
             return dataset
     raise ArtifactError(
-        f"the data cannot be rebuilt from the artifact, which was fitted on {origin(manifest)}",
+        f"the data cannot be rebuilt from the artifact, which was fitted on {describe_origin(manifest)}",
         field="artifact",
         remedy="Run 'whyrank fit' again",
         code="artifact_data",

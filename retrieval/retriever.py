@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.artifact import Artifact
-from retrieval.catalog import Filter, some
+from retrieval.catalog import Filter, quote_ids
 from retrieval.combination import weighted
 from retrieval.data.dataset import Log, confidences
 from retrieval.data.events import Meaning, meaning
 from retrieval.data.schema import Candidate, Evidence, HistoryEntry, Interaction, Item, Source
 from retrieval.data.text import plain_id
-from retrieval.diversity import Diversify, diversified
+from retrieval.diversity import Diversify, diversified_order
 from retrieval.errors import InputError
 from retrieval.models.als import Floats, Matrix
 from retrieval.models.contract import Histories
@@ -128,7 +128,7 @@ class _Scored:
 _NOTHING_LIKED = Notice("nothing_liked", "the history holds no known item that was liked, popular items are shown")
 _UNKNOWN_USER = Notice("unknown_user", "the user is unknown, popular items are shown")
 _NO_USER = Notice("no_user", "neither a user nor a history was given, popular items are shown")
-_NO_MATCH = Notice("no_match", "no item shares a word with the query, items are shown without it")
+_NO_MATCH = Notice("no_match", "no available item shares a word with the query, items are ranked without it")
 
 
 class Retriever:
@@ -203,7 +203,7 @@ class Retriever:
         """
         unknown = [user for user in user_ids if user not in self._user_position]
         if unknown:
-            raise InputError(f"names unknown users: {some(unknown)}", field="user_ids", code="unknown_user")
+            raise InputError(f"names unknown users: {quote_ids(unknown)}", field="user_ids", code="unknown_user")
         if model is not None and model not in self.models.models:
             told = self.models.left_out.get(model, f"there are {', '.join(self.models.models)}")
             raise InputError(f"'{model}' was not fitted on these data: {told}", field="model", code="unknown_model")
@@ -249,14 +249,14 @@ class Retriever:
                 code="out_of_range",
             )
         if isinstance(request.diversify, str):
-            self.catalog.need_attribute(request.diversify, "diversify")
+            self.catalog.check_attribute(request.diversify, "diversify")
         warnings: list[Notice] = []
         visitor = self._visitor(request, warnings)
+        blocked = self._ineligible(request, visitor, warnings)
         if request.candidate_ids is not None:
-            scored = self._given(request.candidate_ids, request, visitor)
-            fallback = None if Source.text in scored.sources else visitor.fallback
+            scored, fallback = self._given(blocked, request, visitor)
         else:
-            scored, fallback = self._search(request, visitor, warnings)
+            scored, fallback = self._search(blocked, request, visitor)
         if not len(scored.positions):
             seen = request.candidate_ids is None and bool(len(visitor.seen))
             fallback = _nothing_left(request, self.catalog.allowed(request.filter), seen=seen)
@@ -299,7 +299,7 @@ class Retriever:
         known = [one for one in given if one.item_id is None or self.catalog.position(one.item_id) is not None]
         unknown = [one.item_id for one in given if one.item_id and self.catalog.position(one.item_id) is None]
         if unknown:
-            warnings.append(Notice("unknown_item", f"history names unknown items, skipped: {some(unknown)}"))
+            warnings.append(_unknown_items("history", unknown))
         if request.history is not None:
             position = None  # it replaces the stored one
         if position is not None and not known:
@@ -315,41 +315,53 @@ class Retriever:
         seen = np.concatenate([seen[seen >= 0], np.array(touched, dtype=np.int64)])
         return _Visitor(history, seen, taste, fallback)
 
-    def _search(
-        self, request: RetrievalRequest, visitor: _Visitor, warnings: list[Notice]
-    ) -> tuple[_Scored, Notice | None]:
-        """Candidates out of the whole catalog. What is not allowed is left out before the best are chosen, not
-        after.
+    def _ineligible(self, request: RetrievalRequest, visitor: _Visitor, warnings: list[Notice]) -> NDArray[np.bool_]:
+        """Mark the items that the request rules out, shape (items,).
+
+        Ruled out before the best items are chosen, so that as many remain as were asked for.
         """
-        unknown = [item_id for item_id in request.exclude_ids if self.catalog.position(item_id) is None]
-        if unknown:
-            warnings.append(Notice("unknown_item", f"exclude_ids names unknown items, ignored: {some(unknown)}"))
-        excluded = [position for one in request.exclude_ids if (position := self.catalog.position(one)) is not None]
-        blocked = self._blocked(np.concatenate([visitor.seen, np.asarray(excluded, dtype=np.int64)]))
+        if request.candidate_ids is None:
+            blocked = self._blocked(visitor.seen)
+        else:
+            blocked = np.ones(len(self.catalog), dtype=bool)
+            blocked[self._named(request.candidate_ids)] = False
+        excluded = [self.catalog.position(item_id) for item_id in request.exclude_ids]
+        blocked[[position for position in excluded if position is not None]] = True
+        pairs = zip(request.exclude_ids, excluded, strict=True)
+        if unknown := [item_id for item_id, position in pairs if position is None]:
+            warnings.append(_unknown_items("exclude_ids", unknown))
         allowed = self.catalog.allowed(request.filter)
         if allowed is not None:
             blocked |= ~allowed
-        matches = None if request.query is None else self._artifact.text_index.scores(request.query)
-        asked = matches is not None and bool(matches.any())
+        return blocked
+
+    def _named(self, item_ids: Sequence[str]) -> list[int]:
+        """Positions of ``candidate_ids``."""
+        if not item_ids:
+            raise InputError("is empty", field="candidate_ids", remedy="Name at least one item", code="empty")
+        if len(set(item_ids)) < len(item_ids):
+            twice = [item_id for item_id, times in Counter(item_ids).items() if times > 1]
+            raise InputError(f"names items twice: {quote_ids(twice)}", field="candidate_ids", code="duplicate_item")
+        return self.catalog.positions(item_ids, "candidate_ids")
+
+    def _search(
+        self, blocked: NDArray[np.bool_], request: RetrievalRequest, visitor: _Visitor
+    ) -> tuple[_Scored, Notice | None]:
+        """Choose candidates from the whole catalog."""
         pool = request.count * (_VARIANTS if request.diversify else 1)
         if visitor.known:
             signals, length = self._signals(visitor), self._length(visitor)
             scored = self._combined(signals, blocked, request.count, length, most=pool)
         else:
-            scored = self._popular(blocked, pool, varied=not asked)
-        fallback = visitor.fallback
-        if matches is not None and asked:
-            # The query answers, whoever asks.
-            scored, fallback = self._blended(scored, matches, blocked, pool, personal=visitor.known), None
-        elif matches is not None:
-            fallback = _NO_MATCH
+            scored = self._popular(blocked, pool)
+        scored, fallback = self._with_query(scored, request, visitor, blocked, pool)
         return self._diversified(scored, request), fallback
 
     def _diversified(self, scored: _Scored, request: RetrievalRequest) -> _Scored:
         """The candidates that are asked for, of a pool that may hold variants of a few."""
         if not request.diversify:
             return scored
-        alike = diversified([self.catalog.item(place) for place in scored.positions.tolist()], request.diversify)
+        alike = diversified_order([self.catalog.item(place) for place in scored.positions.tolist()], request.diversify)
         kept = sorted(alike[: request.count])  # what has a place among the candidates keeps the order of the scores
         return replace(
             scored,
@@ -382,13 +394,22 @@ class Retriever:
         sources = [Source(proposed.sources[place]) for place in order.tolist()]
         return _Scored(proposed.positions[order], scores[order], sources, every, scales)
 
-    def _popular(self, blocked: NDArray[np.bool_], count: int, *, varied: bool = True) -> _Scored:
-        """What many liked lately, with variety."""
+    def _popular(self, blocked: NDArray[np.bool_], count: int) -> _Scored:
+        """The recently popular items, with variety."""
         scores = np.where(blocked, np.float32(-np.inf), self.models.likings)
-        top = best(scores, count * (POOL if varied else 1))
-        if varied:
-            top = spread(scores, top, self.catalog.categories, count)
+        top = spread(scores, best(scores, count * POOL), self.catalog.categories, count)
         return _Scored(top, scores[top], [Source.popular] * len(top), self.models.item_signals)
+
+    def _with_query(
+        self, scored: _Scored, request: RetrievalRequest, visitor: _Visitor, blocked: NDArray[np.bool_], count: int
+    ) -> tuple[_Scored, Notice | None]:
+        """Blend the ranking with the query if an item that is not blocked matches; choose the fallback notice."""
+        if request.query is None:
+            return scored, visitor.fallback
+        matches = self._artifact.text_index.scores(request.query)
+        if not (matches[~blocked] > 0).any():
+            return scored, _NO_MATCH
+        return self._blended(scored, matches, blocked, count, personal=visitor.known), None
 
     def _blended(
         self, scored: _Scored, matches: Floats, blocked: NDArray[np.bool_], count: int, *, personal: bool
@@ -409,20 +430,13 @@ class Retriever:
         base: Floats = weighted(scored.signals, scored.scales).astype(np.float32)
         return base
 
-    def _given(self, item_ids: Sequence[str], request: RetrievalRequest, visitor: _Visitor) -> _Scored:
-        if not item_ids:
-            raise InputError("is empty", field="candidate_ids", remedy="Name at least one item", code="empty")
-        if len(set(item_ids)) < len(item_ids):
-            twice = [item_id for item_id, times in Counter(item_ids).items() if times > 1]
-            raise InputError(f"names items twice: {some(twice)}", field="candidate_ids", code="duplicate_item")
-        positions = np.asarray(self.catalog.positions(item_ids, "candidate_ids"), dtype=np.int64)
-        allowed = self.catalog.allowed(request.filter)
-        if allowed is not None:
-            positions = positions[allowed[positions]]
-        excluded = {self.catalog.position(one) for one in request.exclude_ids}
-        positions = np.array([one for one in positions.tolist() if one not in excluded], dtype=np.int64)
+    def _given(
+        self, blocked: NDArray[np.bool_], request: RetrievalRequest, visitor: _Visitor
+    ) -> tuple[_Scored, Notice | None]:
+        """Score the items of ``candidate_ids`` that are not blocked."""
+        positions = np.flatnonzero(~blocked)
         if not len(positions):
-            return _Scored(positions, np.zeros(0), [], {})
+            return _Scored(positions, np.zeros(0), [], {}), None
         signals = {**(self._signals(visitor) if visitor.known else {}), **self.models.item_signals}
         scales: Mapping[str, float] = {}
         if visitor.known:
@@ -432,15 +446,10 @@ class Retriever:
             found_by = [Source(name) for name in self._strongest(own, scales)]
         else:
             scores, found_by = self.models.likings[positions], [Source.popular] * len(positions)
-        if request.query is not None:
-            matches = self._artifact.text_index.scores(request.query)
-            if matches[positions].any():
-                base = self._base(_Scored(positions, scores, found_by, signals, scales))
-                scores = _blend(matches, base, personal=visitor.known)[positions]
-                found_by = [Source.text] * len(positions)
         order = np.lexsort((positions, -scores))
         sources = [found_by[place] for place in order.tolist()]
-        return _Scored(positions[order], scores[order], sources, signals, scales)
+        scored = _Scored(positions[order], scores[order], sources, signals, scales)
+        return self._with_query(scored, request, visitor, blocked, len(positions))
 
     def _strongest(self, own: Mapping[str, Floats], scales: Mapping[str, float]) -> list[str]:
         """Of each candidate the personal model whose part of the score stands out most."""
@@ -533,6 +542,10 @@ def _blend(matches: Floats, base: Floats, *, personal: bool) -> Floats:
     blended = (1.0 if personal else _TIE_WEIGHT) / (_RANK_OFFSET + base_rank)
     blended[found] += _TEXT_WEIGHT / (_RANK_OFFSET + text_rank)
     return blended.astype(np.float32)
+
+
+def _unknown_items(field: str, item_ids: Sequence[str]) -> Notice:
+    return Notice("unknown_item", f"{field} names unknown items, which are ignored: {quote_ids(item_ids)}")
 
 
 def _fallback(request: RetrievalRequest, history: Sequence[HistoryEntry]) -> Notice:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from retrieval.combination import ITEM_SIGNALS, Combination, deviation, history_context
-from retrieval.data.dataset import Dataset, Encoded, encode
+from retrieval.data.dataset import Dataset, EncodedDataset, encode_dataset
 from retrieval.data.events import Meaning, meaning
 from retrieval.data.schema import Columns
 from retrieval.data.splits import per_user_temporal
@@ -48,7 +48,7 @@ def fit_combination(dataset: Dataset, ensemble: Ensemble, parameters: AlsParamet
         split = per_user_temporal(known)
         if split.held_out.is_empty():
             break
-        encoded = encode(split.train, half_life_days=parameters.half_life_days)
+        encoded = encode_dataset(split.train, half_life_days=parameters.half_life_days)
         inner = fit_models(encoded, parameters, like=ensemble)
         for user, example in examples_of(inner, encoded, _liked(split.held_out), names, seed=parameters.seed):
             examples.append(example)
@@ -77,7 +77,7 @@ def sampled(dataset: Dataset, seed: int, most: int = _MOST_INTERACTIONS) -> Data
 
 def examples_of(
     ensemble: Ensemble,
-    known: Encoded,
+    known: EncodedDataset,
     liked: Mapping[str, set[str]],
     names: Sequence[str],
     *,

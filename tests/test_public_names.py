@@ -6,11 +6,12 @@ import pytest
 
 PUBLIC = {
     "retrieval": "AlsModel AlsParameters Artifact ArtifactError Candidate Catalog Columns DataError DataSettings "
-    "Dataset Diversify Encoded Evidence Example Filter Finding HistoryEntry InputError Interaction Item "
-    "ItemKnn Manifest Meaning NotFoundError Notice Penalty RATING RATING_BEST RetrievalRequest Retrieved "
-    "Retriever Search Source Split WhyrankError checks cross_validated current_build current_data "
-    "current_manifest described deviation diversified encode fit load make_dataset meaning origin "
-    "popularity portable read_small readers restored save search_parameters splits sync",
+    "Dataset Diversify EncodedDataset Evidence Example Filter Finding HELD_BACK HistoryEntry InputError Interaction "
+    "Item ItemKnn Manifest Meaning NotFoundError Notice Penalty RATING RATING_BEST RetrievalRequest "
+    "Retrieved Retriever Search SearchBudget Source Split WhyrankError checks choose_parameters cross_validated "
+    "current_build current_data current_manifest describe_data describe_origin deviation diversified_order "
+    "encode_dataset fit flush_to_disk known_parameters load make_dataset meaning popularity read_small_file readers "
+    "rebuild_dataset save search_parameters splits with_relative_paths",
     "prompts": "BudgetError CandidateInput DEFAULT_ALIAS DRAFT EXAMPLE FACTS Fitted Fitting FrontMatter HistoryInput "
     "ItemInput KNOWN LibraryError MAX_DOCUMENT MAX_LENGTH Message Prompt PromptEditor PromptLibrary "
     "PromptTemplate Rendered RuntimeFailures Sample Sampling Sanitizer Scoring Stamp TemplateError "
@@ -29,11 +30,11 @@ PUBLIC = {
     "lora_flags measure_stability memory_shortage order_sensitivity positions_by_score prompt_ending "
     "rank_inputs read_labelled_reasons resolve_model runs_on_cpu save_fit server_options this_machine "
     "write_reasons",
-    "eval": "AdapterCost AnswerStore ApiBench Arm Config DEFAULT_ARMS EvalBench FRACTION FaultSoak FlagsCost "
+    "eval": "AdapterCost AnswerStore ApiBench Arm Config DEFAULT_ARMS EvalBench FRACTION FaultSoak FitBench FlagsCost "
     "LeakError Mean OPENED Part ProgressCallback PromptsBench Protocol Ratio Reads ReasonsBench Regime "
     "Relevance Report RerankBench RetrievalBench Run Training bench_adapter bench_api bench_eval "
-    "bench_faults bench_flags bench_prompts bench_reasons bench_rerank bench_retrieval copy_openings "
-    "fold fuse judge openings parse run_experiment tables training_of",
+    "bench_faults bench_fit bench_flags bench_prompts bench_reasons bench_rerank bench_retrieval copy_openings "
+    "fold fuse judge openings parameters_saw_test parse run_experiment tables training_of training_part",
     "tuning": "PromptWriter TrainingData TrainingEstimate TrainingProgress TuningOptions split_for_training tune",
     "api": "Settings create_app load_settings",
 }

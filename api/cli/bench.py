@@ -17,6 +17,7 @@ from eval import (
     ApiBench,
     EvalBench,
     FaultSoak,
+    FitBench,
     FlagsCost,
     Mean,
     PromptsBench,
@@ -28,6 +29,7 @@ from eval import (
     bench_api,
     bench_eval,
     bench_faults,
+    bench_fit,
     bench_flags,
     bench_prompts,
     bench_reasons,
@@ -100,6 +102,18 @@ def retrieval(
     with status("measuring retrieval") as report:
         result = bench_retrieval(size=size, report=report)
     _tell(result, _show_retrieval, as_json=as_json)
+
+
+@app.command()
+def fit(
+    as_json: AsJson = False,
+    size: Annotated[float, typer.Option(min=0.02, max=10, help="1 is a shop of 30,000 users.")] = 1.0,
+    trials: Annotated[int, typer.Option(min=6, max=1000, help="Trials of the long search.")] = 60,
+) -> None:
+    """The search for parameters beside the defaults and a long search, on generated data."""
+    with status("searching") as report:
+        result = bench_fit(size=size, trials=trials, report=report)
+    _tell(result, _show_fit, as_json=as_json)
 
 
 @app.command()
@@ -264,6 +278,14 @@ def _show_retrieval(result: RetrievalBench) -> None:
     whole = f"{result.end_to_end_s:9.2f} s    {result.end_to_end_mib:.0f} MiB at the peak"
     _say(f"  {'from a file to an artifact':<28} {whole}")
     _say(f"  {'start from the artifact':<28} {result.start_s:9.2f} s")
+
+
+def _show_fit(result: FitBench) -> None:
+    for data in result.data:
+        _say(f"{data.dataset}: {data.interactions:,} interactions, {data.users:,} users, {data.items:,} items")
+        _say(f"  {'':<24} validation NDCG@10   held-out NDCG@10     time")
+        for row in data.rows:
+            _say(f"  {row.how:<24} {row.validation:18.4f} {row.held_out:18.4f} {row.seconds:7.0f} s")
 
 
 def _show_rerank(result: RerankBench) -> None:

@@ -16,23 +16,33 @@ from retrieval import (
     DataSettings,
     InputError,
     Manifest,
+    Search,
     current_build,
-    described,
+    describe_data,
+    describe_origin,
+    known_parameters,
     load,
-    origin,
-    portable,
     readers,
-    restored,
+    rebuild_dataset,
+    with_relative_paths,
 )
 
 
 @dataclass(frozen=True)
 class FittedData:
-    """A data set, the parameters that retrieval has on it, and where both come from, in one sentence."""
+    """A data set and the parameters that retrieval has on it.
+
+    Args:
+        origin: where both come from, in one sentence.
+        about: where the data come from.
+        search: how the parameters were found; None if they were given, or are the defaults.
+    """
 
     dataset: Dataset
     parameters: AlsParameters
     origin: str
+    about: str
+    search: Search | None
 
 
 def fitted_data(settings: Settings, *, need_artifact: bool = False) -> FittedData:
@@ -50,22 +60,27 @@ def fitted_data(settings: Settings, *, need_artifact: bool = False) -> FittedDat
     if not named and current_build(settings.artifact) is None:
         dataset, findings = readers.read(settings.data)
         tell_findings(findings)
-        parameters = AlsParameters()
+        parameters, known = AlsParameters(), known_parameters(dataset)
+        about = f"{describe_data(with_relative_paths(settings.data))} (no artifact in {settings.artifact})"
         return FittedData(
             dataset,
             parameters,
-            f"{described(portable(settings.data))} (no artifact in {settings.artifact}), "
-            f"retrieval with the default parameters: {_words(parameters)}",
+            f"{about}, retrieval with the default parameters: {_words(parameters)}",
+            about,
+            known and known[1],
         )
     artifact = load(settings.artifact)
     if not settings.data.embedded:
         _refuse_other_data(settings.artifact, artifact.manifest, settings.data)
     manifest = artifact.manifest
     parameters = manifest.parameters
+    about = f"{describe_origin(manifest)}, as fitted in {settings.artifact}"
     return FittedData(
-        restored(artifact),
+        rebuild_dataset(artifact),
         parameters,
-        f"{origin(manifest)}, as fitted in {settings.artifact}, retrieval with its parameters: {_words(parameters)}",
+        f"{about}, retrieval with its parameters: {_words(parameters)}",
+        about,
+        manifest.search,
     )
 
 
@@ -80,8 +95,8 @@ def other_data(settings: Settings, manifest: Manifest) -> str | None:
     if fitted == named:
         return None
     return (
-        f"{settings.artifact} was fitted on {origin(manifest)}, and the settings name "
-        f"{described(portable(settings.data))}: the former is used until 'whyrank fit' runs again"
+        f"{settings.artifact} was fitted on {describe_origin(manifest)}, and the settings name "
+        f"{describe_data(with_relative_paths(settings.data))}: the former is used until 'whyrank fit' runs again"
     )
 
 
@@ -96,9 +111,13 @@ def _refuse_other_data(place: Path, manifest: Manifest, files: DataSettings) -> 
     if dataset.hash == manifest.data_hash:
         return
     changed = manifest.data is not None and _places(manifest.data) == _places(files)
-    now = "which hold other data by now" if changed else f"and the settings name {described(portable(files))}"
+    now = (
+        "which hold other data by now"
+        if changed
+        else f"and the settings name {describe_data(with_relative_paths(files))}"
+    )
     raise InputError(
-        f"{place} was fitted on {origin(manifest)}, {now}",
+        f"{place} was fitted on {describe_origin(manifest)}, {now}",
         field="data",
         remedy="Run 'whyrank fit' again, or drop [data] from the settings to work on what the artifact holds",
         code="wrong_data",

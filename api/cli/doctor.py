@@ -30,7 +30,7 @@ from reranker import (
     resolve_model,
     runs_on_cpu,
 )
-from retrieval import Retriever, WhyrankError, described, load, origin, readers
+from retrieval import Retriever, WhyrankError, describe_data, describe_origin, load, readers
 
 _REINSTALL = "run 'make install'"
 _NEEDED_GB = 3
@@ -118,7 +118,7 @@ def _data(settings: Settings) -> str:
     if not settings.data.embedded:
         dataset, findings = readers.read(settings.data)
         faults = f", {len(findings)} kinds of faults: 'whyrank fit' names them" if findings else ""
-        return f"{described(settings.data)}: {dataset.interactions.height:,} interactions{faults}"
+        return f"{describe_data(settings.data)}: {dataset.interactions.height:,} interactions{faults}"
     dataset = readers.movielens()
     if dataset.hash != readers.MOVIELENS_HASH:
         raise Unwell("the embedded MovieLens is not the one that this version was made with; " + _REINSTALL)
@@ -130,7 +130,7 @@ def _artifact(settings: Settings) -> str:
     if different := other_data(settings, manifest):
         raise Unwell(different)
     size = f"{manifest.users:,} users, {manifest.items:,} items"
-    of = f"{manifest.dataset} ({origin(manifest)})"
+    of = f"{manifest.dataset} ({describe_origin(manifest)})"
     return f"{settings.artifact}: {of}, {size}, {manifest.created:%Y-%m-%d %H:%M}"
 
 

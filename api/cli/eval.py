@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from api.cli.data import FittedData, fitted_data
 from api.cli.output import console, error_console, status
+from api.cli.parameters import for_eval
 from api.settings.model import Settings, load_settings
 from eval import (
     DEFAULT_ARMS,
@@ -70,7 +71,7 @@ def evaluate(
     A run that was interrupted goes on where it stopped; what a model answered once is not asked again.
     """
     settings = load_settings()
-    data = fitted_data(settings)
+    data = for_eval(fitted_data(settings), protocol)
     config = _config(
         protocol=protocol,
         regime=regime,

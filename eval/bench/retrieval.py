@@ -28,7 +28,7 @@ from retrieval import (
     Interaction,
     RetrievalRequest,
     Retriever,
-    encode,
+    encode_dataset,
     fit,
     load,
 )
@@ -75,7 +75,7 @@ def bench_retrieval(*, size: float = 1.0, report: Callable[[str], None] = lambda
         folder = Path(scratch)
         report("generating interactions")
         dataset = generated(int(INTERACTIONS * size), max(int(USERS * size), 10), max(int(ITEMS * size), 200))
-        encoded = encode(dataset)
+        encoded = encode_dataset(dataset)
         save_npz(folder / "matrix.npz", encoded.user_items, compressed=False)
         dataset.items.write_parquet(folder / "items.parquet")
         dataset.interactions.write_parquet(folder / "interactions.parquet")

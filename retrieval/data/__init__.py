@@ -1,1 +1,1 @@
-"""How data files are read: formats, columns, types and checks."""
+"""Read data files: formats, columns, types and checks."""

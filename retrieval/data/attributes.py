@@ -1,4 +1,4 @@
-"""The type of every attribute of a catalog: number, truth, list or text, decided by the whole column."""
+"""Infer the type of each attribute (number, boolean, list or text) from its whole column."""
 
 import ast
 import json
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import polars as pl
 
-from retrieval.data.findings import ROW, Finding, note, shown
+from retrieval.data.findings import ROW, Finding, note, quoted
 from retrieval.data.schema import Columns
 from retrieval.data.text import clean_text, is_null_word
 
@@ -15,25 +15,26 @@ _INTEGER = r"^[+-]?(0|[1-9]\d{0,17})$"
 _NUMBER = r"^[+-]?(0|[1-9]\d*)?(\.\d+)?([eE][-+]?\d+)?$"
 _LEADING_ZERO = r"^[+-]?0\d"
 _MOST_BAD = 0.1
-"""Share of values that may be no number in a column of numbers; a single one among a few may be, too."""
+"""Maximum share of values that do not fit the type of their column. One misfit among four or more values is allowed."""
 _CURRENCY = r"(?:[$€£¥₹₽₩₺₫元円]|(?:US|CA|AU|HK|R)\$|[A-Z]{3}|kr\.?|zł|Kč|Ft|Rs\.?)"
 _MONEY = rf"^(?P<before>{_CURRENCY})?\s*(?P<number>[+-]?\d[\d.,\s'’]*)\s*(?P<after>{_CURRENCY})?$"
 _POINT = r"^[+-]?(\d{1,3}([,'’ ]\d{3})+|\d+)(\.\d+)?$"
 _COMMA = r"^[+-]?(\d{1,3}([.'’ ]\d{3})+|\d+)(,\d+)?$"
-_TRUTHS = {"true": True, "yes": True, "y": True, "t": True, "1": True}
-_UNTRUTHS = {"false": False, "no": False, "n": False, "f": False, "0": False}
+_TRUE = {"true": True, "yes": True, "y": True, "t": True, "1": True}
+_FALSE = {"false": False, "no": False, "n": False, "f": False, "0": False}
 _LIST_WORDS = 3.0
-"""Mean words of one value of a list; prose has longer pieces between its bars."""
+"""Maximum mean number of words per list element. Prose has longer pieces between bars."""
 _LIST_SHARE = 0.3
+"""Minimum share of values with a bar, or of elements that recur, for a list."""
 
 
 def type_attributes(table: pl.DataFrame, file: str, *, stated: bool = False) -> tuple[pl.DataFrame, list[Finding]]:
-    """Give every column but the id, the title and ``ROW`` a type, and say what that cost.
+    """Convert every attribute to its type and report what was decided or lost.
 
     Args:
-        table: an item table; columns of text are looked at.
-        file: for messages.
-        stated: whether the file itself states types (Parquet); text stays text there unless it holds lists or prices.
+        table: Item table. The id, the title and ``ROW`` are left unchanged.
+        file: File name for messages.
+        stated: Whether the file declares types (Parquet). Its text stays text unless it holds lists or prices.
     """
     columns, findings = [], []
     for column in table.get_columns():
@@ -53,15 +54,15 @@ def type_attributes(table: pl.DataFrame, file: str, *, stated: bool = False) -> 
 def _supported(column: pl.Series, file: str) -> tuple[pl.Series | None, list[Finding]]:
     kind = column.dtype
     if isinstance(kind, pl.Duration):
-        said = note("attribute_type", file, column.name, "durations are read as seconds")
-        return column.dt.total_milliseconds() / 1000, [said]
+        decision = note("attribute_type", file, column.name, "durations are read as seconds")
+        return column.dt.total_milliseconds() / 1000, [decision]
     inner = kind.inner if isinstance(kind, pl.List | pl.Array) else kind
     if isinstance(kind, pl.List | pl.Array) and isinstance(inner, pl.Struct):
         names = [field.name for field in inner.fields if field.name in ("name", "title", "label")]
         if not names:
             return None, [_left_out(file, column.name, "lists of objects")]
         listed = column.list.eval(pl.element().struct.field(names[0]))
-        return listed, [note("attribute_type", file, column.name, f"of its objects '{names[0]}' is read")]
+        return listed, [note("attribute_type", file, column.name, f"the values are the '{names[0]}' of its objects")]
     if inner == pl.Binary or inner == pl.Object or isinstance(inner, pl.List | pl.Array | pl.Duration):
         return None, [_left_out(file, column.name, str(kind))]
     try:
@@ -74,8 +75,8 @@ def _supported(column: pl.Series, file: str) -> tuple[pl.Series | None, list[Fin
 
 
 def _left_out(file: str, column: str, kind: str) -> Finding:
-    remedy = "Attributes are text, numbers, true or false, dates, or lists of text"
-    return note("attribute_type", file, column, f"left out, its type is not supported ({kind})", remedy)
+    remedy = "Use text, numbers, true or false, dates, or lists of text"
+    return note("attribute_type", file, column, f"left out: its type is not supported ({kind})", remedy)
 
 
 def _typed_text(
@@ -85,7 +86,7 @@ def _typed_text(
     null_words = is_null_word(column)
     if null_words.any():
         first, count = int(rows.filter(null_words)[0]), int(null_words.sum())
-        problem = f"{shown(column.filter(null_words)[0])} is read as missing"
+        problem = f"{quoted(column.filter(null_words)[0])} is read as missing"
         findings.append(note("null_word", file, name, problem, row=first, count=count))
         column = column.set(null_words, None)
     column, _ = clean_text(column)
@@ -93,30 +94,30 @@ def _typed_text(
     values = column.drop_nulls()
     if values.is_empty():
         return column, findings
-    if values.str.contains(r"^\[\s*\{").all() and all(_as_list(one) is None for one in values.head(100).to_list()):
+    if values.str.contains(r"^\[\s*\{").all() and all(_as_list(value) is None for value in values.head(100).to_list()):
         return None, [*findings, _left_out(file, name, "lists of objects")]
     for read in (_json_lists, _bar_lists):
-        lists, said = read(column, file)
+        lists, notes = read(column, file)
         if lists is not None:
-            return lists, [*findings, *said]
-        findings += said
-    if not stated and (truths := _truths(column, values)) is not None:
-        return truths, findings
+            return lists, [*findings, *notes]
+        findings += notes
+    if not stated and (booleans := _booleans(column, values)) is not None:
+        return booleans, findings
     plain = values.str.contains(_NUMBER)
-    # Text in a file that states types is text on purpose, unless it is of a kind that no number type can hold.
+    # Text in a file with declared types is deliberate, unless no number type could hold the values.
     if not stated or not plain.any():
-        numbers, said = _numbers(column, rows, file)
-        findings += said
+        numbers, notes = _numbers(column, rows, file)
+        findings += notes
         if numbers is not None:
             return numbers, findings
     return column, findings
 
 
 def _numbers(column: pl.Series, rows: pl.Series, file: str) -> tuple[pl.Series | None, list[Finding]]:
-    """Numbers, if nearly every value is one; the others are dropped and counted."""
+    """Parse numbers if nearly every value is a number. Drops and counts the others."""
     values = column.drop_nulls()
     if values.str.contains(_LEADING_ZERO + r"\d*$").any():
-        return None, []  # 00501 is a code: it would lose its zeros
+        return None, []  # 00501 is a code and would lose its zeros
     if values.str.contains(_INTEGER).all():
         return column.str.strip_prefix("+").cast(pl.Int64), []
     text, findings = column, []
@@ -124,16 +125,16 @@ def _numbers(column: pl.Series, rows: pl.Series, file: str) -> tuple[pl.Series |
         money = _money(column)
         if money is None:
             is_price = _enough(values.str.contains(_MONEY) & values.str.contains(_CURRENCY))
-            problem = "values look like prices of several currencies or notations and stay text"
+            problem = "values look like prices in several currencies or notations and stay text"
             return None, [note("price", file, column.name, problem)] if is_price else []
         text = money
-        example = shown(values.filter(~values.str.contains(_NUMBER))[0])
+        example = quoted(values.filter(~values.str.contains(_NUMBER))[0])
         findings.append(
             note("price", column=column.name, file=file, problem=f"values such as {example} are read as numbers")
         )
     is_bad = column.is_not_null() & ~text.str.contains(_NUMBER).fill_null(value=False)
     if is_bad.any():
-        problem = f"{shown(column.filter(is_bad)[0])} is no number in a column of numbers, the value is left out"
+        problem = f"{quoted(column.filter(is_bad)[0])} is not a number in a column of numbers; the value is left out"
         first, count = int(rows.filter(is_bad)[0]), int(is_bad.sum())
         findings.append(Finding("bad_number", file, column.name, first, count, problem, "Correct it", "cleaned"))
         text = text.set(is_bad, None)
@@ -148,7 +149,7 @@ def _enough(fits: pl.Series) -> bool:
 
 
 def _money(column: pl.Series) -> pl.Series | None:
-    """Prices without their one currency, with a decimal point and nothing between thousands; None if they are not."""
+    """Strip the currency and thousands separators from prices; None if they are not in one currency and notation."""
     parts = column.str.strip_chars().str.extract_groups(_MONEY).struct.unnest()
     number = parts["number"].str.strip_chars()
     values = number.filter(column.is_not_null())
@@ -162,17 +163,17 @@ def _money(column: pl.Series) -> pl.Series | None:
     return None
 
 
-def _truths(column: pl.Series, values: pl.Series) -> pl.Series | None:
+def _booleans(column: pl.Series, values: pl.Series) -> pl.Series | None:
     words = set(values.str.to_lowercase().unique().to_list())
-    if not words <= {*_TRUTHS, *_UNTRUTHS} or words <= {"0", "1"}:
+    if not words <= {*_TRUE, *_FALSE} or words <= {"0", "1"}:
         return None
-    if words & {"y", "n", "t", "f"} and not (words & set(_TRUTHS) and words & set(_UNTRUTHS)):
-        return None  # "F" alone may be anything
-    return column.str.to_lowercase().replace_strict({**_TRUTHS, **_UNTRUTHS}, return_dtype=pl.Boolean)
+    if words & {"y", "n", "t", "f"} and not (words & set(_TRUE) and words & set(_FALSE)):
+        return None  # "F" alone is ambiguous
+    return column.str.to_lowercase().replace_strict({**_TRUE, **_FALSE}, return_dtype=pl.Boolean)
 
 
 def _bar_lists(column: pl.Series, file: str) -> tuple[pl.Series | None, list[Finding]]:
-    """Lists written ``a|b``, if the pieces between the bars are short and many rows have them or they repeat."""
+    """Parse lists such as ``a|b`` if the pieces are short and many values have bars or the pieces recur."""
     values = column.drop_nulls()
     barred = values.str.contains("|", literal=True)
     if not barred.any():
@@ -182,57 +183,57 @@ def _bar_lists(column: pl.Series, file: str) -> tuple[pl.Series | None, list[Fin
     is_short = isinstance(words, float) and words <= _LIST_WORDS
     inside = values.filter(barred).str.split("|").explode().str.strip_chars()
     share, repeated = barred.mean(), inside.is_in(pieces.filter(pieces.is_duplicated()).implode()).mean()
-    # A bar between blanks is a mark of prose as well, unless the pieces come again.
+    # A bar with blanks around it also occurs in prose, so that the pieces must recur.
     is_prose = values.str.contains(" | ", literal=True).any()
     likely = max(0.0 if is_prose else float(share or 0.0), float(repeated or 0.0))  # type: ignore[arg-type]
     if is_short and likely >= _LIST_SHARE:
         split = column.str.split("|").list.eval(pl.element().str.strip_chars())
         return split.list.eval(pl.element().filter(pl.element() != "")), []
     count = int(barred.sum())
-    return None, [note("bar", file, column.name, f"'|' occurs in {count:,} values and is read as a part of the text")]
+    return None, [note("bar", file, column.name, f"'|' occurs in {count:,} values and is read as part of the text")]
 
 
 def _json_lists(column: pl.Series, file: str) -> tuple[pl.Series | None, list[Finding]]:
-    """Lists written as JSON or as Python does, if nearly every value is one."""
+    """Parse JSON or Python lists if nearly every value is a list."""
     values = column.drop_nulls()
     fits = values.str.contains(r"(?s)^\[.*\]$")
     if not _enough(fits):
         return None, []
     parsed = {value: _as_list(value) for value in values.unique().to_list()}
-    good = [one for one in parsed.values() if one is not None]
+    good = [elements for elements in parsed.values() if elements is not None]
     if len(parsed) - len(good) > max(_MOST_BAD * len(parsed), 1 if len(parsed) >= 4 else 0):
-        problem = "values look like lists and cannot be read as such, they stay text"
+        problem = "values look like lists but cannot be parsed, so they stay text"
         return None, [note("list", file, column.name, problem, 'Write ["a", "b"] or a|b')]
     lists = pl.Series(
-        column.name, [None if one is None else parsed[one] for one in column.to_list()], dtype=pl.List(pl.String)
+        column.name, [None if value is None else parsed[value] for value in column.to_list()], dtype=pl.List(pl.String)
     )
     bad = len(values) - (len(lists) - lists.null_count())
-    said = [note("list", file, column.name, "text such as " + shown(values.filter(fits)[0]) + " is read as lists")]
+    notes = [note("list", file, column.name, f"text such as {quoted(values.filter(fits)[0])} is read as lists")]
     if bad:
-        said.append(note("list", file, column.name, f"{bad:,} values are no lists and are left out"))
-    return lists, said
+        notes.append(note("list", file, column.name, f"{bad:,} values are not lists and are left out"))
+    return lists, notes
 
 
 def _as_list(text: str) -> list[str] | None:
-    """The values of a list; of objects, their names. None for what is no such list."""
-    for read in _READERS:
+    """Parse a list of values, or of objects that have a name; None if the text is not such a list."""
+    for parse in _PARSERS:
         try:
-            found = read(text)
+            found = parse(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             continue
         if isinstance(found, list):
-            values = [_value(one) for one in found if one is not None]
-            return None if any(one is None for one in values) else [one for one in values if one]
+            values = [_element(element) for element in found if element is not None]
+            return None if any(value is None for value in values) else [value for value in values if value]
     bare = re.fullmatch(r"\[([^\[\]{}\"']*)\]", text)  # [Drama, Crime]
-    return [one.strip() for one in bare[1].split(",") if one.strip()] if bare else None
+    return [piece.strip() for piece in bare[1].split(",") if piece.strip()] if bare else None
 
 
-_READERS: tuple[Callable[[str], object], ...] = (json.loads, ast.literal_eval)
+_PARSERS: tuple[Callable[[str], object], ...] = (json.loads, ast.literal_eval)
 
 
-def _value(one: object) -> str | None:
-    if isinstance(one, dict):
-        one = next((one[key] for key in ("name", "title", "label") if isinstance(one.get(key), str)), None)
-    if isinstance(one, bool):
-        return str(one).lower()
-    return str(one).strip() if isinstance(one, str | int | float) else None
+def _element(value: object) -> str | None:
+    if isinstance(value, dict):
+        value = next((value[key] for key in ("name", "title", "label") if isinstance(value.get(key), str)), None)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value).strip() if isinstance(value, str | int | float) else None

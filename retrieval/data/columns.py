@@ -1,4 +1,4 @@
-"""Which column of a file holds what: by name, by synonym, or as the settings map it; what is left over is named."""
+"""Map the columns of a file to ours by name, synonym or setting, and report unused columns."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,9 @@ from retrieval.errors import DataError, InputError
 
 Role = Literal["interactions", "items"]
 ColumnMap = Mapping[str, str | Mapping[str, str]]
-"""``{"item_id": "sku", "items": {"item_id": "id"}}``: names by ours, for both files or for one."""
+"""``{"item_id": "sku", "items": {"item_id": "id"}}``: their names by ours, for both files or
+for one of them.
+"""
 
 OURS: dict[Role, tuple[str, ...]] = {
     "interactions": (
@@ -23,7 +25,7 @@ OURS: dict[Role, tuple[str, ...]] = {
 RATINGS = frozenset(
     {"rating", "ratings", "stars", "star", "score", "overall", "userrating", "reviewscore", "bookrating"}
 )
-"""Names under which a weight is a rating, where no event says otherwise."""
+"""Names of a weight column that holds ratings, unless an event column says otherwise."""
 SYNONYMS: dict[Role, dict[str, tuple[str, ...]]] = {
     "interactions": {
         Columns.user: (
@@ -68,21 +70,21 @@ SYNONYMS: dict[Role, dict[str, tuple[str, ...]]] = {
         ),
     },
 }
-"""Names that are understood without a mapping, folded (``movieId`` is ``movieid``), the likeliest first."""
-_GUESSES = {
+"""Names that need no mapping, folded (``movieId`` is ``movieid``), the most likely first."""
+_LIKELY = {
     Columns.weight: (*sorted(RATINGS), "quantity", "qty", "count", "playcount", "plays", "amount", "grade", "vote"),
     Columns.timestamp: (*SYNONYMS["interactions"][Columns.timestamp], "day", "when", "reviewtime", "updatedat"),
 }
 
 
 @dataclass(frozen=True)
-class Mapped:
-    """Which columns of a file are used.
+class ColumnMapping:
+    """The columns of a file that are used.
 
     Args:
-        theirs: the names in the file, by ours.
-        unused: the other columns, in the file's order.
-        notes: what to tell the user.
+        theirs: The file's column names by ours.
+        unused: The other columns, in the file's order.
+        notes: Decisions to report.
     """
 
     theirs: Mapping[str, str]
@@ -91,33 +93,38 @@ class Mapped:
 
     @property
     def is_rating(self) -> bool:
-        """Whether the weight is called a rating."""
-        name = fold(self.theirs.get(Columns.weight, ""))
+        """Whether the name of the weight column says that it holds ratings."""
+        name = folded(self.theirs.get(Columns.weight, ""))
         return name in RATINGS or "rating" in name or "stars" in name
 
 
-def fold(name: str) -> str:
-    """A column's name without case and marks: ``Movie_ID`` is ``movieid``."""
+def folded(name: str) -> str:
+    """Fold a column name: lower case, letters and digits only. ``Movie_ID`` becomes ``movieid``."""
     return "".join(char for char in name.casefold() if char.isalnum())
 
 
 def check_map(columns: ColumnMap) -> None:
-    """Refuse a mapping that cannot apply to any file.
+    """Check a mapping on its own, before any file is read.
 
     Raises:
-        InputError: it maps a column that we do not have, or two of ours to one of theirs.
+        InputError: If it maps an unknown column, or two of our columns to the same column of a file.
     """
     for role in (None, "interactions", "items"):
         known = OURS[role] if role else tuple(dict.fromkeys((*OURS["interactions"], *OURS["items"])))
-        part = columns.get(role, {}) if role else {name: one for name, one in columns.items() if name not in OURS}
+        part = columns.get(role, {}) if role else {ours: theirs for ours, theirs in columns.items() if ours not in OURS}
         field = f"data.columns.{role}" if role else "data.columns"
         if isinstance(part, str):
-            raise InputError("is a table for one file", field=field, remedy=f"Write [{field}]", code="unknown_column")
+            raise InputError(
+                "must be a table",
+                field=field,
+                remedy=f"Write [{field}]",
+                code="unknown_column",
+            )
         for name, theirs in part.items():
             if name not in known or not isinstance(theirs, str):
                 near = difflib.get_close_matches(name, known, n=1)
                 raise InputError(
-                    f"maps '{name}', which is no column of ours",
+                    f"maps '{name}', which is not a known column",
                     field=field,
                     remedy=(f"Did you mean '{near[0]}'? " if near else "") + f"There are: {', '.join(known)}",
                     code="unknown_column",
@@ -129,14 +136,14 @@ def check_map(columns: ColumnMap) -> None:
 
 
 def check_map_names(columns: ColumnMap, headers: Mapping[Role, tuple[str, Sequence[str]]]) -> None:
-    """Refuse a mapping whose column is in no file that it is for.
+    """Check that every mapped column exists in a file that the mapping applies to.
 
     Args:
-        columns: the settings' mapping.
-        headers: each file's name and columns.
+        columns: The mapping from the settings.
+        headers: Name and columns of each file.
 
     Raises:
-        DataError: names the mapping and lists the columns of the files.
+        DataError: If a column does not exist. Names the mapping and lists the columns of the files.
     """
     for key, value in columns.items():
         pairs = value.items() if isinstance(value, Mapping) else [(key, value)]
@@ -154,17 +161,17 @@ def check_map_names(columns: ColumnMap, headers: Mapping[Role, tuple[str, Sequen
             )
 
 
-def map_columns(role: Role, file: str, header: Sequence[str], columns: ColumnMap) -> Mapped:
-    """Find our columns in a file's header.
+def map_columns(role: Role, file: str, header: Sequence[str], columns: ColumnMap) -> ColumnMapping:
+    """Find our columns in the header of a file.
 
     Args:
-        role: what the file holds.
-        file: its name, for messages.
-        header: its columns.
-        columns: the settings' mapping, which :func:`check_map` has passed.
+        role: What the file holds.
+        file: File name for messages.
+        header: Columns of the file.
+        columns: The mapping from the settings, validated by :func:`check_map`.
 
     Raises:
-        DataError: a mapping leaves it open which of two columns is meant.
+        DataError: If a mapping does not say which of two columns is meant.
     """
     own = columns.get(role, {})
     own = own if isinstance(own, Mapping) else {}
@@ -185,29 +192,31 @@ def map_columns(role: Role, file: str, header: Sequence[str], columns: ColumnMap
         if ours in theirs_by_ours:
             continue
         free = [name for name in header if name not in theirs_by_ours.values()]
-        found = ours if ours in free else next((n for one in synonyms for n in free if fold(n) == one), None)
+        by_folded_name = {folded(name): name for name in reversed(free)}  # of equal names, keep the first
+        matching = [by_folded_name[synonym] for synonym in synonyms if synonym in by_folded_name]
+        found = ours if ours in free else next(iter(matching), None)
         if found is None:
             continue
         theirs_by_ours[ours] = found
-        if fold(found) != fold(ours) and fold(found) not in RATINGS:  # ratings have a note of their own
+        if folded(found) != folded(ours) and folded(found) not in RATINGS:  # ratings get a separate note
             notes.append(note("synonym", file, found, f"read as {ours}"))
     used = set(theirs_by_ours.values())
-    if role == "items":  # an attribute cannot have the name of one of our columns
+    if role == "items":  # an attribute cannot be called like one of our columns
         hidden = [ours for ours, theirs in theirs_by_ours.items() if ours != theirs and ours in header]
         notes += [note("unused_column", file, name, f"not used, '{theirs_by_ours[name]}' is {name}") for name in hidden]
     unused = tuple(name for name in header if name not in used and name != ROW)
-    return Mapped(theirs_by_ours, unused, tuple(notes))
+    return ColumnMapping(theirs_by_ours, unused, tuple(notes))
 
 
-def unused_note(file: str, mapped: Mapped) -> list[Finding]:
-    """Name the columns of an interaction file that nothing reads, with what they might be."""
+def unused_note(file: str, mapped: ColumnMapping) -> list[Finding]:
+    """Report the unused columns of an interaction file and what they may hold."""
     if not mapped.unused:
         return []
     guesses = []
     for name in mapped.unused:
-        kind = next((ours for ours, names in _GUESSES.items() if fold(name) in names), None)
+        kind = next((ours for ours, names in _LIKELY.items() if folded(name) in names), None)
         if kind == Columns.weight:
-            called = "ratings" if fold(name) in RATINGS else "a number of events"
+            called = "ratings" if folded(name) in RATINGS else "a number of events"
             guesses.append(f"'{name}' looks like {called}: map it with data.columns.weight = \"{name}\"")
         elif kind == Columns.timestamp and kind not in mapped.theirs:
             guesses.append(f"'{name}' looks like times: map it with data.columns.timestamp = \"{name}\"")

@@ -1,4 +1,4 @@
-"""Text tables: their delimiter, and rows that are broken."""
+"""CSV files: detect the delimiter, scan the table, and repair malformed rows."""
 
 import csv
 import re
@@ -7,26 +7,27 @@ from pathlib import Path
 
 import polars as pl
 
-from retrieval.data.columns import SYNONYMS, fold
+from retrieval.data.columns import SYNONYMS, folded
 from retrieval.data.findings import ROW, Finding, note
 from retrieval.data.text import BLANKS, nfc
 from retrieval.errors import DataError
 
 DELIMITERS = (",", ";", "\t", "|", "::", "\x1f", "\x01", "^")
-"""What may stand between columns; a blank is left to people's own conversion."""
+"""Delimiters that are detected. A blank is not one of them."""
 UNIT = "\x1f"
-"""What takes the place of a delimiter of several characters."""
-_LOOKED_AT = 50
-_LONGEST_ROW = 200
-"""Lines of one row with line breaks within quotes."""
+"""Replaces a delimiter of several characters."""
+_SAMPLE_LINES = 50
+"""Number of lines from which the delimiter is detected."""
+_MOST_LINES = 200
+"""Maximum number of lines of a row with quoted line breaks."""
 _SEP = re.compile(r"^\ufeff?sep=(.)\s*$", re.IGNORECASE)
 _KNOWN = frozenset(name for role in SYNONYMS.values() for names in role.values() for name in names)
 
 
 def find_delimiter(head: str) -> tuple[str, int]:
-    """The delimiter of a table and how many lines stand before its header, from its first lines.
+    """Detect the delimiter from the first lines, and the number of lines to skip before the header.
 
-    The header's names decide first, then how evenly a delimiter divides the lines.
+    Prefers the delimiter that yields the most known column names, then the one that divides the lines most evenly.
     """
     lines = head.splitlines()
     skipped = 0
@@ -34,12 +35,12 @@ def find_delimiter(head: str) -> tuple[str, int]:
         return named[1], 1
     while skipped < len(lines) - 1 and not lines[skipped].strip():
         skipped += 1
-    lines = [line for line in lines[skipped : skipped + _LOOKED_AT] if line.strip()]
+    lines = [line for line in lines[skipped : skipped + _SAMPLE_LINES] if line.strip()]
 
     def fitness(delimiter: str) -> tuple[int, float, int]:
         rows = [_fields(line, delimiter) for line in lines]
         width = len(rows[0])
-        known = sum(fold(name) in _KNOWN for name in rows[0]) if width > 1 else 0
+        known = sum(folded(name) in _KNOWN for name in rows[0]) if width > 1 else 0
         even = sum(len(row) == width for row in rows) / len(rows) if width > 1 else 0.0
         return known, even, width
 
@@ -47,10 +48,10 @@ def find_delimiter(head: str) -> tuple[str, int]:
 
 
 def scan_csv(path: Path, name: str, delimiter: str, skipped: int) -> pl.LazyFrame:
-    """A table whose columns are all text, with :data:`ROW`.
+    """Scan a table with all columns as text, plus :data:`ROW`.
 
     Raises:
-        DataError: two columns have one name.
+        DataError: If two columns have the same name.
     """
     table = pl.scan_csv(
         path,
@@ -60,13 +61,13 @@ def scan_csv(path: Path, name: str, delimiter: str, skipped: int) -> pl.LazyFram
         row_index_name=ROW,
         row_index_offset=2 + skipped,
     )
-    header = [one for one in table.collect_schema().names() if one != ROW]
+    header = [column for column in table.collect_schema().names() if column != ROW]
     for column in header:
         if first := re.match(r"(.*)_duplicated_\d+$", column):
             raise DataError(
                 f"{name} has two columns '{first[1]}'",
                 field=first[1],
-                remedy="Rename or remove one",
+                remedy="Rename or remove one of them",
                 code="duplicate_column",
             )
     plain = {column: nfc(column).strip(BLANKS) for column in header}
@@ -77,9 +78,9 @@ def scan_csv(path: Path, name: str, delimiter: str, skipped: int) -> pl.LazyFram
 def repair_csv(
     path: Path, name: str, delimiter: str, skipped: int, target: Path
 ) -> tuple[pl.LazyFrame, tuple[Finding, ...]]:
-    """Write the rows of a table that have as many fields as its header to ``target``; the rest is counted.
+    """Copy the rows that have as many fields as the header to ``target``, and count the others.
 
-    Stray quotes are taken literally where that gives a row the right number of fields.
+    Takes stray quotes literally if that gives a row the right number of fields.
     """
     dropped: list[int] = []
     width, is_literal = 0, False
@@ -92,12 +93,12 @@ def repair_csv(
                 width = len(fields)
                 writer.writerow([ROW, *fields])
             elif len(fields) == width:
-                writer.writerow([row + skipped, *(one or None for one in fields)])
+                writer.writerow([row + skipped, *(field or None for field in fields)])
             else:
                 dropped.append(row + skipped)
     findings = []
     if is_literal:
-        findings.append(note("stray_quotes", name, "", "quotes that close nothing are taken literally"))
+        findings.append(note("stray_quotes", name, "", "unbalanced quotes are taken literally"))
     if dropped:
         findings.append(
             Finding(
@@ -116,9 +117,9 @@ def repair_csv(
 
 
 def _rows(lines: list[str], delimiter: str) -> Iterator[tuple[int, list[str], bool]]:
-    """Rows, counted from 1, with their fields, and whether quotes were taken literally.
+    """Yield each row's number, counted from 1, its fields, and whether quotes were taken literally.
 
-    Tried are the line as quoted, several lines as one row, and the line without quoting.
+    Tries the line with quoting, then several lines as one row, then the line without quoting.
     """
     width, at, row = 0, 0, 0
     while at < len(lines):
@@ -128,7 +129,7 @@ def _rows(lines: list[str], delimiter: str) -> Iterator[tuple[int, list[str], bo
         width = width or len(fields)
         if len(fields) != width and '"' in line:
             literal = line.split(delimiter)
-            for more in range(2, min(_LONGEST_ROW, len(lines) - at + 1)):
+            for more in range(2, min(_MOST_LINES, len(lines) - at + 1)):
                 joined = _fields("\n".join(lines[at : at + more]), delimiter, strict=True)
                 if len(joined) == width:
                     fields, taken = joined, more

@@ -1,4 +1,4 @@
-"""A catalog and its interactions as typed tables, and as the matrix that ALS is fitted on."""
+"""Data sets: typed tables of items and interactions, and the user-item matrix that models are fitted on."""
 
 import hashlib
 from collections.abc import Sequence
@@ -24,8 +24,9 @@ INTERACTIONS = pl.Schema(
         Columns.text: pl.String,
     }
 )
-"""Columns of the interaction table. ``timestamp`` (seconds since 1970, UTC) may be null, and one of ``item_id`` and
-``text``; a review has both.
+"""Columns of the interaction table.
+
+``timestamp`` (seconds since 1970, UTC) may be null. Either ``item_id`` or ``text`` may be null; a review has both.
 """
 _DEFAULTS: dict[str, pl.Expr] = {
     Columns.item: pl.lit(None),
@@ -41,10 +42,10 @@ class Dataset:
     """Typed tables of one catalog.
 
     Args:
-        name: what the data is called in reports.
-        noun: what one calls the items, in the plural ("films"); prompts use it.
+        name: Name of the data in reports.
+        noun: Plural noun for the items, such as "films". Prompts use it.
         items: ``item_id``, ``title`` and one column per attribute (lists allowed), one row per item.
-        interactions: the columns of :data:`INTERACTIONS`, oldest first within a user.
+        interactions: Columns of :data:`INTERACTIONS`, sorted by user, then oldest first.
     """
 
     name: str
@@ -54,7 +55,7 @@ class Dataset:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 over all rows of both tables, in order."""
+        """SHA-256 of all rows of both tables, in order."""
         digest = hashlib.sha256()
         for table in (self.items, self.interactions):
             for part in table.iter_slices(100_000):
@@ -62,23 +63,20 @@ class Dataset:
         return digest.hexdigest()
 
     def with_interactions(self, interactions: pl.DataFrame) -> "Dataset":
-        """The same catalog with other interactions, which must be in the order that this data set has them in."""
+        """Return the same catalog with other interactions, which must be sorted like those of this data set."""
         return Dataset(self.name, self.noun, self.items, interactions)
 
 
 def make_dataset(name: str, noun: str, items: pl.DataFrame, interactions: pl.DataFrame, *, seed: int = 0) -> Dataset:
-    """Checks and orders the tables.
+    """Validate and sort the tables.
 
-    Interactions come out sorted by user and time. Equal timestamps are ordered by a hash of the row and the seed,
-    never by item
-    id: in rating data many users have several ratings in one second, and file order is often id order, which would make
-    "the next item" predictable for a reason that has nothing to do with taste. The hash is of the row alone, so that
-    one more interaction changes nothing about the order of the others.
+    Interactions are sorted by user and time. Ties are broken by a seeded hash of the row, never by item id or file
+    order: in rating data many ratings share a second, and sorting them by id would make the next item predictable. The
+    hash depends on the row alone, so that another interaction does not change the order of the others.
 
     Raises:
-        DataError: a column is missing or of the wrong type, an id is empty or twice in the catalog, or an interaction
-            names
-            an item that the catalog does not have.
+        DataError: If a column is missing or has the wrong type, an id is empty or duplicated in the catalog, or an
+            interaction names an item that the catalog lacks.
     """
     needed = ((items, "items", (Columns.item, Columns.title)), (interactions, "interactions", (Columns.user,)))
     for table, label, columns in needed:
@@ -105,14 +103,14 @@ def make_dataset(name: str, noun: str, items: pl.DataFrame, interactions: pl.Dat
         )
     except pl.exceptions.PolarsError as error:
         raise DataError(f"a value has the wrong type ({error})", code="wrong_type") from error
-    _refuse(items, interactions)
+    _validate(items, interactions)
     row = pl.struct(INTERACTIONS.names()).hash(seed=seed)
     ordered = interactions.with_columns(row.alias("_tie")).sort(Columns.user, Columns.timestamp, "_tie").drop("_tie")
     return Dataset(name=name, noun=noun, items=items, interactions=ordered)
 
 
 def _attribute(name: str, kind: pl.DataType) -> pl.Expr:
-    """An attribute as text, number, true or false, or a list of texts; a date as ISO text, which sorts as dates do."""
+    """Convert an attribute to text, number, boolean or a list of text. Dates become ISO text."""
     column = pl.col(name)
     if isinstance(kind, pl.List | pl.Array):
         return column.cast(pl.List(pl.String)).list.drop_nulls()
@@ -127,8 +125,8 @@ def _attribute(name: str, kind: pl.DataType) -> pl.Expr:
     return column if kind.is_integer() or kind == pl.Boolean else column.cast(pl.String)
 
 
-def _refuse(items: pl.DataFrame, interactions: pl.DataFrame) -> None:
-    """What must not be in a data set; :mod:`retrieval.data.checks` finds it in files, with its row, and can drop it."""
+def _validate(items: pl.DataFrame, interactions: pl.DataFrame) -> None:
+    """Refuse invalid tables. :mod:`retrieval.data.checks` finds the same faults in files, with their rows."""
     for table, column in ((items, Columns.item), (items, Columns.title), (interactions, Columns.user)):
         empty = table.filter(pl.col(column).is_null() | (pl.col(column).str.strip_chars() == ""))
         if empty.height:
@@ -136,7 +134,7 @@ def _refuse(items: pl.DataFrame, interactions: pl.DataFrame) -> None:
     twice = items.filter(pl.col(Columns.item).is_duplicated())
     if twice.height:
         raise DataError(
-            f"'{twice[0, Columns.item]}' stands twice in the catalog", field=Columns.item, code="duplicate_id"
+            f"'{twice[0, Columns.item]}' occurs twice in the catalog", field=Columns.item, code="duplicate_id"
         )
     neither = interactions.filter(pl.col(Columns.item).is_null() & pl.col(Columns.text).is_null())
     if neither.height:
@@ -155,15 +153,15 @@ def _refuse(items: pl.DataFrame, interactions: pl.DataFrame) -> None:
 
 @dataclass(frozen=True)
 class Log:
-    """All interactions by position, users one after the other, each user's oldest first. What is stored.
+    """All interactions by position, grouped by user, oldest first. Stored in the artifact.
 
     Args:
-        indptr: shape (users + 1,); user ``u``'s interactions are ``indptr[u]:indptr[u + 1]``.
-        items: shape (interactions,), item positions; -1 where a text stands in place of an item.
-        events: shape (interactions,), positions in ``event_names``.
-        weights: shape (interactions,).
-        timestamps: shape (interactions,), seconds since 1970; 0 where unknown.
-        event_names: the kinds of events.
+        indptr: Shape (users + 1,). The interactions of user ``u`` are ``indptr[u]:indptr[u + 1]``.
+        items: Shape (interactions,), item positions; -1 if the interaction has a text but no item.
+        events: Shape (interactions,), positions in ``event_names``.
+        weights: Shape (interactions,).
+        timestamps: Shape (interactions,), seconds since 1970; 0 if unknown.
+        event_names: The kinds of events.
     """
 
     indptr: NDArray[np.int64]
@@ -175,12 +173,12 @@ class Log:
 
     @property
     def newest(self) -> int | None:
-        """The latest timestamp, from which ages are counted; None where no time is known."""
+        """The latest timestamp, from which ages are computed; None if no time is known."""
         latest = int(self.timestamps.max(initial=0))
         return latest or None
 
     def of(self, user: int) -> "Log":
-        """One user's part."""
+        """Return the log of one user."""
         part = slice(int(self.indptr[user]), int(self.indptr[user + 1]))
         return Log(
             indptr=np.array([0, part.stop - part.start]),
@@ -192,7 +190,7 @@ class Log:
         )
 
     def seen(self, items: int) -> "csr_matrix[np.float32]":
-        """Whatever a user has touched, liked or not: shape (users, items), of 1 (repeats are not added up)."""
+        """Return a matrix of shape (users, items) with a 1 for each item that a user interacted with."""
         kept = self.items >= 0
         counts = np.add.reduceat(np.append(kept, False).astype(np.int64), self.indptr[:-1]) * (np.diff(self.indptr) > 0)
         indptr = np.concatenate([[0], np.cumsum(counts)])
@@ -200,16 +198,16 @@ class Log:
         return csr_matrix((ones, self.items[kept], indptr), shape=(len(self.indptr) - 1, items))
 
     def users(self) -> NDArray[np.int32]:
-        """Position of each interaction's user, shape (interactions,)."""
+        """Return the position of each interaction's user, shape (interactions,)."""
         return np.repeat(np.arange(len(self.indptr) - 1, dtype=np.int32), np.diff(self.indptr))
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """A dataset by position: what row and column of the matrix stand for.
+class EncodedDataset:
+    """A data set by position: ids of the rows and columns, the log, and the matrix.
 
-    ``user_items`` is a ``csr_matrix`` of shape (users, items) that holds the confidence of each pair (see
-    :mod:`retrieval.data.events`). Users are sorted by id, items stand in catalog order.
+    ``user_items`` is a ``csr_matrix`` of shape (users, items) with the confidence of each pair (see
+    :mod:`retrieval.data.events`). Users are sorted by id; items are in catalog order.
     """
 
     user_ids: list[str]
@@ -218,8 +216,8 @@ class Encoded:
     user_items: "csr_matrix[np.float32]"
 
 
-def encode(dataset: Dataset, *, half_life_days: float | None = None) -> Encoded:
-    """Builds the matrix that ALS is fitted on, from everything in the data set and nothing else."""
+def encode_dataset(dataset: Dataset, *, half_life_days: float | None = None) -> EncodedDataset:
+    """Build the log and the user-item matrix from all interactions of a data set."""
     user_ids = dataset.interactions[Columns.user].unique().sort()
     item_ids = dataset.items[Columns.item]
     events = dataset.interactions[Columns.event].unique().sort()
@@ -233,7 +231,7 @@ def encode(dataset: Dataset, *, half_life_days: float | None = None) -> Encoded:
         event_names=events.to_list(),
     )
     matrix = confidences(log, users, (len(user_ids), len(item_ids)), now=log.newest, half_life_days=half_life_days)
-    return Encoded(user_ids.to_list(), item_ids.to_list(), log, matrix)
+    return EncodedDataset(user_ids.to_list(), item_ids.to_list(), log, matrix)
 
 
 def confidences(
@@ -244,11 +242,11 @@ def confidences(
     now: int | None,
     half_life_days: float | None,
 ) -> "csr_matrix[np.float32]":
-    """Confidence of every pair of the log, as a ``csr_matrix`` of shape (users, items) without explicit zeros."""
+    """Compute the confidence of each pair: a ``csr_matrix`` of shape (users, items) without explicit zeros."""
     strength = strengths(log.event_names, log.events, log.weights) * decay(
         log.timestamps, now=now, half_life_days=half_life_days
     )
-    # A pair's verdict is that of its latest event; the log is oldest first, so the last write to a pair wins.
+    # The latest event decides whether a pair is rejected. The log is oldest first.
     rejected = meanings(log.event_names, log.events, log.weights) == Meaning.negative
     real = log.items >= 0
     pairs = users[real].astype(np.int64) * shape[1] + log.items[real]
@@ -264,14 +262,14 @@ def confidences(
     unique = ordered[first][kept]
     rows, columns = np.divmod(unique, shape[1])
     indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=shape[0]))])
-    # 32-bit positions wherever they suffice: scipy copies everything again otherwise.
+    # Use 32-bit positions if they suffice; otherwise scipy copies all arrays.
     index = np.int32 if indptr[-1] < 2**31 else np.int64
     values = saturate(total[kept]).astype(np.float32)
     return csr_matrix((values, columns.astype(np.int32), indptr.astype(index)), shape=shape)
 
 
 def _positions(values: pl.Series, among: pl.Series) -> NDArray[np.int32]:
-    """Position of each value among the given ones; -1 for null."""
+    """Return the position of each value in ``among``; -1 for null."""
     table = pl.DataFrame({"value": among, "position": pl.Series(range(len(among)), dtype=pl.Int32)})
     joined = pl.DataFrame({"value": values}).join(table, on="value", how="left", maintain_order="left")
     return joined["position"].fill_null(-1).to_numpy()

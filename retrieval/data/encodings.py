@@ -1,4 +1,4 @@
-"""Bytes of a file into UTF-8: decompressed, and transcoded from what its marks or the settings say."""
+"""Decompress files and transcode them to UTF-8, by byte order mark, content or setting."""
 
 import bz2
 import codecs
@@ -17,7 +17,7 @@ from retrieval.errors import DataError
 
 Opener = Callable[[Path], io.BufferedIOBase]
 HEAD = 1 << 18
-"""Bytes at the beginning of a file that are looked at."""
+"""Number of bytes at the beginning of a file that detection uses."""
 _COMPRESSED: dict[bytes, Opener | None] = {
     b"\x1f\x8b": lambda path: gzip.GzipFile(path),  # closed by its user
     b"\x28\xb5\x2f\xfd": None,
@@ -33,12 +33,12 @@ _BOMS = (
 
 
 def decompressed(path: Path, name: str, scratch: Path) -> Path:
-    """The file, or a decompressed copy of it.
+    """Return the file, or a decompressed copy if it is compressed.
 
     Raises:
-        DataError: it is cut off.
+        DataError: If it cannot be decompressed.
     """
-    start = head(path)
+    start = read_head(path)
     for magic, opener in _COMPRESSED.items():
         if start.startswith(magic):
             return _decompressed(path, name, scratch, opener)
@@ -46,26 +46,24 @@ def decompressed(path: Path, name: str, scratch: Path) -> Path:
 
 
 def as_utf8(path: Path, name: str, scratch: Path, encoding: str | None) -> tuple[Path, tuple[Finding, ...]]:
-    """The file, or a copy of it in UTF-8 with line feeds at the ends of its lines.
+    """Return the file if it is UTF-8, else a copy in UTF-8 with line feeds as line ends.
 
     Raises:
-        DataError: it is no text, or not in the encoding that is stated.
+        DataError: If it is not text, or not in the stated encoding.
     """
-    start = head(path)
+    start = read_head(path)
     found = next((coding for mark, coding in _BOMS if start.startswith(mark)), encoding)
     if found is None and b"\0" in start[:4096]:
         even, odd = start[:4096:2].count(0), start[1:4096:2].count(0)
         if max(even, odd) < len(start[:4096]) // 4:
-            raise DataError(
-                f"{name} is no text", field=name, remedy="It must be CSV, JSON lines or Parquet", code="bad_file"
-            )
+            raise DataError(f"{name} is not text", field=name, remedy="Use CSV, JSON lines or Parquet", code="bad_file")
         found = "utf-16-be" if even > odd else "utf-16-le"
     if found == encoding and found is not None and undecodable_row(path) is None:
-        found = None  # one of the two files may be in UTF-8, which nothing else looks like
+        found = None  # the stated encoding may be that of the other file; text that decodes as UTF-8 is UTF-8
     is_old_mac = b"\r" in start and b"\n" not in start
     if found in (None, "utf-8-sig") and not is_old_mac and not start.startswith(codecs.BOM_UTF8):
         return path, ()
-    target = fresh(scratch)
+    target = scratch_file(scratch)
     try:
         with path.open(encoding=found or "utf-8") as source, target.open("w", encoding="utf-8", newline="") as sink:
             shutil.copyfileobj(source, sink, HEAD)
@@ -73,15 +71,16 @@ def as_utf8(path: Path, name: str, scratch: Path, encoding: str | None) -> tuple
         raise DataError(
             f"{name} is not in {found} ({error})",
             field=name,
-            remedy="Save it as UTF-8, or state its encoding with data.encoding",
+            remedy="Save it as UTF-8, or set data.encoding",
             code="bad_file",
         ) from error
-    said = note("encoding", name, "", f"its text is read as {found}") if found not in ("utf-8-sig", None) else None
-    return target, (said,) if said else ()
+    if found in ("utf-8-sig", None):
+        return target, ()
+    return target, (note("encoding", name, "", f"its text is read as {found}"),)
 
 
 def _decompressed(path: Path, name: str, scratch: Path, opener: Opener | None) -> Path:
-    target = fresh(scratch)
+    target = scratch_file(scratch)
     try:
         with target.open("wb") as sink:
             if opener is None:
@@ -93,14 +92,14 @@ def _decompressed(path: Path, name: str, scratch: Path, opener: Opener | None) -
         raise DataError(
             f"{name} cannot be decompressed ({first_line(error)})",
             field=name,
-            remedy="It may be cut off: download or write it again",
+            remedy="It may be truncated: download or write it again",
             code="bad_file",
         ) from error
     return target
 
 
 def _unpack_zst(path: Path, sink: IO[bytes]) -> None:
-    """Decompress all frames; the library's own reader takes a cut-off file for a short one."""
+    """Decompress all frames. The library's reader does not detect a truncated file."""
     with path.open("rb") as source:
         frame = zstandard.ZstdDecompressor().decompressobj()
         chunk = source.read(HEAD)
@@ -114,7 +113,7 @@ def _unpack_zst(path: Path, sink: IO[bytes]) -> None:
 
 
 def undecodable_row(path: Path) -> int | None:
-    """The first line that is not UTF-8, counted from 1; None if all are."""
+    """Return the number of the first line that is not UTF-8, counted from 1; None if there is none."""
     with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             try:
@@ -125,14 +124,15 @@ def undecodable_row(path: Path) -> int | None:
 
 
 def not_utf8(path: Path, name: str, row: int) -> DataError:
+    """Create the error for a file that is not UTF-8, with the most likely encoding."""
     with path.open("rb") as stream:
         line = next(line for number, line in enumerate(stream, start=1) if number == row)
-    # In simplified Chinese every character beyond ASCII takes two bytes of which both are high.
+    # In GB2312, every character beyond ASCII is two bytes above 0x7F.
     guess = "gb18030" if _decodes(line, "gb2312") else "windows-1252" if _decodes(line, "windows-1252") else "latin-1"
     return DataError(
         f"{name} is not UTF-8 in row {row}; it may be {guess}",
         field=name,
-        remedy=f'Save it as UTF-8, or state data.encoding = "{guess}"',
+        remedy=f'Save it as UTF-8, or set data.encoding = "{guess}"',
         code="bad_file",
     )
 
@@ -145,14 +145,17 @@ def _decodes(line: bytes, coding: str) -> bool:
     return True
 
 
-def head(path: Path) -> bytes:
+def read_head(path: Path) -> bytes:
+    """Read the beginning of a file."""
     with path.open("rb") as stream:
         return stream.read(HEAD)
 
 
-def fresh(scratch: Path) -> Path:
+def scratch_file(scratch: Path) -> Path:
+    """Return an unused path in a scratch folder."""
     return scratch / f"{len(list(scratch.iterdir()))}.copy"
 
 
 def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["nothing more is known"])[0][:200]
+    """Return the first line of an error message, truncated."""
+    return (str(error).strip().splitlines() or ["no details"])[0][:200]

@@ -1,16 +1,14 @@
-"""What events say about a user's taste: how sure we are that the user likes an item, and whether it was meant
-positively.
+"""Convert events to implicit feedback: the confidence that a user likes an item, and whether the event is positive.
 
 Confidence is that of Hu, Koren and Volinsky (2008), "Collaborative Filtering for Implicit Feedback Datasets". For one
 user and one item, with events 1 to n::
 
-    strength_i = base(event_i) * weight_i            a rating's: (stars - 2.5) / 2.5, and 0 below
+    strength_i = base(event_i) * weight_i            for a rating: max(0, (stars - 2.5) / 2.5)
     decayed_i  = strength_i * 0.5 ** (age_i / half_life)
     confidence = log2(1 + decayed_1 + ... + decayed_n)
 
-so one purchase counts 1, three count 2 and seven count 3: repeats saturate. If the latest event was meant negatively
-(a low rating, a dislike, a hidden item), the confidence is 0 whatever came before: a rejection is never positive
-evidence.
+so one purchase counts 1, three count 2 and seven count 3: repeats saturate. If the latest event is negative (a low
+rating, a dislike, a hidden item), the confidence is 0 regardless of earlier events.
 """
 
 from collections.abc import Sequence
@@ -35,7 +33,7 @@ BASE = {
     "like": 1.0,
     "purchase": 1.0,
 }
-"""Strength of one event of each kind. An event of a kind that is not named here or below counts as a view."""
+"""Strength of an event of each kind. Unknown kinds count as views."""
 NEGATIVE = frozenset({"dislike", "hide", "skip", "return"})
 """Kinds of events that reject an item."""
 _SYNONYMS = {
@@ -50,12 +48,12 @@ _SYNONYMS = {
     **dict.fromkeys(("skipped",), "skip"),
     **dict.fromkeys(("searched",), "search"),
 }
-"""Other names of the kinds, without case and marks."""
+"""Synonyms of the kinds, folded to lower-case letters and digits."""
 _DAY = 86_400.0
 
 
 class Meaning(IntEnum):
-    """Whether an event was meant positively."""
+    """Whether an event is positive feedback."""
 
     negative = -1
     neutral = 0
@@ -63,7 +61,7 @@ class Meaning(IntEnum):
 
 
 def counts_as(event: str) -> str:
-    """The kind that an event counts as: its own, that of a synonym, else ``view``.
+    """Return the kind that an event counts as: its own kind, that of its synonym, or ``view``.
 
     >>> [counts_as(event) for event in ("purchase", "Add_To_Cart", "teleport")]
     ['purchase', 'cart', 'view']
@@ -76,7 +74,7 @@ def counts_as(event: str) -> str:
 
 
 def meaning(event: str, weight: float) -> Meaning:
-    """Whether the event was meant positively: ``meaning("rating", 2) == Meaning.negative``, 3 stars are neutral."""
+    """Classify an event: ``meaning("rating", 2)`` is ``Meaning.negative``; 3 stars are neutral."""
     if event == RATING:
         if weight >= RATING_LIKED:
             return Meaning.positive
@@ -85,12 +83,12 @@ def meaning(event: str, weight: float) -> Meaning:
 
 
 def strengths(events: Sequence[str], codes: NDArray[np.integer], weights: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Strength of each event on its own, shape (interactions,).
+    """Compute the strength of each event without decay, shape (interactions,).
 
     Args:
-        events: names of the kinds of events that occur.
-        codes: shape (interactions,), each interaction's position in ``events``.
-        weights: shape (interactions,), in the event's own unit; what is below 0 counts as 0.
+        events: The kinds of events that occur.
+        codes: Shape (interactions,), position of each interaction's kind in ``events``.
+        weights: Shape (interactions,), in the unit of the event. Negative values count as 0.
     """
     base = np.array([BASE.get(counts_as(event), 0.0) for event in events])
     is_rating = np.array([event == RATING for event in events], dtype=bool)
@@ -99,7 +97,7 @@ def strengths(events: Sequence[str], codes: NDArray[np.integer], weights: NDArra
 
 
 def meanings(events: Sequence[str], codes: NDArray[np.integer], weights: NDArray[np.floating]) -> NDArray[np.int8]:
-    """:func:`meaning` of each event, shape (interactions,)."""
+    """Apply :func:`meaning` to each event, shape (interactions,)."""
     is_rating = np.array([event == RATING for event in events], dtype=bool)[codes]
     plain = np.array([meaning(event, 1.0) for event in events], dtype=np.int8)[codes]
     stars = np.where(weights >= RATING_LIKED, 1, np.where(weights <= RATING_DISLIKED, -1, 0)).astype(np.int8)
@@ -109,13 +107,12 @@ def meanings(events: Sequence[str], codes: NDArray[np.integer], weights: NDArray
 def decay(
     timestamps: NDArray[np.integer] | None, *, now: int | None, half_life_days: float | None
 ) -> NDArray[np.float64] | float:
-    """What age leaves of each event, shape (interactions,); 1 without a half-life, and for an event of unknown time
-    (0).
+    """Compute the decay factor of each event, shape (interactions,); 1 without a half-life or for unknown times.
 
     Args:
-        timestamps: seconds since 1970, 0 where unknown.
-        now: the moment ages are counted from, such as the newest interaction of the data.
-        half_life_days: age at which half is left.
+        timestamps: Seconds since 1970; 0 if unknown.
+        now: Reference time for ages, such as the newest interaction of the data.
+        half_life_days: Age at which the factor is 0.5.
     """
     if timestamps is None or now is None or half_life_days is None:
         return 1.0
@@ -125,6 +122,6 @@ def decay(
 
 
 def saturate(total: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Confidence from the sum of an item's decayed strengths: ``log2(1 + total)``."""
+    """Compute the confidence from the sum of decayed strengths: ``log2(1 + total)``."""
     confidence: NDArray[np.float64] = np.log2(1.0 + total)
     return confidence

@@ -1,4 +1,4 @@
-"""What was found in a data file: each kind of fault or decision with its file, column, first row, count and remedy."""
+"""Findings about a data file: faults and decisions, each with file, column, first row, count and remedy."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,25 +6,27 @@ from dataclasses import dataclass
 from retrieval.errors import DataError
 
 ROW = "__whyrank_row"
-"""Row in the file, the header being row 1; in a folder of part files, :func:`row_of_part`."""
+"""Column with the row number in the file. The header is row 1. See :func:`row_of_part` for folders of part files."""
 NOTED = "noted"
+RowLocator = Callable[[int], tuple[str, int]]
+"""Maps a value of :data:`ROW` to the file name and the row in that file."""
 _PART = 1 << 40
 MOST_SHOWN = 60
-"""Characters of a value that a message shows."""
+"""Maximum length of a value in a message, in characters."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of fault in one file, or one decision that the reader took.
+    """One kind of fault in a file, or one decision of the reader.
 
     Args:
-        code: stable name of the kind.
-        file: name of the file.
-        column: name of the column; empty for the whole file.
-        row: the first row that has it; 0 for a decision about a whole column.
-        count: how many rows have it; 0 for a decision.
-        problem: what is so, as a clause.
-        remedy: what to do about it, as a sentence without a full stop; empty where nothing is to be done.
+        code: Stable name of the kind.
+        file: File name.
+        column: Column name; empty for the whole file.
+        row: First affected row; 0 for a decision about a whole column.
+        count: Number of affected rows; 0 for a decision.
+        problem: Description, as a clause.
+        remedy: How to fix it, as a sentence without a full stop; empty if there is nothing to fix.
         done: ``dropped`` or ``cleaned`` for faults, ``noted`` for decisions.
     """
 
@@ -39,27 +41,27 @@ class Finding:
 
     @property
     def is_fault(self) -> bool:
-        """Whether the data should be corrected; decisions are only reported."""
+        """Whether it is a fault in the data. Decisions are only reported."""
         return self.done != NOTED
 
     def __str__(self) -> str:
         where = f"{self.file}, column '{self.column}'" if self.column else self.file
-        rows = "" if not self.count else f" ({'row' if self.count == 1 else f'{self.count:,} rows, the first is'} "
-        rows = rows and f"{rows}{self.row})"
+        rows = f" ({self.count:,} rows, the first is {self.row})" if self.count > 1 else f" (row {self.row})"
+        rows = rows if self.count else ""
         done = f", {self.done}" if self.is_fault else ""
         return f"{where}: {self.problem}{rows}{done}." + (f" {self.remedy}" if self.remedy else "")
 
 
 def note(code: str, file: str, column: str, problem: str, remedy: str = "", *, row: int = 0, count: int = 0) -> Finding:
-    """A decision of the reader that the user should know."""
+    """Create a decision to report."""
     return Finding(code, file, column, row, count, problem, remedy, NOTED)
 
 
-def refuse(findings: Sequence[Finding]) -> None:
-    """Raise if there is any fault; for ``--strict``.
+def raise_on_faults(findings: Sequence[Finding]) -> None:
+    """Refuse data with faults; for ``--strict``.
 
     Raises:
-        DataError: lists all faults.
+        DataError: If there is a fault. Lists all of them.
     """
     faults = [finding for finding in findings if finding.is_fault]
     if faults:
@@ -71,16 +73,16 @@ def refuse(findings: Sequence[Finding]) -> None:
 
 
 def row_of_part(part: int) -> int:
-    """What to add to the row numbers of a part file so that they stay distinct within a folder."""
+    """Return the offset that keeps the row numbers of a part file distinct within its folder."""
     return part * _PART
 
 
-def places(files: Sequence[str]) -> Callable[[int], tuple[str, int]]:
-    """A function from a value of :data:`ROW` to the name of the file and the row in it."""
+def row_locator(files: Sequence[str]) -> RowLocator:
+    """Return the locator for a folder of part files."""
     return lambda row: (files[row // _PART], row % _PART)
 
 
-def shown(value: object) -> str:
-    """A value for a message: quoted and cut."""
+def quoted(value: object) -> str:
+    """Quote and truncate a value for a message."""
     text = str(value)
     return f"'{text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + '…'}'"

@@ -1,6 +1,6 @@
-"""Opens data files by what they hold, not by their names.
+"""Open data files by content, not by name.
 
-CSV, JSON lines and Parquet; compressed or not; one file or a folder of part files.
+Reads CSV, JSON lines and Parquet, compressed or not, as a single file or a folder of part files.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,9 +11,17 @@ from typing import Literal, TypeVar
 import polars as pl
 
 from retrieval.data.csv import UNIT, find_delimiter, repair_csv, scan_csv
-from retrieval.data.encodings import HEAD, as_utf8, decompressed, first_line, fresh, not_utf8, undecodable_row
-from retrieval.data.encodings import head as start_of
-from retrieval.data.findings import ROW, Finding, places, row_of_part
+from retrieval.data.encodings import (
+    HEAD,
+    as_utf8,
+    decompressed,
+    first_line,
+    not_utf8,
+    read_head,
+    scratch_file,
+    undecodable_row,
+)
+from retrieval.data.findings import ROW, Finding, RowLocator, row_locator, row_of_part
 from retrieval.data.json_lines import array_to_lines, repair_json_lines, scan_json_lines
 from retrieval.errors import DataError
 
@@ -46,58 +54,58 @@ class Table:
     """An opened file or folder.
 
     Args:
-        name: of the file, for messages.
-        frame: its columns and :data:`~retrieval.data.findings.ROW`; all text unless ``kind`` is Parquet.
-        kind: what it holds.
-        place: from a value of ``ROW`` to file and row.
-        findings: what was found while it was opened.
-        repair: opens it again without the rows that cannot be read; None where that has been done.
+        name: File name for messages.
+        frame: The columns and :data:`~retrieval.data.findings.ROW`; all text unless ``kind`` is Parquet.
+        kind: File format.
+        locate: Maps ``ROW`` to file and row.
+        findings: Findings from opening the file.
+        repair: Opens it again without the rows that cannot be read; None if this is not possible.
     """
 
     name: str
     frame: pl.LazyFrame
     kind: Kind
-    place: Callable[[int], tuple[str, int]]
+    locate: RowLocator
     findings: tuple[Finding, ...] = ()
     repair: "Callable[[], Table] | None" = None
 
     @property
     def header(self) -> list[str]:
-        """Names of the columns."""
+        """Column names."""
         return [name for name in self.frame.collect_schema().names() if name != ROW]
 
 
-def attempt(table: Table, work: Callable[[Table], T]) -> tuple[T, Table]:
-    """Do something that reads a table; if rows cannot be read, do it with the others.
+def read_with_repair(table: Table, work: Callable[[Table], T]) -> tuple[T, Table]:
+    """Call ``work`` with the table; if rows cannot be read, call it again with the repaired table.
 
     Returns:
-        What ``work`` returned, and the table that it was given.
+        The result of ``work``, and the table that it was called with.
 
     Raises:
-        DataError: the table cannot be read.
+        DataError: If the table cannot be read.
     """
     try:
         return work(table), table
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
         if table.repair is None:
             raise _unreadable(table.name, error) from error
-        again = table.repair()
+        repaired = table.repair()
     try:
-        return work(again), again
+        return work(repaired), repaired
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
         raise _unreadable(table.name, error) from error
 
 
 def open_table(path: Path, scratch: Path, *, encoding: str | None = None) -> Table:
-    """Open a file, or a folder of part files of one kind.
+    """Open a file, or a folder of part files in one format.
 
     Args:
-        path: of the file or folder.
-        scratch: an empty folder for decompressed and transcoded copies; it must outlive the table.
-        encoding: of text files; found from the content if None.
+        path: Path of the file or folder.
+        scratch: Empty folder for decompressed and transcoded copies. It must outlive the table.
+        encoding: Encoding of text files; detected if None.
 
     Raises:
-        DataError: it is missing, empty, or of a kind that is not read.
+        DataError: If it is missing, empty, or of an unsupported format.
     """
     if path.is_dir():
         return _open_folder(path, scratch, encoding)
@@ -107,56 +115,63 @@ def open_table(path: Path, scratch: Path, *, encoding: str | None = None) -> Tab
 
 
 def open_headerless(path: Path, scratch: Path, names: Sequence[str], delimiter: str) -> Table:
-    """Open a text file without a header, whose columns have these names.
+    """Open a text file without a header, and name its columns.
 
     Raises:
-        DataError: it is missing or empty.
+        DataError: If it is missing or empty.
     """
     if not path.is_file() or not path.stat().st_size:
         raise DataError(f"{path} is missing or empty", field=path.name, remedy="Check the folder", code="missing_file")
-    target = fresh(scratch)
+    target = scratch_file(scratch)
     with path.open("rb") as source, target.open("wb") as sink:
         sink.write(UNIT.join(names).encode() + b"\n")
         while lines := source.readlines(HEAD):
             sink.write(b"".join(lines).replace(delimiter.encode(), UNIT.encode()))
     table = _open_csv(target, path.name, UNIT.join(names), scratch, ())
     return replace(
-        table, place=lambda row: (path.name, row - 1), repair=None if table.repair is None else _one_less(table)
+        table,
+        locate=lambda row: (path.name, row - 1),
+        repair=None if table.repair is None else _repair_headerless(table),
     )
 
 
-def _one_less(table: Table) -> "Callable[[], Table]":
-    """The repair of a table whose header we wrote: its rows are counted from the first line of the file."""
+def _repair_headerless(table: Table) -> "Callable[[], Table]":
+    """Return the repair of a table whose header was added, with row numbers as in the original file."""
 
     def repair() -> Table:
-        again = table.repair() if table.repair else table
-        found = tuple(replace(one, row=one.row - 1) if one.row else one for one in again.findings)
-        return replace(again, findings=found, place=lambda row: (table.name, row - 1))
+        repaired = table.repair() if table.repair else table
+        findings = tuple(
+            replace(finding, row=finding.row - 1) if finding.row else finding for finding in repaired.findings
+        )
+        return replace(repaired, findings=findings, locate=lambda row: (table.name, row - 1))
 
     return repair
 
 
 def _open_folder(folder: Path, scratch: Path, encoding: str | None) -> Table:
-    files = [one for one in sorted(folder.rglob("*")) if one.is_file() and not _is_hidden(one.relative_to(folder))]
-    files = [one for one in files if one.stat().st_size]
+    files = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not _is_hidden(path.relative_to(folder)) and path.stat().st_size
+    ]
     if not files:
-        raise DataError(f"{folder} holds no data file", field=folder.name, remedy="Check the path", code="missing_file")
-    names = [str(Path(folder.name) / one.relative_to(folder)) for one in files]
-    tables = [_open_file(one, name, scratch, encoding) for one, name in zip(files, names, strict=True)]
+        raise DataError(f"{folder} has no data files", field=folder.name, remedy="Check the path", code="missing_file")
+    names = [str(Path(folder.name) / path.relative_to(folder)) for path in files]
+    tables = [_open_file(path, name, scratch, encoding) for path, name in zip(files, names, strict=True)]
     for name, table in zip(names, tables, strict=True):
         if table.kind != tables[0].kind:
             raise DataError(
                 f"{folder} holds {tables[0].kind.upper()} ({names[0]}) and {table.kind.upper()} ({name})",
                 field=folder.name,
-                remedy="Leave the part files of one table in the folder, all of one kind",
+                remedy="Keep only the part files of one table in the folder, in one format",
                 code="bad_file",
             )
         differing = sorted(set(table.header) ^ set(tables[0].header))
         if differing and table.kind != "json lines":
             raise DataError(
-                f"{name} and {names[0]} have different columns: '{differing[0]}' is in one of them only",
+                f"{name} and {names[0]} have different columns: '{differing[0]}' is in only one of them",
                 field=folder.name,
-                remedy="Leave the part files of one table in the folder",
+                remedy="Keep only the part files of one table in the folder",
                 code="bad_file",
             )
     return _joined(folder, files, names, tables)
@@ -165,7 +180,7 @@ def _open_folder(folder: Path, scratch: Path, encoding: str | None) -> Table:
 def _joined(folder: Path, files: list[Path], names: list[str], tables: list[Table]) -> Table:
     frames = []
     for part, (file, table) in enumerate(zip(files, tables, strict=True)):
-        keys = [one.split("=", 1) for one in file.relative_to(folder).parts[:-1] if "=" in one]
+        keys = [part_name.split("=", 1) for part_name in file.relative_to(folder).parts[:-1] if "=" in part_name]
         frames.append(
             table.frame.with_columns(
                 pl.col(ROW).cast(pl.Int64) + row_of_part(part), *(pl.lit(value).alias(key) for key, value in keys)
@@ -174,14 +189,15 @@ def _joined(folder: Path, files: list[Path], names: list[str], tables: list[Tabl
 
     def repaired() -> Table:
         return replace(
-            _joined(folder, files, names, [one.repair() if one.repair else one for one in tables]), repair=None
+            _joined(folder, files, names, [table.repair() if table.repair else table for table in tables]),
+            repair=None,
         )
 
     return Table(
         folder.name,
         pl.concat(frames, how="diagonal_relaxed"),
         tables[0].kind,
-        places(names),
+        row_locator(names),
         tuple(finding for table in tables for finding in table.findings),
         repaired if any(table.repair for table in tables) else None,
     )
@@ -193,9 +209,9 @@ def _is_hidden(path: Path) -> bool:
 
 def _open_file(path: Path, name: str, scratch: Path, encoding: str | None) -> Table:
     path = decompressed(path, name, scratch)
-    head = start_of(path)
+    head = read_head(path)
     if not head:
-        raise DataError(f"{name} is empty", field=name, remedy="It needs a header and rows", code="bad_file")
+        raise DataError(f"{name} is empty", field=name, remedy="Write a header and rows", code="bad_file")
     if head.startswith(_PARQUET):
         return _open_parquet(path, name)
     for magic, (problem, remedy) in _FOREIGN.items():
@@ -203,16 +219,16 @@ def _open_file(path: Path, name: str, scratch: Path, encoding: str | None) -> Ta
             raise DataError(f"{name} {problem}", field=name, remedy=remedy, code="bad_file")
     if name.lower().endswith((".parquet", ".pq")):
         raise DataError(
-            f"{name} is named as Parquet and does not begin as Parquet does",
+            f"{name} has the suffix of Parquet, but is not Parquet",
             field=name,
             remedy="Download it again, or rename it if it is CSV",
             code="bad_file",
         )
     path, notes = as_utf8(path, name, scratch, encoding)
-    text = start_of(path).decode("utf-8", errors="ignore")
+    text = read_head(path).decode("utf-8", errors="ignore")
     start = text.lstrip()[:1]
     if start == "[" and text.lstrip()[1:].lstrip()[:1] in ("{", "]", "["):
-        lines = fresh(scratch)
+        lines = scratch_file(scratch)
         array_to_lines(path, name, lines)
         path, start = lines, "{"
     if start == "{":
@@ -226,9 +242,9 @@ def _open_parquet(path: Path, name: str) -> Table:
         frame.collect_schema()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(
-            f"{name} begins as Parquet and cannot be read ({first_line(error)})",
+            f"{name} starts like Parquet, but cannot be read ({first_line(error)})",
             field=name,
-            remedy="It may be cut off: download or write it again",
+            remedy="It may be truncated: download or write it again",
             code="bad_file",
         ) from error
     return Table(name, frame, "parquet", lambda row: (name, row))
@@ -236,7 +252,7 @@ def _open_parquet(path: Path, name: str) -> Table:
 
 def _open_json_lines(path: Path, name: str, scratch: Path, notes: tuple[Finding, ...]) -> Table:
     def repair() -> Table:
-        target = fresh(scratch)
+        target = scratch_file(scratch)
         finding = repair_json_lines(path, name, target)
         frame = scan_json_lines(target, name).drop(ROW, strict=False)
         frame = pl.scan_ndjson(target, schema={**dict(frame.collect_schema()), ROW: pl.Int64()})
@@ -248,7 +264,7 @@ def _open_json_lines(path: Path, name: str, scratch: Path, notes: tuple[Finding,
 def _open_csv(path: Path, name: str, text: str, scratch: Path, notes: tuple[Finding, ...]) -> Table:
     delimiter, skipped = find_delimiter(text)
     if len(delimiter) > 1:
-        target = fresh(scratch)
+        target = scratch_file(scratch)
         with path.open("rb") as source, target.open("wb") as sink:
             for line in source:
                 sink.write(line.replace(delimiter.encode(), UNIT.encode()))
@@ -257,7 +273,7 @@ def _open_csv(path: Path, name: str, text: str, scratch: Path, notes: tuple[Find
     def repair() -> Table:
         if (row := undecodable_row(path)) is not None:
             raise not_utf8(path, name, row)
-        frame, found = repair_csv(path, name, delimiter, skipped, fresh(scratch))
+        frame, found = repair_csv(path, name, delimiter, skipped, scratch_file(scratch))
         return Table(name, frame, "csv", lambda row: (name, row), (*notes, *found))
 
     try:
@@ -271,6 +287,6 @@ def _unreadable(name: str, error: Exception) -> DataError:
     return DataError(
         f"{name} cannot be read ({first_line(error)})",
         field=name,
-        remedy="It must be CSV with a header, JSON lines or Parquet",
+        remedy="Use CSV with a header, JSON lines or Parquet",
         code="bad_file",
     )

@@ -1,4 +1,4 @@
-"""MovieLens folders as GroupLens publishes them: 100K, 1M, 10M, 20M, 25M, 32M and latest.
+"""Read MovieLens folders as GroupLens publishes them: 100K, 1M, 10M, 20M, 25M, 32M and latest.
 
 Source: Harper and Konstan (2015), "The MovieLens Datasets: History and Context".
 """
@@ -28,10 +28,10 @@ _REMEDY = "Name the unpacked folder of a MovieLens data set"
 
 
 def split_title(title: str) -> tuple[str, str | None]:
-    """A GroupLens title as people (and the text an LLM was trained on) write it, and its other name.
+    """Return the usual form of a GroupLens title, and its other name.
 
-    GroupLens files the article last and puts other names into parentheses, which would make such a title unlikely to
-    any LLM.
+    GroupLens puts the article last and other names in parentheses. An LLM would find such titles unlikely, because the
+    text that it was trained on does not write them so.
 
     >>> split_title("City of Lost Children, The (Cité des enfants perdus, La)")
     ('The City of Lost Children', 'La Cité des enfants perdus')
@@ -43,13 +43,13 @@ def split_title(title: str) -> tuple[str, str | None]:
 
 
 def film_title(title: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
-    """Title and other name of a film, from a title as GroupLens writes it, the year taken off."""
+    """Split a GroupLens title without its year into columns for the title and the other name."""
     parts = title.map_elements(split_title, return_dtype=pl.List(pl.String))
     return parts.list.get(0).alias(Columns.title), parts.list.get(1).alias("also_known_as")
 
 
 def film_genres() -> pl.Expr:
-    """The column ``genres`` as lists; empty for ``(no genres listed)``."""
+    """Parse the column ``genres`` into lists; empty for ``(no genres listed)``."""
     none = pl.lit([], dtype=pl.List(pl.String))
     genres = pl.col("genres")
     return (
@@ -62,10 +62,10 @@ def film_genres() -> pl.Expr:
 
 
 def open_grouplens(folder: Path, scratch: Path) -> tuple[Table, str, pl.DataFrame]:
-    """The ratings of a folder, the name of its file of films, and the films with :data:`ROW`.
+    """Open a folder: return its ratings, the name of its film file, and the films with :data:`ROW`.
 
     Raises:
-        DataError: it is no folder of MovieLens, or lacks a file or column.
+        DataError: If it is not a MovieLens folder, or lacks a file or column.
     """
     if (folder / "u.data").is_file():
         return (
@@ -79,19 +79,19 @@ def open_grouplens(folder: Path, scratch: Path) -> tuple[Table, str, pl.DataFram
         return ratings, "movies.dat", _films(_table(rows, folder / "movies.dat"))
     if (folder / "ratings.csv").is_file():
         movies = open_table(folder / "movies.csv", scratch)
-        lacking = sorted({"movieId", "title", "genres"} - set(movies.header))
-        if lacking:
+        missing = sorted({"movieId", "title", "genres"} - set(movies.header))
+        if missing:
             raise DataError(
-                f"{folder / 'movies.csv'} has no column '{lacking[0]}'", field="grouplens", code="missing_column"
+                f"{folder / 'movies.csv'} has no column '{missing[0]}'", field="grouplens", code="missing_column"
             )
         return open_table(folder / "ratings.csv", scratch), "movies.csv", _films(movies.frame.collect())
     nested = [
-        one
-        for one in folder.glob("*/")
-        if any((one / name).is_file() for name in ("u.data", "ratings.dat", "ratings.csv"))
+        path
+        for path in folder.glob("*/")
+        if any((path / name).is_file() for name in ("u.data", "ratings.dat", "ratings.csv"))
     ]
     raise DataError(
-        f"{folder} holds neither ratings.csv nor ratings.dat nor u.data",
+        f"{folder} has none of ratings.csv, ratings.dat and u.data",
         field="grouplens",
         remedy=f"Did you mean {nested[0]}?" if nested else _REMEDY,
         code="missing_file",
@@ -121,13 +121,13 @@ def _films_100k(path: Path) -> pl.DataFrame:
 
 def _table(rows: Sequence[tuple[object, ...]], path: Path) -> pl.DataFrame:
     if not rows:
-        raise DataError(f"{path} holds no film", field="grouplens", remedy=_REMEDY, code="bad_file")
+        raise DataError(f"{path} has no films", field="grouplens", remedy=_REMEDY, code="bad_file")
     schema = {ROW: pl.Int64, "movieId": pl.String, "title": pl.String, "genres": pl.String}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
-    """The lines of a file with their numbers; 100K and 1M are in Latin-1, 10M is in UTF-8."""
+    """Return the non-empty lines of a file with their numbers. 100K and 1M are Latin-1, 10M is UTF-8."""
     if not path.is_file():
         raise DataError(f"{path} is missing", field="grouplens", remedy=_REMEDY, code="missing_file")
     content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""JSON lines and arrays as tables of text: numbers and truths as they are written, lists and objects as JSON."""
+"""Read JSON lines and arrays as tables of text. Lists and objects stay JSON."""
 
 import ast
 import json
@@ -10,53 +10,53 @@ import polars as pl
 from retrieval.data.findings import ROW, Finding
 from retrieval.errors import DataError
 
-_LOOKED_AT = 100_000
-"""Lines whose keys become columns; a key that first occurs later is not read."""
+_SAMPLE_LINES = 100_000
+"""Number of lines whose keys become columns. Keys that first occur later are not read."""
 
 
 def array_to_lines(path: Path, name: str, target: Path) -> None:
     """Write a JSON array of objects as JSON lines.
 
     Raises:
-        DataError: the file holds something else.
+        DataError: If the file holds something else.
     """
     try:
         with path.open(encoding="utf-8") as stream:
             content = json.load(stream)
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"{name} begins as a JSON array and is none ({error})",
+            f"{name} starts like a JSON array, but is not valid JSON ({error})",
             field=name,
             remedy="Write one object in each line (JSON lines)",
             code="bad_file",
         ) from error
-    wrong = next((place for place, one in enumerate(content, start=1) if not isinstance(one, dict)), None)
+    wrong = next((number for number, entry in enumerate(content, start=1) if not isinstance(entry, dict)), None)
     if wrong is not None:
         raise DataError(
-            f"{name} is a JSON array whose entry {wrong} is no object",
+            f"{name} is a JSON array whose entry {wrong} is not an object",
             field=name,
             remedy='Each entry is one row: {"user_id": ..., "item_id": ...}',
             code="bad_file",
         )
     with target.open("w", encoding="utf-8") as stream:
-        stream.writelines(json.dumps(one, ensure_ascii=False) + "\n" for one in content)
+        stream.writelines(json.dumps(entry, ensure_ascii=False) + "\n" for entry in content)
 
 
 def scan_json_lines(path: Path, name: str) -> pl.LazyFrame:
-    """A lazy table of the file's objects with :data:`ROW`, all text.
+    """Scan the file's objects as a table of text with :data:`ROW`.
 
     Raises:
-        DataError: the first lines hold no object.
+        DataError: If none of the first lines is an object.
     """
     keys: dict[str, None] = {}
     with path.open(encoding="utf-8", errors="replace") as stream:
         for number, line in enumerate(stream):
-            if number == _LOOKED_AT:
+            if number == _SAMPLE_LINES:
                 break
             keys.update(dict.fromkeys(_object(line) or ()))
     if not keys:
         raise DataError(
-            f"{name} looks like JSON, and none of its lines is an object",
+            f"{name} looks like JSON, but none of its lines is an object",
             field=name,
             remedy="Write one object in each line (JSON lines), or an array of objects",
             code="bad_file",
@@ -66,9 +66,9 @@ def scan_json_lines(path: Path, name: str) -> pl.LazyFrame:
 
 
 def repair_json_lines(path: Path, name: str, target: Path) -> Finding:
-    """Write the lines that are objects to ``target``, with :data:`ROW` in each; the rest is counted.
+    """Copy the lines that are objects to ``target``, with :data:`ROW` in each, and count the others.
 
-    Python's notation (``{'asin': ...}``), which older data sets are written in, is understood.
+    Also parses Python notation (``{'asin': ...}``), which older data sets use.
     """
     bad, first = 0, 0
     with path.open(encoding="utf-8") as source, target.open("w", encoding="utf-8") as sink:
@@ -81,10 +81,8 @@ def repair_json_lines(path: Path, name: str, target: Path) -> Finding:
             else:
                 sink.write(json.dumps({**found, ROW: number}, ensure_ascii=False) + "\n")
     if not bad:
-        return Finding(
-            "python_lines", name, "", 0, 0, "its lines are read as Python's notation of objects", "", "noted"
-        )
-    problem, remedy = "the line is no JSON object", "Write one complete object in each line"
+        return Finding("python_lines", name, "", 0, 0, "its lines are read as Python objects", "", "noted")
+    problem, remedy = "the line is not a JSON object", "Write one complete object in each line"
     return Finding("bad_row", name, "", first, bad, problem, remedy, "dropped")
 
 

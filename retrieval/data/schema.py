@@ -1,11 +1,11 @@
-"""The words that every layer uses, and the only place where column names are written."""
+"""Domain types that all packages share, and the only definition of the column names."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 AttributeValue = str | int | float | bool | tuple[str, ...]
-"""What an item's attribute may hold; a tuple for attributes with several values, such as genres."""
+"""Value of an attribute; a tuple for attributes with several values, such as genres."""
 
 
 class Columns:
@@ -21,30 +21,30 @@ class Columns:
 
 
 class Source(StrEnum):
-    """Which retrieval source proposed a candidate; of several, the one that put it highest."""
+    """The source that proposed a candidate; if there are several, the one that ranked it highest."""
 
     als = "als"
-    """Factors of the history."""
+    """Matrix factorization (ALS) of the history."""
     linear = "linear"
     """The closed-form linear model (EASE) of the history."""
     itemknn = "itemknn"
-    """Nearest neighbours of the history's items, in catalogs that are too large for the linear model."""
+    """Nearest neighbours of the items in the history, if the catalog is too large for the linear model."""
     transitions = "transitions"
-    """What others went on to after the latest items of the history."""
+    """Items that other users chose after the latest items of the history."""
     text = "text"
-    """The words of the query, blended with the history where there is one."""
+    """The words of the query, blended with the history if there is one."""
     popular = "popular"
-    """What many liked lately."""
+    """Recent popularity."""
 
     @property
     def personal(self) -> bool:
-        """Whether the visitor's history found it."""
+        """Whether the source uses the visitor's history."""
         return self not in (Source.text, Source.popular)
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One entry of the catalog. The LLM sees its title and attributes, never its id."""
+    """An item of the catalog. The LLM sees its title and attributes, never its id."""
 
     item_id: str
     title: str
@@ -53,11 +53,11 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Interaction:
-    """What one user did, once: with an item, in words (a search), or both (a review).
+    """One interaction of a user: with an item, as text (a search), or both (a review).
 
-    ``event`` is the kind of act (``rating``, ``view``, ``purchase`` ...) and ``weight`` its strength in the event's own
-    unit: stars for a rating, a count elsewhere. ``timestamp`` is in seconds since 1970 (UTC). ``item_id`` is None where
-    ``text`` stands in its place; at least one of the two is given.
+    ``event`` is the kind of interaction (``rating``, ``view``, ``purchase`` ...). ``weight`` is its strength in the
+    unit of the event: stars for a rating, otherwise a count. ``timestamp`` is in seconds since 1970 (UTC). At least one
+    of ``item_id`` and ``text`` is given.
     """
 
     item_id: str | None
@@ -69,9 +69,9 @@ class Interaction:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An item that retrieval proposes, with the score and 1-based rank it got there.
+    """An item that retrieval proposes, with its retrieval score and 1-based rank.
 
-    ``signals`` holds what each model says of it, in the model's own unit, by the model's name.
+    ``signals`` holds the item's score from each model, by the name of the model, in the model's own unit.
     """
 
     item: Item
@@ -83,7 +83,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One interaction of a history, together with the item it was about; None for a search or another text."""
+    """An interaction in a history and its item; the item is None for a text without an item, such as a search."""
 
     item: Item | None
     interaction: Interaction
@@ -91,9 +91,7 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A positively meant history item, the part of a candidate's retrieval score that rests on it, and the model that
-    says so most.
-    """
+    """A liked history item, its contribution to a candidate's retrieval score, and the model that contributes most."""
 
     item: Item
     contribution: float

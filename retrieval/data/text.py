@@ -1,4 +1,4 @@
-"""Text from files into one form: Unicode, blanks, words that stand for nothing, HTML."""
+"""Normalize text from files: Unicode form, blanks, null words, HTML."""
 
 import html
 import re
@@ -10,14 +10,14 @@ NULL_WORDS = (
     *("nan", "NaN", "NAN", "null", "NULL", "Null", "none", "None", "NONE", "nil", "NaT", "<NA>", "#N/A", "N/A", "n/a"),
     *("\\N", "-", "–", "—"),
 )
-"""Cells that stand for a missing value. ``NA`` is none of them: it is North America as often."""
+"""Words for a missing value. ``NA`` is not one of them, because it may mean North America."""
 BLANKS = (
     " \t\r\n\v\f\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000\u200b\u200c\u200d\u2060\ufeff"
 )
-"""Characters that nobody sees at the ends of an id, zero-width ones included."""
+"""Blank and zero-width characters that are stripped from the ends of text."""
 CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
-"""Characters that no id or title may hold."""
+"""Characters that ids and titles must not contain."""
 _TAG = re.compile(
     r"</?(?:a|b|big|br|center|cite|code|div|em|font|h[1-6]|hr|i|img|li|ol|p|s|small|span|strike|strong|sub|sup|tt|u|ul)"
     r"(?:\s[^<>]*)?/?>",
@@ -29,17 +29,17 @@ _UNFOLDED = r"^\s|\s$|\s\s|[\t\r\n\u00a0]"
 
 
 def nfc(text: str) -> str:
-    """Unicode's composed form, in which ids, attributes and filters are compared."""
+    """Normalize to NFC, the Unicode form in which ids, attributes and filters are compared."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def plain_id(text: str) -> str:
-    """An id as it is stored and looked up: composed, without invisible characters at its ends."""
+    """Normalize an id as it is stored and looked up: NFC, without blanks at its ends."""
     return nfc(text).strip(BLANKS)
 
 
 def without_markup(text: str) -> str:
-    """Text without HTML: entities decoded (also those escaped twice), tags removed.
+    """Strip HTML: decode entities, even if escaped twice, and remove tags.
 
     >>> without_markup("Tom &amp;amp; <b>Jerry</b>")
     'Tom & Jerry'
@@ -53,7 +53,7 @@ def without_markup(text: str) -> str:
 
 
 def clean_text(values: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Text in NFC without HTML and with blanks folded, and which values held HTML (a mask); nulls stay null."""
+    """Normalize to NFC, strip HTML and collapse blanks; also return a mask of the values with HTML. Nulls stay null."""
     marked = values.str.contains(_MARKUP).fill_null(value=False)
     if marked.any():
         plain = values.filter(marked).map_elements(without_markup, return_dtype=pl.String, skip_nulls=True)
@@ -67,10 +67,10 @@ def clean_text(values: pl.Series) -> tuple[pl.Series, pl.Series]:
 
 
 def is_ascii(values: pl.Series) -> bool:
-    """Whether no value holds a character beyond ASCII."""
+    """Whether all values are ASCII."""
     return bool((values.str.len_bytes() == values.str.len_chars()).all())
 
 
 def is_null_word(values: pl.Series) -> pl.Series:
-    """Which values stand for a missing one, as a mask without nulls."""
+    """Return a mask, without nulls, of values that are words for a missing value."""
     return values.str.strip_chars(BLANKS).is_in(NULL_WORDS).fill_null(value=False)

@@ -1,6 +1,6 @@
-"""Times in every usual form into seconds since 1970 (UTC), each column read in one way that is reported.
+"""Parse times in all common formats to seconds since 1970 (UTC) and report how a column was read.
 
-A column that could mean two things is refused: spreadsheet day numbers, and dates such as 03/04/2024.
+Refuses ambiguous columns: spreadsheet day numbers, and dates such as 03/04/2024.
 """
 
 from collections.abc import Sequence
@@ -9,18 +9,19 @@ from itertools import product
 
 import polars as pl
 
-from retrieval.data.findings import Finding, note, shown
+from retrieval.data.findings import Finding, note, quoted
 from retrieval.data.text import BLANKS, is_null_word
 from retrieval.errors import DataError
 
 _UNITS = ((1e17, 1e9, "nanoseconds"), (1e14, 1e6, "microseconds"), (1e11, 1e3, "milliseconds"))
-"""From which magnitude on a number is no longer in the next larger unit, and how many of it make a second."""
+"""Minimum value of each unit, number of units per second, and name."""
 _SPREADSHEET = (20_000, 80_000)
-"""Days since 1900 as spreadsheets count them: 1954 to 2119."""
+"""Range of spreadsheet day numbers (days since 1900): 1954 to 2119."""
 _EARLY = 500_000_000
-"""November 1985; a log whose newest time is older is more likely in another unit."""
+"""November 1985. If the newest time is older, the times are probably in another unit."""
 _REMEDY = "Write seconds since 1970, or 2024-05-31T18:00:00"
 _SAMPLE = 500
+"""Number of values from which the format is detected."""
 
 _ZONES = ("", "Z", "%:z", " UTC", "%z", " %:z", " %z", " GMT")
 _CLOCKS = ("%H:%M:%S%.f", "%H:%M")
@@ -39,49 +40,48 @@ _HOUR_ZONE = r"(:\d\d(?:\.\d+)?)\s?([+-]\d\d)$"
 
 
 def to_seconds(column: pl.Series, file: str) -> tuple[pl.Series, pl.Series, list[Finding]]:
-    """Seconds since 1970 (UTC).
+    """Parse a column of times to seconds since 1970 (UTC).
 
     Returns:
-        The seconds (Int64; null where there is none or it cannot be read), which cells hold something (a mask), and
-        how the column was read.
+        The seconds (Int64; null if missing or invalid), a mask of the cells with a value, and the decisions.
 
     Raises:
-        DataError: the column could mean several things.
+        DataError: If the column is ambiguous.
     """
     name = column.name
     if column.dtype.is_temporal():
         return column.cast(pl.Datetime("us")).dt.epoch("s"), column.is_not_null(), []
     if column.dtype.is_numeric():
         number, text = column.cast(pl.Float64), None
-        said = column.is_not_null()
+        has_value = column.is_not_null()
         if column.dtype.is_float():
-            said &= ~column.is_nan().fill_null(value=False)
+            has_value &= ~column.is_nan().fill_null(value=False)
     else:
         text = column.cast(pl.String)
-        said = text.is_not_null()
+        has_value = text.is_not_null()
         number = text.cast(pl.Float64, strict=False)
-        if said.any() and number.null_count() == len(number):
-            # The usual log, in one form throughout: parsed as it is, without a copy of the text.
+        if has_value.any() and number.null_count() == len(number):
+            # Fast path for a log with a single format: parse it without copying the text.
             form = _best_form(text.drop_nulls().head(_SAMPLE), _FORMS)
             seconds = _parsed(text, form) if form else None
             if seconds is not None and seconds.null_count() == text.null_count():
-                return seconds.rename(name), said, []
+                return seconds.rename(name), has_value, []
         if number.null_count():
             text = text.str.strip_chars(BLANKS)
             number = text.cast(pl.Float64, strict=False)
-            said &= (text != "").fill_null(value=False) & ~is_null_word(text)
+            has_value &= (text != "").fill_null(value=False) & ~is_null_word(text)
     if not number.is_finite().fill_null(value=True).all():
         number = number.set(~number.is_finite().fill_null(value=True), None)
     seconds, notes = _from_numbers(number, name, file)
-    left = said & number.is_null()
+    left = has_value & number.is_null()
     if text is not None and left.any():
         parsed, more = _from_text(text.filter(left), name, file)
         seconds, notes = seconds.scatter(left.arg_true(), parsed), [*notes, *more]
     newest = seconds.max()
-    if isinstance(newest, int) and newest < _EARLY and not any(one.code == "time_form" for one in notes):
+    if isinstance(newest, int) and newest < _EARLY and not any(decision.code == "time_form" for decision in notes):
         day = datetime.fromtimestamp(newest, UTC).date()
         notes.append(note("early_times", file, name, f"the newest time is {day} in seconds since 1970", _REMEDY))
-    return seconds.rename(name), said, notes
+    return seconds.rename(name), has_value, notes
 
 
 def _from_numbers(number: pl.Series, name: str, file: str) -> tuple[pl.Series, list[Finding]]:
@@ -123,17 +123,17 @@ def _unit(value: float) -> str:
 
 
 def _packed(number: pl.Series, width: int) -> pl.Series | None:
-    """Seconds of dates that are written as one number, such as 20240531; None if a number is no such date."""
+    """Parse dates written as a number, such as 20240531; None if a number is not such a date."""
     if (number != number.floor()).any():
         return None
     text = number.cast(pl.Int64).cast(pl.String) + {4: "0101000000", 8: "000000", 12: "00", 14: ""}[width]
-    # Years below 1000 have been ruled out, so that every number has the width of the form.
+    # The caller has excluded years below 1000, so that every number has the expected width.
     moments = text.str.to_datetime("%Y%m%d%H%M%S", strict=False, time_unit="us", time_zone="UTC")
     return None if moments.null_count() > number.null_count() else moments.dt.epoch("s")
 
 
 def _from_text(text: pl.Series, name: str, file: str) -> tuple[pl.Series, list[Finding]]:
-    """Seconds of dates and times in words; the values are not null."""
+    """Parse dates and times written as text; the values are not null."""
     if text.head(_SAMPLE).str.contains(_HOUR_ZONE).any():
         text = text.str.replace(_HOUR_ZONE, "${1}${2}:00")
     seconds = pl.Series(name, [None] * len(text), dtype=pl.Int64)
@@ -154,13 +154,13 @@ def _from_text(text: pl.Series, name: str, file: str) -> tuple[pl.Series, list[F
 
 
 def _best_form(sample: pl.Series, forms: Sequence[str]) -> str | None:
-    """The form that reads most of the values; None if none reads any."""
+    """Return the format that parses the most values; None if no format parses any."""
     unread, form = min((_parsed(sample, form).null_count(), form) for form in forms)
     return None if unread == len(sample) else form
 
 
 def _from_days(text: pl.Series, name: str, file: str) -> tuple[pl.Series, list[Finding]]:
-    """Seconds of dates that end with the year, if the whole column tells the day from the month."""
+    """Parse dates that end with the year, if the column as a whole distinguishes day and month."""
     parts = text.str.extract_groups(_DAY_FIRST).struct.unnest().cast(pl.Int64)
     first, second = parts.to_series(0), parts.to_series(1)
     if first.null_count() == len(first):
@@ -168,8 +168,8 @@ def _from_days(text: pl.Series, name: str, file: str) -> tuple[pl.Series, list[F
     is_day_first, is_month_first = bool((first > 12).any()), bool((second > 12).any())
     dotted = text.str.contains(r"^\d{1,2}\.\d{1,2}\.\d{4}").any() and not is_month_first
     if is_day_first == is_month_first and not dotted:
-        example = shown(text.filter(first.is_not_null())[0])
-        problem = "mix both orders of day and month" if is_day_first else "do not tell the day from the month"
+        example = quoted(text.filter(first.is_not_null())[0])
+        problem = "mix both orders of day and month" if is_day_first else "do not distinguish day and month"
         raise DataError(
             f"{file}, column '{name}': dates such as {example} {problem}",
             field=name,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.data.dataset import Encoded, Log
+from retrieval.data.dataset import EncodedDataset, Log
 from retrieval.models import linear, transitions
 from retrieval.models.adapters import AlsScores, PopularityScores
 from retrieval.models.als import AlsModel, AlsParameters, Floats
@@ -123,7 +123,7 @@ def _prefix(model: str) -> str:
 
 
 def fit_models(
-    known: Encoded,
+    known: EncodedDataset,
     parameters: AlsParameters,
     *,
     like: Ensemble | None = None,

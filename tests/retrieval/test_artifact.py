@@ -16,7 +16,17 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from retrieval import AlsParameters, ArtifactError, Manifest, builds, current_build, current_data, encode, fit, load
+from retrieval import (
+    AlsParameters,
+    ArtifactError,
+    Manifest,
+    builds,
+    current_build,
+    current_data,
+    encode_dataset,
+    fit,
+    load,
+)
 from tests.checkerboard import checkerboard
 
 
@@ -36,7 +46,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
     assert artifact.manifest == manifest
     assert manifest.data_hash == checkerboard().hash
     assert manifest.versions["implicit"]
-    encoded = encode(checkerboard())
+    encoded = encode_dataset(checkerboard())
     assert list(artifact.user_ids) == encoded.user_ids
     np.testing.assert_array_equal(artifact.user_items.toarray(), encoded.user_items.toarray())
     np.testing.assert_array_equal(artifact.log.items, encoded.log.items)
@@ -306,7 +316,7 @@ def test_a_fit_that_is_killed_at_any_point_leaves_a_whole_artifact_and_nothing_f
 
 
 def test_the_scratch_folder_of_a_running_fit_stays(tmp_path: Path) -> None:
-    with builds.writing(tmp_path) as scratch:
+    with builds.scratch_folder(tmp_path) as scratch:
         fitted(tmp_path)
         assert scratch.is_dir()
     assert not scratch.exists()
@@ -316,7 +326,7 @@ def test_a_fit_that_hangs_while_it_publishes_is_named(tmp_path: Path, monkeypatc
     fitted(tmp_path)
     with (tmp_path / ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        monkeypatch.setattr(builds, "_PATIENCE_S", 0.05)
+        monkeypatch.setattr(builds, "_LOCK_TIMEOUT_S", 0.05)
         with pytest.raises(ArtifactError, match="hangs"):
             fitted(tmp_path, 2)
     load(tmp_path)

@@ -13,7 +13,7 @@ from retrieval import (
     RetrievalRequest,
     Retriever,
     Source,
-    encode,
+    encode_dataset,
     fit,
     load,
     make_dataset,
@@ -74,13 +74,13 @@ def test_weights_are_fitted_and_told(ring: Retriever) -> None:
 
 def test_the_same_seed_gives_the_same_weights(ring: Retriever) -> None:
     dataset = shop()
-    again = fit_combination(dataset, fit_models(encode(dataset), PARAMETERS), PARAMETERS)
+    again = fit_combination(dataset, fit_models(encode_dataset(dataset), PARAMETERS), PARAMETERS)
     assert again == ring.manifest.combination
 
 
 def test_with_too_few_users_the_weights_are_fixed_and_told() -> None:
     dataset = shop(users=8)
-    found = fit_combination(dataset, fit_models(encode(dataset), PARAMETERS), PARAMETERS)
+    found = fit_combination(dataset, fit_models(encode_dataset(dataset), PARAMETERS), PARAMETERS)
     assert found.source == "default"
     assert str(LEAST_EXAMPLES) in str(found.note)
     assert found.weights == Combination.default(("als", "linear", "transitions", "popularity"), "").weights
@@ -145,7 +145,7 @@ def test_a_batch_by_one_model_ranks_the_whole_catalog(ring: Retriever) -> None:
 
 def test_without_timestamps_the_order_is_not_learned_from_and_told() -> None:
     dataset = shop(timestamps=False)
-    ensemble = fit_models(encode(dataset), PARAMETERS)
+    ensemble = fit_models(encode_dataset(dataset), PARAMETERS)
     found = fit_combination(dataset, ensemble, PARAMETERS)
     assert "transitions" not in found.weights
     assert "timestamp" in ensemble.left_out["transitions"]

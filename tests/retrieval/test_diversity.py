@@ -12,7 +12,7 @@ from retrieval import (
     Item,
     RetrievalRequest,
     Retriever,
-    diversified,
+    diversified_order,
     fit,
     load,
     make_dataset,
@@ -61,8 +61,8 @@ def test_a_remake_of_another_year_is_another_work() -> None:
 
 def test_nothing_moves_where_nothing_is_alike() -> None:
     items = [Item(str(place), f"Title number {place}") for place in range(30)]
-    assert diversified(items, True) == list(range(30))
-    assert diversified([items[0]] * 5, False) == list(range(5))
+    assert diversified_order(items, True) == list(range(30))
+    assert diversified_order([items[0]] * 5, False) == list(range(5))
 
 
 def test_variants_and_shared_values_stand_apart() -> None:
@@ -71,10 +71,10 @@ def test_variants_and_shared_values_stand_apart() -> None:
     ]
     others = [Item(f"o{place}", f"Thing {place}", {"brand": "B" if place % 2 else "A"}) for place in range(GAP + 1)]
     ranking = [*shirts, *others]
-    order = diversified(ranking, True)
+    order = diversified_order(ranking, True)
     assert order[0] == 0
     assert order.index(1) == GAP + 1
-    brands = [ranking[place].attributes["brand"] for place in diversified(ranking, "brand")]
+    brands = [ranking[place].attributes["brand"] for place in diversified_order(ranking, "brand")]
     assert sum(one == other for one, other in pairwise(brands)) <= 2  # five of one brand among seven
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from retrieval import AlsModel, AlsParameters, Encoded, encode
+from retrieval import AlsModel, AlsParameters, EncodedDataset, encode_dataset
 from retrieval.data.dataset import Log
 from retrieval.models import linear
 from retrieval.models.adapters import AlsScores, PopularityScores
@@ -39,15 +39,15 @@ class Contract:
 
     personal = True
 
-    def fit(self, known: Encoded) -> ScoringModel:
+    def fit(self, known: EncodedDataset) -> ScoringModel:
         raise NotImplementedError
 
     @pytest.fixture
-    def known(self) -> Encoded:
-        return encode(checkerboard())
+    def known(self) -> EncodedDataset:
+        return encode_dataset(checkerboard())
 
     @pytest.fixture
-    def model(self, known: Encoded) -> ScoringModel:
+    def model(self, known: EncodedDataset) -> ScoringModel:
         return self.fit(known)
 
     def test_it_ranks_what_is_liked_together(self, model: ScoringModel) -> None:
@@ -62,7 +62,7 @@ class Contract:
         np.testing.assert_array_equal(again.scores(history([1, 5])), model.scores(history([1, 5])))
         assert again.parameters == model.parameters
 
-    def test_the_same_data_give_the_same_model(self, known: Encoded, model: ScoringModel) -> None:
+    def test_the_same_data_give_the_same_model(self, known: EncodedDataset, model: ScoringModel) -> None:
         visitor = history([0, 2, 5])
         np.testing.assert_allclose(self.fit(known).scores(visitor), model.scores(visitor), rtol=1e-4, atol=1e-6)
 
@@ -72,7 +72,7 @@ class Contract:
             assert scores.shape == (1, ITEMS)
             assert np.isfinite(scores).all()
 
-    def test_several_visitors_are_each_alone(self, known: Encoded, model: ScoringModel) -> None:
+    def test_several_visitors_are_each_alone(self, known: EncodedDataset, model: ScoringModel) -> None:
         everybody = Histories.of(known.log, known.user_items)
         together = model.scores(everybody.take(np.array([0, 3, 7])))
         alone = [model.scores(everybody.take(np.array([user])))[0] for user in (0, 3, 7)]
@@ -97,7 +97,7 @@ class Contract:
         assert not scores.any()
 
 
-def tiny(rows: list[list[int]], *, items: int, timestamps: bool = True) -> Encoded:
+def tiny(rows: list[list[int]], *, items: int, timestamps: bool = True) -> EncodedDataset:
     """Users who liked these items, in this order, a second apart."""
     lengths = [len(row) for row in rows]
     log = Log(
@@ -112,19 +112,19 @@ def tiny(rows: list[list[int]], *, items: int, timestamps: bool = True) -> Encod
     for user, row in enumerate(rows):
         matrix[user, row] = 1.0
     users, catalog = [f"u{one}" for one in range(len(rows))], [f"i{one}" for one in range(items)]
-    return Encoded(users, catalog, log, csr_matrix(matrix))
+    return EncodedDataset(users, catalog, log, csr_matrix(matrix))
 
 
 class TestAls(Contract):
-    def fit(self, known: Encoded) -> ScoringModel:
+    def fit(self, known: EncodedDataset) -> ScoringModel:
         return AlsScores(AlsModel.fit(known.user_items, PARAMETERS))
 
 
 class TestLinear(Contract):
-    def fit(self, known: Encoded) -> ScoringModel:
+    def fit(self, known: EncodedDataset) -> ScoringModel:
         return Linear.fit(known.user_items, {"regularization": 20.0})
 
-    def test_both_ways_of_solving_agree(self, known: Encoded) -> None:
+    def test_both_ways_of_solving_agree(self, known: EncodedDataset) -> None:
         """The inverse of shape (users, users) and that of (items, items) give the same weights."""
         matrix = known.user_items
         by_users = linear._by_users(matrix, 2.0, ITEMS)
@@ -132,7 +132,7 @@ class TestLinear(Contract):
         for one, other in zip(by_users, by_items, strict=True):
             np.testing.assert_allclose(one.toarray(), other.toarray(), atol=1e-5)
 
-    def test_the_closed_form(self, known: Encoded) -> None:
+    def test_the_closed_form(self, known: EncodedDataset) -> None:
         dense = known.user_items.toarray().astype(np.float64)
         inverse = np.linalg.inv(dense.T @ dense + 3.0 * np.eye(ITEMS))
         expected = -inverse / np.diag(inverse)
@@ -149,12 +149,12 @@ class TestLinear(Contract):
 
 
 class TestItemKnn(Contract):
-    def fit(self, known: Encoded) -> ScoringModel:
+    def fit(self, known: EncodedDataset) -> ScoringModel:
         return ItemKnn.fit(known.user_items)
 
 
 class TestTransitions(Contract):
-    def fit(self, known: Encoded) -> ScoringModel:
+    def fit(self, known: EncodedDataset) -> ScoringModel:
         return Transitions.fit(known.user_items, known.log)
 
     def test_it_counts_what_follows_what(self) -> None:
@@ -195,7 +195,7 @@ class TestTransitions(Contract):
 class TestPopularity(Contract):
     personal = False
 
-    def fit(self, known: Encoded) -> ScoringModel:
+    def fit(self, known: EncodedDataset) -> ScoringModel:
         return PopularityScores(popularity(known.log, len(known.item_ids)))
 
 
@@ -230,7 +230,7 @@ def test_without_times_nothing_is_learned_from_the_order() -> None:
 
 
 def test_all_models_are_read_back_together() -> None:
-    ensemble = fit_models(encode(checkerboard()), PARAMETERS)
+    ensemble = fit_models(encode_dataset(checkerboard()), PARAMETERS)
     arrays = {name: np.array(array) for name, array in ensemble.arrays().items()}
     again = Ensemble.load(arrays, ensemble.parameters, ensemble.left_out)
     assert list(again.personal) == ["als", "linear", "transitions"]

@@ -12,13 +12,13 @@ from retrieval import (
     ArtifactError,
     Dataset,
     DataSettings,
-    described,
+    describe_data,
+    describe_origin,
     fit,
     load,
     make_dataset,
-    origin,
-    portable,
-    restored,
+    rebuild_dataset,
+    with_relative_paths,
 )
 from tests.checkerboard import checkerboard
 
@@ -57,7 +57,7 @@ def test_the_data_come_back_as_they_were(
 ) -> None:
     dataset = of(rows)
     fit(tmp_path, dataset, SMALL)
-    back = restored(load(tmp_path))
+    back = rebuild_dataset(load(tmp_path))
     assert back.interactions.equals(dataset.interactions)
     assert back.items.equals(dataset.items)
     assert (back.name, back.noun, back.hash) == ("own", "things", dataset.hash)
@@ -66,7 +66,7 @@ def test_the_data_come_back_as_they_were(
 def test_a_time_of_zero_is_a_time(tmp_path: Path) -> None:
     dataset = of([("u", ("1", None), "view", 1.0, 0), ("u", ("2", None), "view", 1.0, 1)])
     fit(tmp_path, dataset, SMALL)
-    assert restored(load(tmp_path)).interactions["timestamp"].to_list() == [0, 1]
+    assert rebuild_dataset(load(tmp_path)).interactions["timestamp"].to_list() == [0, 1]
 
 
 def test_data_that_do_not_match_the_manifest_are_refused(tmp_path: Path) -> None:
@@ -74,22 +74,22 @@ def test_data_that_do_not_match_the_manifest_are_refused(tmp_path: Path) -> None
     artifact = load(tmp_path)
     artifact.log.weights[0] += 1.0
     with pytest.raises(ArtifactError, match=r"a\.csv and b\.csv"):
-        restored(artifact)
+        rebuild_dataset(artifact)
 
 
 def test_paths_are_recorded_relative_to_where_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     files = DataSettings(interactions=tmp_path / "data" / "did.csv", items=Path("../items.csv"), noun="books")
-    kept = portable(files)
+    kept = with_relative_paths(files)
     assert (kept.interactions, kept.items, kept.noun) == (Path("data/did.csv"), Path("../items.csv"), "books")
     elsewhere = DataSettings(grouplens=tmp_path.parent / "ml-1m")
-    assert portable(elsewhere) == elsewhere
+    assert with_relative_paths(elsewhere) == elsewhere
 
 
 def test_the_manifest_tells_what_was_fitted(tmp_path: Path) -> None:
     files = DataSettings(interactions=Path("did.csv"), items=Path("items.csv"), columns={"item_id": "sku"})
     manifest = fit(tmp_path, checkerboard(), SMALL, data=files)
     assert load(tmp_path).manifest.data == files
-    assert origin(manifest) == described(files) == "did.csv and items.csv"
-    assert described(DataSettings()) == "the embedded MovieLens"
-    assert origin(fit(tmp_path, checkerboard(), SMALL)) == "the data 'checkerboard'"
+    assert describe_origin(manifest) == describe_data(files) == "did.csv and items.csv"
+    assert describe_data(DataSettings()) == "the embedded MovieLens"
+    assert describe_origin(fit(tmp_path, checkerboard(), SMALL)) == "the data 'checkerboard'"

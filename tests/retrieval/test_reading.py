@@ -210,7 +210,7 @@ def test_dates_that_can_mean_one_thing_only(tmp_path: Path, times: list[str], fi
 @pytest.mark.parametrize(
     ("times", "says"),
     [
-        (["01/02/2023", "03/04/2023"], "do not tell the day from the month"),
+        (["01/02/2023", "03/04/2023"], "do not distinguish day and month"),
         (["31/12/2023", "12/31/2023"], "mix both orders"),
         (["45231", "45232.5"], "day numbers of a spreadsheet"),
     ],
@@ -334,14 +334,14 @@ def test_broken_rows_are_dropped_and_named(tmp_path: Path, did: str, kept: int, 
         (b"PK\x03\x04 ", "zip archive"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
         (b"<!DOCTYPE html>", "web page"),
-        (b"PAR1 and no more", "begins as Parquet"),
+        (b"PAR1 and no more", "starts like Parquet"),
         (gzip.compress(b"user_id,item_id\n" * 99)[:40], "cannot be decompressed"),
         (zstandard.compress(bytes(range(256)) * 99)[:40], "cannot be decompressed"),
         ("user_id,item_id\nRéné,1\n".encode("latin-1"), "windows-1252"),
         ("user_id,item_id\n红楼梦,1\n".encode("gbk"), "gb18030"),
         (b"1,2,3\n4,5,6\n", "first line seems to be data"),
         (b'{"rows": [1,\n2]}', "none of its lines is an object"),
-        (b'[{"user_id": "a"}, 3]', "entry 2 is no object"),
+        (b'[{"user_id": "a"}, 3]', "entry 2 is not an object"),
     ],
 )
 def test_files_of_another_kind_are_named(tmp_path: Path, content: bytes, says: str) -> None:
@@ -364,7 +364,7 @@ def test_a_folder_of_parts_is_one_table(tmp_path: Path) -> None:
     assert dataset.interactions.select("user_id", "event").rows() == [("a", "view"), ("b", "purchase")]
     assert (findings[0].file, findings[0].row) == ("did/event=purchase/part-0.csv", 3)
     (parts / "other.jsonl").write_text('{"user_id": "c", "item_id": "3"}\n')
-    with pytest.raises(DataError, match="all of one kind"):
+    with pytest.raises(DataError, match="in one format"):
         read(tmp_path, b"-", interactions=parts)
 
 
@@ -408,7 +408,7 @@ def test_amazon_reviews(tmp_path: Path) -> None:
     }
     assert dataset.noun == "products"
     assert not [one for one in findings if one.is_fault]
-    with pytest.raises(DataError, match="Name the reviews first"):
+    with pytest.raises(DataError, match="Give the reviews first"):
         readers.read(DataSettings(amazon=files[::-1]), now=NOW)
 
 

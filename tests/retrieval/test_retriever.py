@@ -1,4 +1,6 @@
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -186,10 +188,65 @@ def test_filters_are_applied_inside_the_search(retriever: Retriever) -> None:
     assert none_left.fallback.code == "nothing_left"
 
 
-def test_named_items_are_ranked_by_a_wish_too(retriever: Retriever) -> None:
-    retrieved = retriever.retrieve(RetrievalRequest(candidate_ids=["i2", "i1", "i10"], query="kilo"))
-    assert ids(retrieved)[0] == "i10"
+EVERY_ITEM = tuple(f"i{item}" for item in range(ITEMS))
+
+
+@pytest.mark.parametrize("user", [None, "u0", "unknown"])
+@pytest.mark.parametrize("query", ["kilo", "comedy kilo", "story", "zzz"])
+def test_a_query_ranks_named_items_as_it_ranks_a_search(retriever: Retriever, user: str | None, query: str) -> None:
+    seen = {entry.interaction.item_id for entry in retriever.retrieve(RetrievalRequest(user_id=user, count=1)).history}
+    unseen = [item_id for item_id in EVERY_ITEM if item_id not in seen]
+    named = retriever.retrieve(RetrievalRequest(user_id=user, query=query, candidate_ids=unseen))
+    found = retriever.retrieve(RetrievalRequest(user_id=user, query=query, count=len(unseen)))
+    assert named.fallback == found.fallback
+    assert named.warnings == found.warnings
+    if query != "zzz":  # popular items of a search stand apart by category
+        assert ids(named) == ids(found)
+    assert {candidate.item.item_id for candidate in named.candidates if candidate.source is Source.text} == {
+        candidate.item.item_id for candidate in found.candidates if candidate.source is Source.text
+    }
+
+
+@pytest.mark.parametrize("candidate_ids", [None, EVERY_ITEM])
+def test_only_items_that_match_the_query_are_labelled_text(
+    retriever: Retriever, candidate_ids: tuple[str, ...] | None
+) -> None:
+    retrieved = retriever.retrieve(RetrievalRequest(query="kilo", candidate_ids=candidate_ids, count=ITEMS))
+    sources = {candidate.item.item_id: candidate.source for candidate in retrieved.candidates}
+    assert sources.pop("i10") is Source.text, "the only Kilo"
+    assert set(sources.values()) == {Source.popular}
     assert retrieved.fallback is None
+
+
+@pytest.mark.parametrize("candidate_ids", [None, EVERY_ITEM])
+@pytest.mark.parametrize("user", [None, "u0"])
+@pytest.mark.parametrize(
+    "limits",
+    [{"query": "zzz"}, {"query": "kilo", "exclude_ids": ["i10"]}, {"query": "odd", "filter": {"genres": "Drama"}}],
+)
+def test_a_query_that_no_available_item_matches_is_reported(
+    retriever: Retriever, candidate_ids: tuple[str, ...] | None, user: str | None, limits: dict[str, Any]
+) -> None:
+    request = RetrievalRequest(user_id=user, candidate_ids=candidate_ids, count=3, **limits)
+    retrieved = retriever.retrieve(request)
+    assert retrieved.fallback is not None
+    assert retrieved.fallback.code == "no_match"
+    assert ids(retrieved) == ids(retriever.retrieve(replace(request, query=None)))
+    assert Source.text not in {candidate.source for candidate in retrieved.candidates}
+
+
+@pytest.mark.parametrize("candidate_ids", [None, EVERY_ITEM])
+def test_unknown_items_of_the_history_and_of_exclude_ids_are_reported(
+    retriever: Retriever, candidate_ids: tuple[str, ...] | None
+) -> None:
+    history = [Interaction("i2", "like"), Interaction("lost")]
+    retrieved = retriever.retrieve(
+        RetrievalRequest(history=history, exclude_ids=["i4", "gone"], candidate_ids=candidate_ids, count=3)
+    )
+    lost, gone = retrieved.warnings
+    assert {lost.code, gone.code} == {"unknown_item"}
+    assert lost.message.replace("history", "exclude_ids").replace("lost", "gone") == gone.message
+    assert "i4" not in ids(retrieved)
 
 
 def test_strangers_see_variety(retriever: Retriever) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from retrieval import DataError, encode, make_dataset
+from retrieval import DataError, encode_dataset, make_dataset
 from tests.checkerboard import checkerboard
 
 ITEMS = pl.DataFrame({"item_id": ["a", "b"], "title": ["A", "B"]})
@@ -24,7 +24,7 @@ def test_matrix_holds_confidences_and_adds_up_repeats() -> None:
             "weight": [1, 1, 5],
         }
     )
-    encoded = encode(make_dataset("d", "items", ITEMS, table))
+    encoded = encode_dataset(make_dataset("d", "items", ITEMS, table))
     np.testing.assert_allclose(encoded.user_items.toarray(), [[np.log2(1 + 0.5 + 0.5), 0.0], [0.0, np.log2(1 + 1)]])
 
 
@@ -88,7 +88,7 @@ def test_seen_is_whatever_was_touched_whether_liked_or_not() -> None:
             "text": [None, "a wish", None, None],
         }
     )
-    encoded = encode(make_dataset("d", "items", ITEMS, table))
+    encoded = encode_dataset(make_dataset("d", "items", ITEMS, table))
     assert (encoded.log.seen(2).toarray() > 0).tolist() == [[True, False], [False, True]]
     assert encoded.user_items.toarray()[0].tolist() == [0.0, 0.0]
 

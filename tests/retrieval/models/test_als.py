@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from retrieval import AlsModel, AlsParameters, encode
+from retrieval import AlsModel, AlsParameters, encode_dataset
 from tests.checkerboard import checkerboard
 
 PARAMETERS = AlsParameters(factors=4, iterations=5)
 
 
 def test_same_seed_same_factors_and_progress_is_told() -> None:
-    user_items = encode(checkerboard()).user_items
+    user_items = encode_dataset(checkerboard()).user_items
     done: list[int] = []
     first = AlsModel.fit(user_items, PARAMETERS, progress=done.append)
     again = AlsModel.fit(user_items, PARAMETERS)
@@ -17,7 +17,7 @@ def test_same_seed_same_factors_and_progress_is_told() -> None:
 
 
 def test_contributions_add_up_to_the_score() -> None:
-    user_items = encode(checkerboard()).user_items
+    user_items = encode_dataset(checkerboard()).user_items
     model = AlsModel.fit(user_items, PARAMETERS)
     row = user_items[0]
     explained = model.explain(row, [4], count=row.nnz)[0]
@@ -26,7 +26,7 @@ def test_contributions_add_up_to_the_score() -> None:
 
 
 def test_a_batch_is_each_user_alone() -> None:
-    encoded = encode(checkerboard())
+    encoded = encode_dataset(checkerboard())
     model = AlsModel.fit(encoded.user_items, PARAMETERS)
     users = np.array([3, 0, 7])
     positions, scores = model.batch(users, encoded.log.seen(len(encoded.item_ids))[users], 4)
@@ -39,7 +39,7 @@ def test_a_batch_is_each_user_alone() -> None:
 
 
 def test_similar_items_share_their_users() -> None:
-    encoded = encode(checkerboard())
+    encoded = encode_dataset(checkerboard())
     model = AlsModel.fit(encoded.user_items, AlsParameters(factors=2, iterations=30))
     positions, scores = model.similar(4, 5)
     assert 4 not in positions
