@@ -18,8 +18,8 @@ PREFIX = (120, 10)
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "_LOOK_AGAIN_S", 0.05)
-    monkeypatch.setattr("reranker.client.generation._LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr(probe, "_REFRESH_S", 0.05)
+    monkeypatch.setattr("reranker.client.generation._RETRY_S", 0.05)
 
 
 async def settled(engine: Engine, wanted: Callable[[ModelInfo], bool]) -> bool:
