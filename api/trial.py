@@ -45,9 +45,8 @@ async def passed(template: PromptTemplate, retriever: Retriever, user_ids: Seque
     """
 
     def check_all() -> None:
-        known = retriever.user_ids()
         for user_id in user_ids:
-            if user_id not in known:
+            if not retriever.has_user(user_id):
                 raise InputError(f"there is no user '{user_id[:80]}'", field="user_ids", code="unknown_user")
         check(template, [user_sample(retriever, user_id, locale=template.meta.locale) for user_id in user_ids])
 

@@ -355,7 +355,7 @@ def _sample(settings: Settings, user: str | None, template: PromptTemplate, quer
     if user is None:
         return EXAMPLE_SAMPLE
     retriever = Retriever(load(settings.artifact))
-    if user not in retriever.user_ids():
+    if not retriever.has_user(user):
         raise InputError(f"there is no user '{user}' in the fitted data", field="--user", code="unknown_user")
     return user_sample(retriever, user, query=query, locale=template.meta.locale)
 

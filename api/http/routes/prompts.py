@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from api.http.dependencies import RecommenderDep, RetrieverDep, ServiceDep
 from api.http.json_body import JsonRoute
 from api.http.models import Id
-from api.http.problems import Refused, responses
+from api.http.problems import Refused, responses, without_folders
 from api.http.security import AdminOnly, allow_prompts
 from api.http.state import Service
 from api.prompt_summary import PromptSummary
@@ -135,7 +135,7 @@ class TryBody(_OneOf):
 @router.get("")
 def list_prompts(service: ServiceDep) -> PromptPage:
     """All templates, their versions and aliases."""
-    return PromptPage(prompts=[PromptSummary.of(service.library, name) for name in service.library.names()])
+    return PromptPage(prompts=[_summary(service, name) for name in service.library.names()])
 
 
 @router.post("/render", responses=responses(403))
@@ -265,9 +265,16 @@ def _editor(service: Service, retriever: Retriever) -> PromptEditor:
 
 def _found(service: Service, name: str) -> PromptSummary:
     try:
-        return PromptSummary.of(service.library, name)
+        return _summary(service, name)
     except TemplateError as error:
         raise Refused(404 if error.code == "unknown_template" else 500, error) from error
+
+
+def _summary(service: Service, name: str) -> PromptSummary:
+    """Summarise a template without telling where its files are on this machine."""
+    summary = PromptSummary.of(service.library, name)
+    problem = summary.problem and without_folders(summary.problem)
+    return summary.model_copy(update={"problem": problem})
 
 
 def _saved(service: Service, reference: TemplateReference) -> PromptTemplate:
@@ -289,6 +296,6 @@ def _template(body: _OneOf, service: Service, request: Request) -> PromptTemplat
 def _sample(retriever: Retriever, user_id: str | None, query: str, template: PromptTemplate) -> Sample:
     if user_id is None:
         return EXAMPLE
-    if user_id not in retriever.user_ids():
+    if not retriever.has_user(user_id):
         raise InputError("there is no such user", field="user_id", code="unknown_user")
     return user_sample(retriever, user_id, query=query, locale=template.meta.locale)
