@@ -6,6 +6,7 @@ from eval.arms import Arm, parse
 from eval.bench.adapter import AdapterCost, bench_adapter
 from eval.bench.api import ApiBench, bench_api
 from eval.bench.faults import FaultSoak, bench_faults
+from eval.bench.fit import FitBench, bench_fit
 from eval.bench.flags import FlagsCost, bench_flags
 from eval.bench.prompts import PromptsBench, bench_prompts
 from eval.bench.reasons import ReasonsBench, bench_reasons
@@ -22,6 +23,7 @@ from eval.manifest import DEFAULT_ARMS, OPENED, Config, copy_openings, openings
 from eval.protocol import FRACTION, Part, Protocol, Relevance, fold
 from eval.report import tables
 from eval.report.results import Report, judge
+from eval.search_guard import parameters_saw_test, training_part
 
 __all__ = [
     "DEFAULT_ARMS",
@@ -34,6 +36,7 @@ __all__ = [
     "Config",
     "EvalBench",
     "FaultSoak",
+    "FitBench",
     "FlagsCost",
     "LeakError",
     "Mean",
@@ -55,6 +58,7 @@ __all__ = [
     "bench_api",
     "bench_eval",
     "bench_faults",
+    "bench_fit",
     "bench_flags",
     "bench_prompts",
     "bench_reasons",
@@ -65,8 +69,10 @@ __all__ = [
     "fuse",
     "judge",
     "openings",
+    "parameters_saw_test",
     "parse",
     "run_experiment",
     "tables",
     "training_of",
+    "training_part",
 ]

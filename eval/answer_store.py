@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from prompts import PromptTemplate, Trimmed
-from reranker import Calibration, Engine, Memory, Read, Reader, Repairs, Shown, Usage
+from reranker import Calibration, Engine, Memory, RankInputs, Read, Reader, Repairs, Usage
 from retrieval import Notice
 
 _FORMAT = 2
@@ -87,7 +87,7 @@ class StoredReader:
         self._store = store
         self._history_limit = history_limit
 
-    async def read(self, template: PromptTemplate, shown: Shown, *, with_prior: bool = False) -> Asked:
+    async def read(self, template: PromptTemplate, shown: RankInputs, *, with_prior: bool = False) -> Asked:
         """As :meth:`reranker.Reader.read`, raising what it raises."""
         info = await self._engine.info()
         weights = await self._memory.model(info.name, info.root, await self._engine.fingerprint())

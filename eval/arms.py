@@ -22,7 +22,17 @@ from typing import Literal
 import numpy as np
 
 from eval.baselines import BASELINES, SIGNALS
-from reranker import Calibration, FusionFit, LlmSettings, Read, features, fixed, order, score, signals
+from reranker import (
+    Calibration,
+    FusionFit,
+    LlmSettings,
+    Read,
+    candidate_signals,
+    fixed_weights,
+    fused_scores,
+    fusion_features,
+    positions_by_score,
+)
 from retrieval import InputError, Retrieved, Retriever
 
 _KINDS = (*SIGNALS, "retrieval", "llm", "fused", "fused-nollm", *BASELINES)
@@ -114,8 +124,14 @@ def rank(arm: Arm, retriever: Retriever, retrieved: Retrieved, read: Read | None
         name = SIGNALS[arm.kind]
         values = np.array([candidate.signals.get(name, 0.0) for candidate in retrieved.candidates])
     elif arm.kind == "fused" or (arm.kind == "fused-nollm" and fit is not None):
-        weights = fixed(LlmSettings().weight) if fit is None else fit.twin if arm.kind == "fused-nollm" else fit.in_use
-        values = score(features(signals(retriever, retrieved, read)), weights)
+        weights = (
+            fixed_weights(LlmSettings().weight)
+            if fit is None
+            else fit.twin
+            if arm.kind == "fused-nollm"
+            else fit.in_use
+        )
+        values = fused_scores(fusion_features(candidate_signals(retriever, retrieved, read)), weights)
     else:
         values = -np.arange(len(retrieved.candidates), dtype=np.float64)
-    return [retrieved.candidates[position].item.item_id for position in order(values)]
+    return [retrieved.candidates[position].item.item_id for position in positions_by_score(values)]

@@ -12,7 +12,7 @@ from eval.fit_fusion import fit_fusion
 from eval.llm_arms import ProgressCallback, Reads
 from eval.protocol import Part, Protocol, Relevance, fold
 from prompts import PromptTemplate
-from reranker import Calibration, FusionFit, Read, features, signals
+from reranker import Calibration, FusionFit, Read, candidate_signals, fusion_features
 from retrieval import AlsParameters, DataError, Dataset, Example
 
 LEAST_EXAMPLES = 30
@@ -99,4 +99,4 @@ async def fuse(
 def _example(cases: Cases, user: str, relevant: frozenset[str], read: Read) -> Example:
     retrieved = cases.read_by_llm(user)
     chosen = np.array([candidate.item.item_id in relevant for candidate in retrieved.candidates])
-    return Example(features(signals(cases.retriever, retrieved, read)), chosen, len(relevant))
+    return Example(fusion_features(candidate_signals(cases.retriever, retrieved, read)), chosen, len(relevant))

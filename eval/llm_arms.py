@@ -11,8 +11,8 @@ import numpy as np
 from eval.answer_store import AnswerStore, Asked, StoredReader
 from eval.arm_inputs import Cases
 from eval.guard import Training
-from prompts import PromptTemplate, Sanitizer, TemplateError
-from reranker import TUNED, Calibration, Engine, EngineSettings, LLMError, Memory, ModelInfo, shown
+from prompts import PromptTemplate, TemplateError
+from reranker import TUNED, Calibration, Engine, EngineSettings, LLMError, Memory, ModelInfo, rank_inputs
 
 CONCURRENCY = 16
 _PATIENCE_S = 600.0
@@ -141,8 +141,8 @@ class Reads:
         cases.guard.check(user, retrieved)
         reader = self._reader(model, calibration)
         try:
-            special = (await self.info(model)).special_tokens
-            given = shown(retrieved, Sanitizer(special), noun=cases.retriever.manifest.noun)
+            sanitizer = await self._engine(model).sanitizer()
+            given = rank_inputs(retrieved, sanitizer, noun=cases.retriever.manifest.noun)
             asked = await reader.read(template, given, with_prior=template.meta.scoring == "likelihood")
         except (LLMError, TemplateError) as error:
             return Outcome(user, None, error.code)

@@ -4,11 +4,12 @@ from reranker.adapter import (
     ADAPTER_FILE,
     ADAPTER_WEIGHTS,
     TUNED,
+    AdapterChoice,
     AdapterManifest,
     base_fingerprint,
-    chosen_adapter,
+    choose_adapter,
     load_adapter,
-    served_rank,
+    lora_flags,
 )
 from reranker.answer import Answer, DoneEvent, Event, RankingEvent, ReasonBody, ReasonEvent
 from reranker.client.breaker import BreakerState
@@ -17,22 +18,22 @@ from reranker.client.responses import Usage
 from reranker.documents import DocumentRanker, DocumentRanking
 from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMStartError, LLMTimeout, LLMUnavailable
 from reranker.fusion import (
-    FILE,
+    FUSION_FILE,
     PLAIN_FEATURES,
     Feature,
     FusionFit,
-    features,
-    fixed,
+    candidate_signals,
+    fixed_weights,
+    fused_scores,
+    fusion_features,
     load_fit,
-    order,
+    positions_by_score,
     save_fit,
-    score,
-    signals,
 )
-from reranker.reasons.agreement import Agreement, agreement, read_labelled
-from reranker.reasons.writer import Basis, Reason, ReasonStatistics, ReasonWriter, Wanted, write_each
+from reranker.reasons.agreement import Agreement, agreement, read_labelled_reasons
+from reranker.reasons.writer import Basis, Reason, ReasonStatistics, ReasonWriter, Wanted, write_reasons
 from reranker.recommender import Recommender
-from reranker.request import MOST_CANDIDATES, MOST_DEADLINE_MS, MOST_ITEMS, TASKS, PromptChoice, RecommendationRequest
+from reranker.request import MAX_CANDIDATES, MAX_DEADLINE_MS, MAX_ITEMS, TASKS, PromptChoice, RecommendationRequest
 from reranker.scoring import (
     Calibration,
     OrderSensitivity,
@@ -43,23 +44,24 @@ from reranker.scoring import (
     measure_stability,
     order_sensitivity,
 )
-from reranker.scoring.inputs import Shown, shown
+from reranker.scoring.inputs import RankInputs, rank_inputs
 from reranker.scoring.likelihood import LikelihoodScorer
-from reranker.scoring.listwise import ListwiseScorer, labelled
+from reranker.scoring.listwise import ListwiseScorer, label_candidates
 from reranker.scoring.permutation import PermutationScorer
 from reranker.scoring.pointwise import PointwiseScorer
-from reranker.scoring.prompts import Scorer, ending
+from reranker.scoring.prompts import Scorer, prompt_ending
 from reranker.scoring.store import Memory
-from reranker.server import embedded, process
-from reranker.server.flags import PRESETS, choices, shortage, this_machine
+from reranker.server import embedded
+from reranker.server.flags import PRESETS, memory_shortage, server_options, this_machine
 from reranker.server.process import (
     LocalServer,
     StartProgress,
     engine_settings,
-    find,
-    find_or_start,
+    find_or_start_server,
+    find_server,
     free_port,
     resolve_model,
+    runs_on_cpu,
 )
 from reranker.settings import EMBEDDED, EngineSettings, LlmSettings
 
@@ -67,14 +69,15 @@ __all__ = [
     "ADAPTER_FILE",
     "ADAPTER_WEIGHTS",
     "EMBEDDED",
-    "FILE",
-    "MOST_CANDIDATES",
-    "MOST_DEADLINE_MS",
-    "MOST_ITEMS",
+    "FUSION_FILE",
+    "MAX_CANDIDATES",
+    "MAX_DEADLINE_MS",
+    "MAX_ITEMS",
     "PLAIN_FEATURES",
     "PRESETS",
     "TASKS",
     "TUNED",
+    "AdapterChoice",
     "AdapterManifest",
     "Agreement",
     "Answer",
@@ -106,6 +109,7 @@ __all__ = [
     "PermutationScorer",
     "PointwiseScorer",
     "PromptChoice",
+    "RankInputs",
     "RankingEvent",
     "Read",
     "Reader",
@@ -118,38 +122,37 @@ __all__ = [
     "Recommender",
     "Repairs",
     "Scorer",
-    "Shown",
     "StabilityReport",
     "StartProgress",
     "Usage",
     "Wanted",
     "agreement",
     "base_fingerprint",
-    "choices",
-    "chosen_adapter",
+    "candidate_signals",
+    "choose_adapter",
     "embedded",
-    "ending",
     "engine_settings",
-    "features",
-    "find",
-    "find_or_start",
-    "fixed",
+    "find_or_start_server",
+    "find_server",
+    "fixed_weights",
     "free_port",
-    "labelled",
+    "fused_scores",
+    "fusion_features",
+    "label_candidates",
     "load_adapter",
     "load_fit",
+    "lora_flags",
     "measure_stability",
-    "order",
+    "memory_shortage",
     "order_sensitivity",
-    "process",
-    "read_labelled",
+    "positions_by_score",
+    "prompt_ending",
+    "rank_inputs",
+    "read_labelled_reasons",
     "resolve_model",
+    "runs_on_cpu",
     "save_fit",
-    "score",
-    "served_rank",
-    "shortage",
-    "shown",
-    "signals",
+    "server_options",
     "this_machine",
-    "write_each",
+    "write_reasons",
 ]

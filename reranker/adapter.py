@@ -1,12 +1,13 @@
-"""An adapter: what ``whyrank tune`` taught a model, as LoRA weights beside a record of what they are good for.
+"""Adapters: LoRA weights that ``whyrank tune`` trained, and the manifest that says what they fit.
 
-The folder is one that peft writes and vLLM loads (``adapter_config.json``, ``adapter_model.safetensors``), with
-``adapter.json`` in it. LoRA is after Hu et al., LoRA: Low-Rank Adaptation of Large Language Models (2021).
+An adapter is a folder in peft's format, which vLLM loads (``adapter_config.json``, ``adapter_model.safetensors``), with
+``adapter.json`` added. LoRA: Hu et al., LoRA: Low-Rank Adaptation of Large Language Models (2021).
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -19,31 +20,38 @@ from retrieval import ArtifactError, read_small_file
 
 ADAPTER_FILE = "adapter.json"
 TUNED = "-tuned-"
-"""In the name of every adapter."""
+"""Part of the name of every adapter."""
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 _RANKS = (8, 16, 32, 64, 128, 256)
 _LARGEST_FILE = 1 << 20
 _SAMPLED = 1 << 16
-"""Bytes that are read of each place of a weights file that its fingerprint looks at; there are 17 places."""
+"""Bytes per sample of a weights file's fingerprint."""
+_SAMPLES = 17
 
 
 class AdapterManifest(BaseModel):
-    """What an adapter was made of, and what it was worth.
+    """What an adapter was trained on, and what it gained.
 
     Args:
-        base: served name of the model that it belongs to; ``base_hash`` its :func:`fingerprint`, None where it was not
-            on this machine.
-        template: ``name@version`` of the rank prompt, and the hash of its source.
-        data_hash: of the whole data set (:attr:`retrieval.Dataset.hash`); ``train_hash`` of the part that it was
-            trained on, and ``held_out`` how that came out of the whole, outermost first.
-        method: how it was trained, ``rank`` of the matrices that are kept.
-        weights_sha256: of the adapter's weights.
-        settings: of the training, by option.
-        steps: updates up to the weights that are kept; ``tokens`` that were targets, per second, and the highest memory
-            use in MiB, of the GPU where there is one.
-        loss_before: nats per title of the interactions that were held out, untrained; ``loss_after`` trained.
-        created: when.
+        base: served name of the base model.
+        base_hash: :func:`base_fingerprint` of the base model; None if its files were not on this machine.
+        template: ``name@version`` of the rank prompt.
+        template_hash: hash of the prompt's source.
+        data_hash: hash of the whole data set (:attr:`retrieval.Dataset.hash`).
+        train_hash: hash of the part that was trained on.
+        held_out: the splits that led to that part, outermost first.
+        method: training method.
+        rank: rank of the LoRA matrices.
+        weights_sha256: checksum of the adapter's weights.
+        settings: training options by name.
+        steps: updates up to the saved weights.
+        tokens: target tokens of these updates.
+        tokens_per_s: target tokens per second.
+        peak_memory_mib: peak memory use in MiB, of the GPU if there is one.
+        loss_before: validation loss before training, in nats per title.
+        loss_after: validation loss of the saved weights.
+        created: time of creation.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -70,7 +78,7 @@ class AdapterManifest(BaseModel):
 
     @property
     def name(self) -> str:
-        """What it is served under: another training has another name."""
+        """The served name; it differs for every training."""
         return f"{self.base.rpartition('/')[2]}{TUNED}{self.weights_sha256[:8]}"
 
     def misfit(
@@ -81,31 +89,33 @@ class AdapterManifest(BaseModel):
         template_hash: str | None = None,
         data_hash: str | None = None,
     ) -> str | None:
-        """Why this adapter does not apply; None if it does. What is None is not looked at."""
+        """Return why this adapter does not apply, or None if it does. Arguments that are None are not checked."""
         if base is not None and base != self.base:
             return f"it belongs to the model '{self.base}', not '{base}'"
         if base_hash is not None and self.base_hash is not None and base_hash != self.base_hash:
             return f"it belongs to other weights of '{self.base}'"
         if template_hash is not None and template_hash != self.template_hash:
-            return f"it was trained with the prompt {self.template} as it was then"
+            return f"it was trained with another text of the prompt {self.template}"
         if data_hash is not None and data_hash not in (self.data_hash, self.train_hash):
             return "it was trained on other data"
         return None
 
 
-def served_rank(rank: int) -> int:
-    """The least ``--max-lora-rank`` that vLLM takes for matrices of this rank."""
-    return next(one for one in _RANKS if one >= rank)
+def lora_flags(adapter: AdapterManifest, folder: Path) -> list[str]:
+    """Return vLLM's flags that load an adapter beside its model."""
+    max_rank = next(rank for rank in _RANKS if rank >= adapter.rank)  # vLLM accepts these ranks only
+    module = f"{adapter.name}={folder.resolve()}"
+    return ["--enable-lora", "--max-loras", "1", "--max-lora-rank", str(max_rank), "--lora-modules", module]
 
 
 def load_adapter(folder: Path, *, thorough: bool = False) -> AdapterManifest:
-    """The record of an adapter, its files there.
+    """Load an adapter's manifest and check that its files exist.
 
     Args:
-        thorough: read the weights, too, and compare their checksum.
+        thorough: compare the checksum of the weights as well.
 
     Raises:
-        ArtifactError: it is not whole.
+        ArtifactError: If a file is missing or damaged.
     """
     problem: str | Exception
     try:
@@ -130,24 +140,68 @@ def load_adapter(folder: Path, *, thorough: bool = False) -> AdapterManifest:
     )
 
 
-def chosen_adapter(settings: LlmSettings, data_hash: str | None = None) -> AdapterManifest | None:
-    """The record of the adapter that the settings name; None where they name none. Raises what :func:`load_adapter`
-    does.
+@dataclass(frozen=True)
+class AdapterChoice:
+    """The adapter that the settings name, or the reason why none is used.
 
     Args:
-        data_hash: of what is served: the shipped adapter, which nobody asked for, is none elsewhere than on its data.
+        configured: record of the adapter that the settings name; None if they name none.
+        folder: folder of that adapter.
+        reason: why it is not used; None if it is.
+        requested: whether the user named it. The shipped adapter is a default, so users need not hear that it does not
+            apply.
     """
-    if settings.adapter_folder is None:
-        return None
-    adapter = load_adapter(settings.adapter_folder)
-    return None if settings.adapter == "shipped" and adapter.misfit(data_hash=data_hash) else adapter
+
+    configured: AdapterManifest | None
+    folder: Path | None
+    reason: str | None
+    requested: bool
+
+    @property
+    def adapter(self) -> AdapterManifest | None:
+        """The adapter to use; None if there is none, or it does not apply."""
+        return self.configured if self.reason is None else None
+
+
+def choose_adapter(
+    settings: LlmSettings,
+    *,
+    served: tuple[str | Path, str] | None = None,
+    template_hash: str | None = None,
+    data_hash: str | None = None,
+    thorough: bool = False,
+) -> AdapterChoice:
+    """Decide which adapter applies. Every command and the service ask this function.
+
+    Args:
+        served: checkpoint and served name of the base model, as :func:`reranker.resolve_model` returns them.
+        template_hash: hash of the rank template to read.
+        data_hash: hash of the data that is served.
+        thorough: compare the checksum of the weights as well.
+
+    A condition that is None is not checked.
+
+    Raises:
+        ArtifactError: If the adapter is damaged.
+    """
+    folder, requested = settings.adapter_folder, settings.adapter != "shipped"
+    if folder is None:
+        return AdapterChoice(None, None, "the settings name no adapter", requested)
+    configured = load_adapter(folder, thorough=thorough)
+    reason = configured.misfit(template_hash=template_hash, data_hash=data_hash)
+    if reason is None and served is not None:
+        checkpoint, name = served
+        reason = configured.misfit(base=name, base_hash=base_fingerprint(checkpoint))
+    return AdapterChoice(configured, folder, reason, requested)
 
 
 def base_fingerprint(model: str | Path) -> str | None:
-    """Tells a checkpoint's weights from others: a hash of the sizes and of parts of its weights files; None where the
-    model is no folder of this machine.
+    """Hash a checkpoint's weights, from the sizes of its weights files and samples of their content.
 
-    The embedded model's is that of the file it was converted from, whatever converted it.
+    The embedded model has the hash of the file that it was converted from, since conversions may differ.
+
+    Returns:
+        The hash; None if ``model`` is not a folder on this machine.
     """
     checkpoint = Path(model)
     if not checkpoint.is_dir():
@@ -162,7 +216,7 @@ def base_fingerprint(model: str | Path) -> str | None:
         size = file.stat().st_size
         digest.update(f"{file.name} {size}\n".encode())
         with file.open("rb") as stream:
-            for place in range(17):
-                stream.seek(max(size - _SAMPLED, 0) * place // 16)
+            for sample in range(_SAMPLES):
+                stream.seek(max(size - _SAMPLED, 0) * sample // (_SAMPLES - 1))
                 digest.update(stream.read(_SAMPLED))
     return digest.hexdigest()

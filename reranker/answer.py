@@ -1,4 +1,4 @@
-"""What a recommendation answers: the same objects for the command line and for HTTP, whole or piece by piece."""
+"""Answers of the pipeline, as a whole or as a stream of events; the same for the command line and HTTP."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -10,11 +10,11 @@ from prompts import PromptTemplate
 from reranker.client.responses import Usage
 from reranker.reasons.taste import Standing
 from reranker.reasons.writer import Basis, Reason, ReasonSource
-from retrieval import Candidate, Source
+from retrieval import Candidate, Notice, Source
 
 
 class Ranker(StrEnum):
-    """What ordered the answer."""
+    """What ordered the items."""
 
     fused = "fused"
     retrieval = "retrieval"
@@ -22,25 +22,20 @@ class Ranker(StrEnum):
     popular = "popular"
 
 
-class _Body(BaseModel):
+class _AnswerPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Notice(_Body):
-    """Something the answer has to say: a stable code and a sentence."""
+class Degraded(_AnswerPart):
+    """A stage that was replaced by its fallback, with a stable code and a sentence that says why."""
 
     code: str
     message: str
-
-
-class Degraded(Notice):
-    """A stage that was replaced by its fallback."""
-
     stage: Literal["rank", "reason"]
 
 
-class ReasonBody(_Body):
-    """Why the item was picked: the sentence, the ids of the history items it rests on, and who wrote it."""
+class ReasonBody(_AnswerPart):
+    """Why an item is recommended: a sentence, the ids of the history items that support it, and its author."""
 
     text: str
     evidence: list[str]
@@ -49,17 +44,17 @@ class ReasonBody(_Body):
 
     @classmethod
     def of(cls, reason: Reason) -> Self:
-        """Of a written reason."""
+        """Convert a reason."""
         return cls(text=reason.text, evidence=reason.evidence, basis=reason.basis, source=reason.source)
 
 
-class RecommendedItem(_Body):
+class RecommendedItem(_AnswerPart):
     """One recommended item."""
 
     item_id: str
     title: str
-    rank: int = Field(description="1 is the best")
-    score: float = Field(description="orders this answer only")
+    rank: int = Field(description="1 for the best item")
+    score: float = Field(description="comparable within this answer only")
     retrieval_rank: int
     retrieval_score: float
     retrieval_source: Source
@@ -69,7 +64,7 @@ class RecommendedItem(_Body):
 
     @classmethod
     def of(cls, candidate: Candidate, *, rank: int, score: float, llm_score: float | None) -> Self:
-        """Of a ranked candidate, without a reason."""
+        """Convert a ranked candidate; the reason is added later."""
         item = candidate.item
         return cls(
             item_id=item.item_id,
@@ -87,8 +82,8 @@ class RecommendedItem(_Body):
         )
 
 
-class PromptUsed(_Body):
-    """A template that the answer rests on."""
+class PromptUsed(_AnswerPart):
+    """A template that was used."""
 
     name: str
     version: str
@@ -96,19 +91,19 @@ class PromptUsed(_Body):
 
     @classmethod
     def of(cls, template: PromptTemplate) -> Self:
-        """Of a template."""
+        """Describe a template."""
         return cls(name=template.name, version=template.version, hash=template.hash)
 
 
-class PromptsUsed(_Body):
-    """The templates that the answer rests on; null for a stage in which no prompt was sent."""
+class PromptsUsed(_AnswerPart):
+    """The templates that were used; null for a stage that sent no prompt."""
 
     rank: PromptUsed | None
     reason: PromptUsed | None
 
 
-class UsageBody(_Body):
-    """What the answer cost at the LLM."""
+class UsageBody(_AnswerPart):
+    """Requests and tokens that the answer cost at the LLM."""
 
     llm_requests: int
     prompt_tokens: int
@@ -117,7 +112,7 @@ class UsageBody(_Body):
 
     @classmethod
     def of(cls, usage: Usage) -> Self:
-        """Of what was counted."""
+        """Convert a usage count."""
         return cls(
             llm_requests=usage.requests,
             prompt_tokens=usage.prompt_tokens,
@@ -126,8 +121,8 @@ class UsageBody(_Body):
         )
 
 
-class Timings(_Body):
-    """Milliseconds of each step."""
+class Timings(_AnswerPart):
+    """Milliseconds spent on each step."""
 
     retrieve: float
     rank: float
@@ -136,75 +131,75 @@ class Timings(_Body):
     total: float
 
 
-class TasteAttribute(_Body):
-    """An attribute value that stands out among the liked items."""
+class TasteAttribute(_AnswerPart):
+    """An attribute value that is more frequent among the liked items than usual."""
 
     name: str
     value: str
-    liked: int = Field(description="liked items that have it")
-    usual_share: float = Field(description="its share of what is liked here, 0 to 1")
-    z: float = Field(description="how far above that, in standard deviations of the log-odds")
+    liked: int = Field(description="number of liked items with this value")
+    usual_share: float = Field(description="share of this value among the likes of all users, 0 to 1")
+    z: float = Field(description="distance from the usual share, in standard deviations of the log-odds")
 
 
-class TasteBody(_Body):
-    """What the history says about the user."""
+class TasteBody(_AnswerPart):
+    """Taste of the user according to the history."""
 
     text: str
-    liked: int = Field(description="liked items of the history")
+    liked: int = Field(description="number of liked items in the history")
     attributes: list[TasteAttribute]
 
     @classmethod
     def of(cls, text: str, liked: int, standing: Sequence[Standing]) -> Self:
-        """Of what stands out."""
+        """Convert the attributes that stand out."""
         attributes = [
-            TasteAttribute(name=one.name, value=one.value, liked=one.liked, usual_share=one.usual, z=one.z)
-            for one in standing
+            TasteAttribute(name=value.name, value=value.value, liked=value.liked, usual_share=value.usual, z=value.z)
+            for value in standing
         ]
         return cls(text=text, liked=liked, attributes=attributes)
 
 
-class _Ranked(_Body):
-    """What an answer and its first piece have in common."""
+class _Ranked(_AnswerPart):
+    """Fields that an answer and the first event of a stream share."""
 
     request_id: str
     ranker: Ranker
-    degraded: list[Degraded] = Field(description="empty when every stage did its own work")
+    degraded: list[Degraded] = Field(description="empty if no stage was replaced by its fallback")
     fallback: Notice | None
     warnings: list[Notice]
-    llm_weight: float = Field(description="how much the LLM counts beside retrieval; 0 where it was not asked to rank")
+    llm_weight: float = Field(description="weight of the LLM relative to retrieval; 0 if the LLM did not rank")
     prompts: PromptsUsed
     model: str | None
     label_mass: float | None = Field(
-        default=None, description="probability that the model put on the candidates' labels; null without labels"
+        default=None, description="total probability of the candidates' labels; null if the prompt has no labels"
     )
     order_stability: float | None = Field(
         default=None,
-        description="rank correlation between reads in two orders, measured once for a model and a prompt that reads "
-        "labels; null without",
+        description="rank correlation between reads in two orders, measured once for a model and a prompt with labels; "
+        "null if the prompt has no labels",
     )
     items: list[RecommendedItem]
-    taste: TasteBody | None = Field(description="null where it was not asked for, or nothing stands out")
+    taste: TasteBody | None = Field(description="null if it was not requested, or no attribute stands out")
 
 
 class RankingEvent(_Ranked):
-    """The first piece of an answer: the items in their order, without reasons, and what is known by then."""
+    """The first event of a stream: the ranked items without reasons."""
 
     event: Literal["ranking"] = "ranking"
 
 
-class ReasonEvent(_Body):
-    """One item's reason, in the order in which they are finished."""
+class ReasonEvent(_AnswerPart):
+    """The reason for one item; reasons are sent as they are finished."""
 
     event: Literal["reason"] = "reason"
     item_id: str
     reason: ReasonBody
 
 
-class DoneEvent(_Body):
-    """The last piece: what the whole answer cost, and what was replaced on the way."""
+class DoneEvent(_AnswerPart):
+    """The last event of a stream: cost, timings and replaced stages of the whole answer."""
 
     event: Literal["done"] = "done"
-    degraded: list[Degraded] = Field(description="empty when every stage did its own work")
+    degraded: list[Degraded] = Field(description="empty if no stage was replaced by its fallback")
     warnings: list[Notice]
     prompts: PromptsUsed
     usage: UsageBody
@@ -215,15 +210,15 @@ Event = RankingEvent | ReasonEvent | DoneEvent
 
 
 class Answer(_Ranked):
-    """Recommended items, best first, and how they came about."""
+    """Recommended items, best first, and how they were ranked."""
 
     usage: UsageBody
     timings_ms: Timings
 
     @classmethod
     def of(cls, ranking: RankingEvent, reasons: Mapping[str, ReasonBody], done: DoneEvent) -> Self:
-        """The pieces in one; ``reasons`` by item id."""
+        """Combine the events of a stream; ``reasons`` are keyed by item id."""
         kept = {name: getattr(ranking, name) for name in _Ranked.model_fields}
         last = {name: getattr(done, name) for name in DoneEvent.model_fields if name != "event"}
-        items = [one.model_copy(update={"reason": reasons.get(one.item_id)}) for one in ranking.items]
+        items = [item.model_copy(update={"reason": reasons.get(item.item_id)}) for item in ranking.items]
         return cls(**{**kept, **last, "items": items})

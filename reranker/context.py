@@ -1,24 +1,42 @@
-"""What one request gathers on its way through the pipeline."""
+"""State of one request on its way through the pipeline."""
 
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
 from prompts import PromptTemplate, RuntimeFailures, Sanitizer, TemplateError
-from reranker.answer import Degraded, Notice
+from reranker.answer import Degraded
 from reranker.client.responses import Usage
-from reranker.failures import StageFailure, failure_of
+from reranker.errors import StageFailure, failure_of
+from retrieval import Notice
+
+Step = Literal["retrieve", "rank", "explain", "reasons"]
 
 _MARGIN_S = 0.05
-"""Kept back from the deadline for building the answer."""
+"""Time reserved before the deadline for building the answer."""
 
 
 @dataclass
-class Run:
-    """What one request gathers on its way."""
+class RequestContext:
+    """State of one request.
 
-    ends: float
+    Args:
+        deadline: end of the request on the clock of ``time.perf_counter``.
+        rank_template: template that candidates are ranked with.
+        reason_template: template that reasons are written with.
+        failures: counts the failures of templates, for readiness.
+        request_id: identifies the request in answers and logs.
+        sanitizer: removes the served model's special tokens from text.
+        usage: tokens used so far.
+        degraded: stages that were replaced by their fallback.
+        warnings: notices of the pipeline; those of retrieval are added to the answer.
+        seconds: time spent on each step.
+    """
+
+    deadline: float
     rank_template: PromptTemplate
     reason_template: PromptTemplate
     failures: RuntimeFailures
@@ -27,23 +45,33 @@ class Run:
     usage: Usage = field(default_factory=Usage)
     degraded: list[Degraded] = field(default_factory=list)
     warnings: list[Notice] = field(default_factory=list)
-    marks: list[float] = field(default_factory=lambda: [time.perf_counter()])
+    seconds: dict[Step, float] = field(default_factory=dict)
+    _started: float = field(default_factory=time.perf_counter)
 
-    def left(self) -> float:
-        """Seconds until the deadline, less what building the answer takes."""
-        return max(self.ends - time.perf_counter() - _MARGIN_S, 0.0)
+    def remaining_s(self) -> float:
+        """Seconds until the deadline, less a margin for building the answer."""
+        return max(self.deadline - time.perf_counter() - _MARGIN_S, 0.0)
 
-    def mark(self) -> None:
-        """Ends a step."""
-        self.marks.append(time.perf_counter())
+    def elapsed_s(self) -> float:
+        """Seconds since the context was created."""
+        return time.perf_counter() - self._started
 
-    def failed(self, stage: Literal["rank", "reason"], error: StageFailure) -> None:
-        """Counts a failure that is the template's, for readiness."""
+    @contextmanager
+    def timed(self, step: Step) -> Iterator[None]:
+        """Add the time of the ``with`` block to a step."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - started
+
+    def count_failure(self, stage: Literal["rank", "reason"], error: StageFailure) -> None:
+        """Count a template's failure; other errors are not the template's."""
         if isinstance(error, TemplateError):
             self.failures.note(self.rank_template if stage == "rank" else self.reason_template, error)
 
     def degrade(self, stage: Literal["rank", "reason"], error: StageFailure) -> None:
-        """Notes that a stage was replaced by its fallback."""
-        self.failed(stage, error)
+        """Record that a stage was replaced by its fallback."""
+        self.count_failure(stage, error)
         known = failure_of(error)
         self.degraded.append(Degraded(stage=stage, code=known.code, message=known.message))

@@ -20,7 +20,7 @@ from prompts import (
     document_inputs,
 )
 from reranker.answer import PromptUsed
-from reranker.client.cache import LruCache
+from reranker.client.cache import CountingCache
 from reranker.client.engine import Engine, digest
 from reranker.client.responses import ModelInfo, Usage
 from reranker.client.tokenizer import Tokens
@@ -28,7 +28,7 @@ from reranker.errors import LLMTimeout
 from retrieval import InputError
 
 FAMILY = "rerank"
-MOST_DOCUMENTS = 1000
+MAX_DOCUMENT_COUNT = 1000
 _BATCH = 32
 _BATCH_TOKENS = 16_384
 """Tokens of the prompts of one request, where it has several: what comes back is checked between other requests."""
@@ -86,7 +86,7 @@ class DocumentRanker:
     def __init__(self, engine: Engine, library: PromptLibrary) -> None:
         self._engine = engine
         self._library = library
-        self._priors = LruCache[Hashable, float](_PRIOR_CACHE)
+        self._priors = CountingCache[Hashable, float](_PRIOR_CACHE)
 
     async def rank(
         self,
@@ -113,8 +113,8 @@ class DocumentRanker:
             LLMError: the LLM did not answer as it should, or read nothing in time; there is no fallback here.
             TemplateError: the template does not render.
         """
-        if not 1 <= len(documents) <= MOST_DOCUMENTS:
-            raise InputError(f"must hold 1 to {MOST_DOCUMENTS} texts", field="documents", code="out_of_range")
+        if not 1 <= len(documents) <= MAX_DOCUMENT_COUNT:
+            raise InputError(f"must hold 1 to {MAX_DOCUMENT_COUNT} texts", field="documents", code="out_of_range")
         ends = None if timeout_s is None else time.monotonic() + timeout_s
         try:
             async with asyncio.timeout(timeout_s):
@@ -140,7 +140,7 @@ class DocumentRanker:
 
     async def _prepare(self, query: str, documents: Sequence[str], locale: str, most_tokens: int | None) -> "_Ready":
         model = await self._engine.info()
-        sanitizer = Sanitizer(model.special_tokens)
+        sanitizer = await self._engine.sanitizer()
         asked = sanitizer.text(query, most=MAX_DOCUMENT)
         if not asked:
             raise InputError("is empty", field="query", remedy="Say what is searched for", code="missing")
@@ -239,7 +239,7 @@ class DocumentRanker:
         """The same without the query, which does not change from one query to the next and is remembered."""
         start = (model.name, model.generation, digest(prefix))
         keys = [(*start, digest(text)) for text in texts]
-        known = {key: value for key in keys if (value := self._priors.get(key)) is not None}
+        known = {key: value for key in keys if (value := self._priors.lookup(key)) is not None}
         missing = [at for at, key in enumerate(keys) if key not in known]
         values, usage = await self._logprobs(prefix, [texts[at] for at in missing])
         for at, value in zip(missing, values, strict=True):

@@ -4,14 +4,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 
-from reranker.answer import Notice
-from reranker.context import Run
-from reranker.failures import STAGE_FAILURES, failure_of
-from reranker.reasons.counterfactual import Asked, removals
+from reranker.context import RequestContext
+from reranker.errors import STAGE_FAILURES, failure_of
+from reranker.reasons.counterfactual import ScoredPrompt, removals
 from reranker.reasons.counterfactual import evidence as llm_evidence
-from reranker.reasons.writer import Basis, Reason, ReasonWriter, Wanted, told_apart, write_each
+from reranker.reasons.writer import Basis, Reason, ReasonWriter, Wanted, told_apart, write_reasons
 from reranker.scoring import Reader
-from retrieval import Candidate, Evidence, Item, Retrieved, Retriever, Source
+from retrieval import Candidate, Evidence, Item, Notice, Retrieved, Retriever, Source
 
 _EVIDENCE = 2
 """History items that a reason rests on; more make a sentence that nobody reads."""
@@ -36,13 +35,13 @@ class Explainer:
         self._writer = writer
 
     async def evidence(
-        self, retrieved: Retrieved, chosen: Sequence[int], run: Run, asked: Asked | None
+        self, retrieved: Retrieved, chosen: Sequence[int], context: RequestContext, asked: ScoredPrompt | None
     ) -> list[Wanted]:
         """What the reasons of the chosen candidates rest on; ``asked`` is given where the LLM's evidence is wanted."""
         top = [retrieved.candidates[place] for place in chosen]
         items = [one.item for one in top]
         by_models = await asyncio.to_thread(self._retriever.evidence, retrieved, items, _LOOKED_AT)
-        by_llm = await self._by_llm(retrieved, chosen, run, asked) if asked else {}
+        by_llm = await self._by_llm(retrieved, chosen, context, asked) if asked else {}
         return [
             Wanted(one.item, told_apart(found, one.item, _EVIDENCE), Basis.llm)
             if (found := by_llm.get(one.item.item_id))
@@ -51,19 +50,19 @@ class Explainer:
         ]
 
     async def _by_llm(
-        self, retrieved: Retrieved, chosen: Sequence[int], run: Run, asked: Asked
+        self, retrieved: Retrieved, chosen: Sequence[int], context: RequestContext, asked: ScoredPrompt
     ) -> Mapping[str, list[Evidence]]:
         assert self._reader is not None  # noqa: S101  # nothing was read without it
         try:
             drops, usage = await removals(
-                self._reader, asked, list(retrieved.liked), timeout_s=run.left() * _EVIDENCE_SHARE
+                self._reader, asked, list(retrieved.liked), timeout_s=context.remaining_s() * _EVIDENCE_SHARE
             )
         except STAGE_FAILURES as error:
-            run.failed("rank", error)
+            context.count_failure("rank", error)
             told = f"the LLM did not tell its evidence ({failure_of(error).message}); retrieval's stands in its place"
-            run.warnings.append(Notice(code="evidence_als", message=told))
+            context.warnings.append(Notice("evidence_als", told))
             return {}
-        run.usage += usage
+        context.usage += usage
         return llm_evidence(drops, asked, chosen, _LOOKED_AT)
 
     def _wanted(self, candidate: Candidate, evidence: Sequence[Evidence]) -> Wanted:
@@ -77,27 +76,29 @@ class Explainer:
         return Wanted(candidate.item, evidence, basis)
 
     async def reasons(
-        self, wanted: Sequence[Wanted], run: Run, *, ask: bool
+        self, wanted: Sequence[Wanted], context: RequestContext, *, ask: bool
     ) -> AsyncGenerator[tuple[Item, Reason], None]:
         """A reason for each item, as it is finished; ``ask`` is False where the LLM has just failed, or was not
         wanted.
         """
         if not ask:
-            if wanted and run.degraded and all(one.stage != "reason" for one in run.degraded):
-                run.degraded.append(run.degraded[0].model_copy(update={"stage": "reason"}))
-            locale = run.reason_template.meta.locale
+            if wanted and context.degraded and all(one.stage != "reason" for one in context.degraded):
+                context.degraded.append(context.degraded[0].model_copy(update={"stage": "reason"}))
+            locale = context.reason_template.meta.locale
             for one in wanted:
-                yield one.item, self._writer.otherwise(one, run.sanitizer, locale)
+                yield one.item, self._writer.otherwise(one, context.sanitizer, locale)
             return
         failed = False
-        writing = write_each(self._writer, run.reason_template, wanted, run.sanitizer, timeout_s=run.left())
+        writing = write_reasons(
+            self._writer, context.reason_template, wanted, context.sanitizer, timeout_s=context.remaining_s()
+        )
         async with aclosing(writing) as finished:
             async for written in finished:
-                run.usage += written.usage
+                context.usage += written.usage
                 if written.failure is not None:
                     if failed:
-                        run.failed("reason", written.failure)
+                        context.count_failure("reason", written.failure)
                     else:
                         failed = True
-                        run.degrade("reason", written.failure)
+                        context.degrade("reason", written.failure)
                 yield written.wanted.item, written.reason

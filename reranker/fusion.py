@@ -22,7 +22,7 @@ from reranker.scoring import Read
 from retrieval import ArtifactError, Retrieved, Retriever, deviation, read_small_file
 
 Floats = NDArray[np.float64]
-FILE = "fusion.json"
+FUSION_FILE = "fusion.json"
 """Of fitted weights, in the artifact's directory."""
 _LARGEST_FILE = 1 << 20
 _HISTORY_SCALE = math.log1p(30)
@@ -76,7 +76,7 @@ class Signals:
     history: int = 0
 
 
-def signals(retriever: Retriever, retrieved: Retrieved, read: Read | None) -> Signals:
+def candidate_signals(retriever: Retriever, retrieved: Retrieved, read: Read | None) -> Signals:
     """What retrieval and, where it was asked, the LLM say of the candidates."""
     positions = retriever.catalog.positions([one.item.item_id for one in retrieved.candidates], "candidates")
     return Signals(
@@ -89,7 +89,7 @@ def signals(retriever: Retriever, retrieved: Retrieved, read: Read | None) -> Si
     )
 
 
-def features(signals: Signals) -> Floats:
+def fusion_features(signals: Signals) -> Floats:
     """Standardised features, shape (candidates, features) in the order of :class:`Feature`; 0 for what is not known."""
     count = len(signals.retrieval)
     nothing = np.zeros(count)
@@ -109,13 +109,13 @@ def features(signals: Signals) -> Floats:
     return np.stack([columns[feature] for feature in Feature], axis=1) if count else np.zeros((0, len(Feature)))
 
 
-def score(table: Floats, weights: Weights) -> Floats:
+def fused_scores(table: Floats, weights: Weights) -> Floats:
     """Weighted sum of the features, shape (candidates,)."""
     total: Floats = table @ np.array([weights.get(feature, 0.0) for feature in Feature])
     return total
 
 
-def fixed(llm_weight: float) -> dict[Feature, float]:
+def fixed_weights(llm_weight: float) -> dict[Feature, float]:
     """Weights where none were fitted: retrieval's score, and a modest part of what the LLM says of the history."""
     return {Feature.retrieval_score: 1.0, Feature.llm_gain: llm_weight}
 
@@ -186,7 +186,7 @@ class FusionFit(BaseModel):
 
 def save_fit(directory: Path, fit: FusionFit) -> Path:
     """Writes the weights beside an artifact, atomically."""
-    target = directory / FILE
+    target = directory / FUSION_FILE
     write(target, fit.model_dump_json(indent=2))
     return target
 
@@ -197,7 +197,7 @@ def load_fit(directory: Path) -> FusionFit | None:
     Raises:
         ArtifactError: the file is damaged.
     """
-    file = directory / FILE
+    file = directory / FUSION_FILE
     try:
         return FusionFit.model_validate_json(read_small_file(file, _LARGEST_FILE))
     except FileNotFoundError:
@@ -225,6 +225,6 @@ def standardise(values: Sequence[float] | NDArray[np.floating]) -> Floats:
     return standardised
 
 
-def order(scores: Floats) -> list[int]:
+def positions_by_score(scores: Floats) -> list[int]:
     """Positions from the best score to the worst; equal scores keep retrieval's order, which the positions are in."""
     return [int(position) for position in np.argsort(-scores, kind="stable")]

@@ -1,4 +1,4 @@
-"""What a caller may ask of the pipeline, and whether it can be answered."""
+"""Requests to the pipeline, and their validation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,11 +7,11 @@ from typing import Literal
 from prompts import PromptLibrary, PromptTemplate, TemplateError, TemplateReference
 from retrieval import RATING, RATING_BEST, Diversify, Filter, InputError, Interaction
 
-MOST_ITEMS = 100
-MOST_CANDIDATES = 200
+MAX_ITEMS = 100
+MAX_CANDIDATES = 200
 DEFAULT_CANDIDATES = 20
 DEFAULT_K = 10
-MOST_DEADLINE_MS = 600_000
+MAX_DEADLINE_MS = 600_000
 
 
 Task = Literal["rank", "reason"]
@@ -20,18 +20,19 @@ TASKS: tuple[Task, ...] = ("rank", "reason")
 
 @dataclass(frozen=True)
 class PromptChoice:
-    """References of templates: ``name`` (its production version), ``name@3`` or ``name@alias``; None leaves it to the
-    locale.
+    """References of templates: ``name`` (its production version), ``name@3`` or ``name@alias``.
+
+    None chooses by locale.
     """
 
     rank: str | None = None
     reason: str | None = None
 
     def reference(self, task: Task) -> TemplateReference | None:
-        """What is named for a task: what rights are checked for is what is resolved.
+        """Parse the reference for a task. Permissions are checked on the same reference that is resolved.
 
         Raises:
-            InputError: it cannot be a reference.
+            InputError: If the reference is malformed.
         """
         named = self.rank if task == "rank" else self.reason
         try:
@@ -40,11 +41,10 @@ class PromptChoice:
             raise InputError(error.message, field=f"prompts.{task}", remedy=error.remedy, code=error.code) from error
 
     def template(self, task: Task, library: PromptLibrary, locale: str) -> PromptTemplate:
-        """The template of a task: the one that is named, or the family's for the locale.
+        """Return the template for a task: the named one, or the task's own family in the locale's language.
 
         Raises:
-            InputError: there is no template of that name, version or alias, it cannot be read, or it is for the other
-                task.
+            InputError: If the template does not exist, cannot be read, or is for another task.
         """
         reference = self.reference(task)
         if reference is None:
@@ -52,10 +52,10 @@ class PromptChoice:
         try:
             template = library.get(reference)
         except TemplateError as error:
-            # What is wrong with a file is for whoever keeps the library, with its path; not for callers.
-            told = error.message if error.code == "unknown_template" else f"'{reference}' cannot be used"
+            # Other messages name paths and belong in the log, not in an answer.
+            message = error.message if error.code == "unknown_template" else f"'{reference}' cannot be used"
             remedy = error.remedy if error.code == "unknown_template" else "Name another version"
-            raise InputError(told, field=f"prompts.{task}", remedy=remedy, code=error.code) from error
+            raise InputError(message, field=f"prompts.{task}", remedy=remedy, code=error.code) from error
         if template.meta.task != task:
             raise InputError(
                 f"'{template.reference}' is a {template.meta.task} template",
@@ -68,17 +68,19 @@ class PromptChoice:
 
 @dataclass(frozen=True)
 class RecommendationRequest:
-    """What to recommend, and for whom. See the HTTP reference for each field.
+    """Whom to recommend for, and how. See the HTTP reference for each field.
 
     Args:
-        evidence: what reasons rest on: the history items that carry the retrieval score, or those without which the
-            LLM's score falls most (some more reads; where the LLM does not tell, the former).
-        taste: whether to say what the history tells of the user.
-        prompts: which templates; where it names none, the locale chooses within the family.
-        diversify: True keeps items of near-equal titles apart, the name of an attribute also items that share its
-            value; False does neither.
-        deadline_ms: when the answer must be there; stages that would be late are replaced by their fallbacks.
-        began: when the deadline began to run, on the clock of ``time.perf_counter``; None: when it is asked.
+        evidence: how to choose the history items that support a reason. ``als``: those that contribute most to the
+            retrieval score. ``llm``: those whose removal lowers the LLM's score most, at the cost of more reads; falls
+            back to ``als``.
+        taste: whether to describe the user's taste.
+        prompts: references of templates; by default the locale chooses.
+        diversify: True keeps items with near-equal titles apart; the name of an attribute also keeps items apart that
+            share its value; False does neither.
+        deadline_ms: time limit; stages that would exceed it are replaced by their fallbacks.
+        began: start of the time limit on the clock of ``time.perf_counter``; None for the call itself.
+        request_id: identifies the request in the answer; None for a random id.
     """
 
     user_id: str | None = None
@@ -98,34 +100,38 @@ class RecommendationRequest:
     diversify: Diversify = True
     deadline_ms: int = 30_000
     began: float | None = None
+    request_id: str | None = None
 
     def checked_count(self, catalog: int) -> int:
-        """How many candidates to search for in a catalog of this size, after checking every number of the request.
+        """Validate the request's numbers and return how many candidates to retrieve.
+
+        Args:
+            catalog: number of items in the catalog.
 
         Raises:
-            InputError: a field is missing, out of range or in conflict with another.
+            InputError: If a field is missing, out of range or in conflict with another.
         """
         if all(given is None for given in (self.user_id, self.history, self.query, self.candidate_ids)):
             raise InputError(
-                "nothing says whom or what to recommend for",
+                "one of user_id, history, query and candidate_ids is required",
                 field="user_id",
                 remedy="Give user_id, history, query or candidate_ids",
                 code="missing",
             )
         if self.candidate_ids is not None and self.candidate_count is not None:
             raise InputError(
-                "cannot stand beside candidate_ids",
+                "cannot be combined with candidate_ids",
                 field="candidate_count",
                 remedy="Give one of the two",
                 code="conflict",
             )
         self._check_ratings()
-        most = min(MOST_CANDIDATES, catalog)
-        in_range("k", 1 if self.k is None else self.k, min(MOST_ITEMS, catalog))
-        in_range("deadline_ms", self.deadline_ms, MOST_DEADLINE_MS)
+        most = min(MAX_CANDIDATES, catalog)
+        in_range("k", 1 if self.k is None else self.k, min(MAX_ITEMS, catalog))
+        in_range("deadline_ms", self.deadline_ms, MAX_DEADLINE_MS)
         if self.candidate_ids is not None:
-            if len(self.candidate_ids) > MOST_CANDIDATES:
-                raise InputError(f"names more than {MOST_CANDIDATES} items", field="candidate_ids", code="out_of_range")
+            if len(self.candidate_ids) > MAX_CANDIDATES:
+                raise InputError(f"names more than {MAX_CANDIDATES} items", field="candidate_ids", code="out_of_range")
             return 1
         if self.candidate_count is None:
             return min(max(DEFAULT_CANDIDATES, self.k or 0), most)
@@ -140,16 +146,21 @@ class RecommendationRequest:
         return self.candidate_count
 
     def _check_ratings(self) -> None:
-        for place, one in enumerate(self.history or ()):
-            if one.event == RATING and not 0 <= one.weight <= RATING_BEST:
+        for index, interaction in enumerate(self.history or ()):
+            if interaction.event == RATING and not 0 <= interaction.weight <= RATING_BEST:
                 raise InputError(
-                    f"must be from 0 to {RATING_BEST:g} stars for a rating, not {one.weight:g}",
-                    field=f"history.{place}.weight",
-                    remedy="Rescale it; the weight of other events is a count",
+                    f"must be from 0 to {RATING_BEST:g} stars for a rating, not {interaction.weight:g}",
+                    field=f"history.{index}.weight",
+                    remedy="Rescale the rating; the weight of other events is a count",
                     code="out_of_range",
                 )
 
 
 def in_range(name: str, value: int, most: int) -> None:
+    """Check that a field is from 1 to ``most``.
+
+    Raises:
+        InputError: If it is not.
+    """
     if not 1 <= value <= most:
         raise InputError(f"must be from 1 to {most}, not {value}", field=name, code="out_of_range")

@@ -1,6 +1,6 @@
 """Read interactions, fit models and retrieve candidates with evidence."""
 
-from retrieval.artifact import Artifact, Manifest, Search, current_data, current_manifest, fit, load, save
+from retrieval.artifact import Artifact, Manifest, current_data, current_manifest, fit, load, save
 from retrieval.builds import current_build
 from retrieval.catalog import Catalog, Filter
 from retrieval.combination import deviation
@@ -20,9 +20,10 @@ from retrieval.models.item_knn import ItemKnn
 from retrieval.models.popularity import popularity
 from retrieval.provenance import describe_data, describe_origin, rebuild_dataset, with_relative_paths
 from retrieval.retriever import Notice, RetrievalRequest, Retrieved, Retriever
-from retrieval.search import search_parameters
+from retrieval.search import HELD_BACK, Search, SearchBudget, choose_parameters, known_parameters, search_parameters
 
 __all__ = [
+    "HELD_BACK",
     "RATING",
     "RATING_BEST",
     "AlsModel",
@@ -55,10 +56,12 @@ __all__ = [
     "Retrieved",
     "Retriever",
     "Search",
+    "SearchBudget",
     "Source",
     "Split",
     "WhyrankError",
     "checks",
+    "choose_parameters",
     "cross_validated",
     "current_build",
     "current_data",
@@ -70,6 +73,7 @@ __all__ = [
     "encode_dataset",
     "fit",
     "flush_to_disk",
+    "known_parameters",
     "load",
     "make_dataset",
     "meaning",

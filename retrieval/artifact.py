@@ -1,4 +1,4 @@
-"""What ``fit`` leaves on disk: models, catalog and histories, with a manifest and checksums, replaced atomically.
+"""Artifacts on disk: models, catalog and histories with a manifest and checksums, replaced atomically.
 
 ::
 
@@ -10,9 +10,9 @@
         ├── items.parquet, users.parquet, texts.parquet
         └── text/          the BM25 index
 
-A build is read into memory as a whole: what happens to its files afterwards changes no answer
-(:meth:`Artifact.changed` finds it). Its name is a hash of its content, and the same data, parameters and versions give
-the same content, so that fitting again what is in use changes nothing.
+A build is read into memory as a whole, so that later changes to its files change no answer; :meth:`Artifact.changed`
+finds such changes. Its name is a hash of its content. The same data, parameters and versions give the same content, so
+that repeating a fit changes nothing.
 """
 
 import hashlib
@@ -44,6 +44,7 @@ from retrieval.errors import ArtifactError
 from retrieval.models.als import AlsModel, AlsParameters
 from retrieval.models.ensemble import MODELS, Ensemble, fit_models
 from retrieval.models.text import VOCABULARY, TextIndex
+from retrieval.search import Search
 from retrieval.weights import fit_combination
 
 FORMAT = 4
@@ -51,18 +52,9 @@ _LONGEST_MANIFEST = 64 << 20
 _TRIES = 3
 
 
-class Search(BaseModel):
-    """How the parameters were found: the measure on validation interactions, and every trial, best first."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    measure: str
-    trials: tuple[tuple[float, AlsParameters], ...]
-
-
 class Manifest(BaseModel):
-    """What a build says of itself. ``data`` are the settings that the data were read with; None in an older artifact,
-    and where the data came from no file.
+    """Description of a build. ``data`` are the settings that the data were read with; None in an older artifact, or if
+    the data came from no file.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -80,7 +72,7 @@ class Manifest(BaseModel):
     interactions: int = Field(ge=0)
     event_names: tuple[str, ...]
     models: dict[str, dict[str, float]]
-    """What each model was fitted with, by the name of its signal."""
+    """Parameters of each model, by the name of its signal."""
     left_out: dict[str, str]
     """Why a model was left out or replaced, by its name."""
     combination: Combination
@@ -89,27 +81,25 @@ class Manifest(BaseModel):
 
     @property
     def name(self) -> str:
-        """Name of the build: a hash of all that is served, and so not of when, from which files and after which search
-        it was fitted.
-        """
+        """Name of the build: a hash of everything that is served. The time, the files and the search do not count."""
         content = self.model_dump_json(exclude={"created", "data", "search"})
         return f"build-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True)
 class Texts:
-    """What users wrote, as one column: millions of reviews as Python strings would not fit.
+    """Texts that users wrote, in one column, since millions of Python strings would not fit into memory.
 
     Args:
-        positions: in the log, ascending.
-        texts: one for each.
+        positions: positions in the log, ascending.
+        texts: one text for each position.
     """
 
     positions: NDArray[np.integer]
     texts: pl.Series
 
     def get(self, position: int) -> str | None:
-        """The text at a position of the log; None where there is none."""
+        """Return the text at a position of the log; None if there is none."""
         place = int(np.searchsorted(self.positions, position))
         if place == len(self.positions) or self.positions[place] != position:
             return None
@@ -118,9 +108,9 @@ class Texts:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A fitted build in memory: what retrieval needs of it.
+    """A build in memory.
 
-    ``texts`` holds what users wrote, in place of an item or about it, by position in the log. ``files`` is what is on
+    ``texts`` holds what users wrote, about an item or without one, by position in the log. ``files`` are the files on
     disk.
     """
 
@@ -135,12 +125,12 @@ class Artifact:
     files: BuildFiles
 
     def changed(self) -> list[str]:
-        """Names of the build's files that no longer are on disk what was loaded."""
+        """Return the names of files that have changed on disk since they were loaded."""
         return self.files.changed()
 
     @property
     def model(self) -> AlsModel:
-        """The factors of ALS."""
+        """The ALS model."""
         return self.models.als
 
 
@@ -153,16 +143,15 @@ def fit(
     search: Search | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Manifest:
-    """Fits all models on everything in the data set, and their weights on its latest interactions; publishes the
-    artifact.
+    """Fit all models on the data set, and their weights on its latest interactions; publish the artifact.
 
     Args:
-        directory: of the artifact.
-        dataset: what to fit on; whatever must stay unseen has to be split off before.
-        parameters: of ALS.
-        data: what the data set was read with, for the record.
+        directory: directory of the artifact.
+        dataset: data to fit on; split off first what must stay unseen.
+        parameters: parameters of ALS.
+        data: settings that the data set was read with, for the record.
         search: how the parameters were found, for the record.
-        progress: told the number of ALS iterations done.
+        progress: called with the number of ALS iterations done.
 
     Raises:
         ArtifactError: the directory cannot be written.
@@ -184,8 +173,8 @@ def save(
     data: DataSettings | None = None,
     search: Search | None = None,
 ) -> Manifest:
-    """Writes a build beside the current one and then makes it current; a reader sees the old or the new, never a
-    mixture. Several may do so at once.
+    """Write a build next to the current one, then make it current. A reader sees the old build or the new one, never a
+    mixture. Several processes may do so at once.
 
     Raises:
         ArtifactError: the directory cannot be written.
@@ -195,10 +184,10 @@ def save(
 
 
 def load(directory: Path) -> Artifact:
-    """Loads the current build into memory.
+    """Load the current build into memory.
 
     Raises:
-        ArtifactError: there is none, a file is missing or damaged, its files do not fit together, or it is of another
+        ArtifactError: there is no build, a file is missing or damaged, its files do not fit together, or it has another
             format version.
     """
     for turn in range(_TRIES):
@@ -272,7 +261,7 @@ def _assemble(manifest: Manifest, files: BuildFiles, arrays: Mapping[str, Array]
 
 
 def _models(manifest: Manifest, arrays: Mapping[str, Array], expect: BuildChecks, users: int, items: int) -> Ensemble:
-    """The models of a build, after a check of every array that they need."""
+    """Check every array that the models need, and return the models."""
     factors = manifest.parameters.factors
     expect.array("user_factors", (users, factors), "f4")
     expect.array("item_factors", (items, factors), "f4")
@@ -308,13 +297,13 @@ def _text_index(files: BuildFiles, arrays: Mapping[str, Array], expect: BuildChe
 
 
 def current_data(directory: Path) -> str | None:
-    """The hash of the data that the current build was fitted on; None if there is no build that can be read."""
+    """Return the hash of the data of the current build; None if there is no readable build."""
     manifest = current_manifest(directory)
     return None if manifest is None else manifest.data_hash
 
 
 def current_manifest(directory: Path) -> Manifest | None:
-    """The manifest of the current build; None if there is no build that can be read."""
+    """Return the manifest of the current build; None if there is no readable build."""
     try:
         name = current_build(directory)
         return None if name is None else _read_manifest(directory / name)

@@ -6,11 +6,11 @@ import pytest
 
 PUBLIC = {
     "retrieval": "AlsModel AlsParameters Artifact ArtifactError Candidate Catalog Columns DataError DataSettings "
-    "Dataset Diversify EncodedDataset Evidence Example Filter Finding HistoryEntry InputError Interaction "
+    "Dataset Diversify EncodedDataset Evidence Example Filter Finding HELD_BACK HistoryEntry InputError Interaction "
     "Item ItemKnn Manifest Meaning NotFoundError Notice Penalty RATING RATING_BEST RetrievalRequest "
-    "Retrieved Retriever Search Source Split WhyrankError checks cross_validated current_build "
-    "current_data current_manifest describe_data describe_origin deviation diversified_order "
-    "encode_dataset fit flush_to_disk load make_dataset meaning popularity read_small_file readers "
+    "Retrieved Retriever Search SearchBudget Source Split WhyrankError checks choose_parameters cross_validated "
+    "current_build current_data current_manifest describe_data describe_origin deviation diversified_order "
+    "encode_dataset fit flush_to_disk known_parameters load make_dataset meaning popularity read_small_file readers "
     "rebuild_dataset save search_parameters splits with_relative_paths",
     "prompts": "BudgetError CandidateInput DEFAULT_ALIAS DRAFT EXAMPLE FACTS Fitted Fitting FrontMatter HistoryInput "
     "ItemInput KNOWN LibraryError MAX_DOCUMENT MAX_LENGTH Message Prompt PromptEditor PromptLibrary "
@@ -18,22 +18,23 @@ PUBLIC = {
     "TemplateReference Trimmed candidate_inputs check document_inputs evidence_inputs fit fitting "
     "history_inputs inputs_of item_input newest profile_input read_source render_isolated rendered "
     "showing stamp user_sample version_number write",
-    "reranker": "ADAPTER_FILE ADAPTER_WEIGHTS AdapterManifest Agreement Answer Basis BreakerState Calibration "
-    "DocumentRanker DocumentRanking DoneEvent EMBEDDED Engine EngineSettings EngineState Event FILE "
-    "Feature FusionFit LLMBadAnswer LLMBusy LLMError LLMStartError LLMTimeout LLMUnavailable "
-    "LikelihoodScorer ListwiseScorer LlmSettings LocalServer MOST_CANDIDATES MOST_DEADLINE_MS MOST_ITEMS "
-    "Memory ModelInfo OrderSensitivity PLAIN_FEATURES PRESETS PermutationScorer PointwiseScorer "
-    "PromptChoice RankingEvent Read Reader Reason ReasonBody ReasonEvent ReasonStatistics ReasonWriter "
-    "RecommendationRequest Recommender Repairs Scorer Shown StabilityReport StartProgress TASKS TUNED "
-    "Usage Wanted agreement base_fingerprint choices chosen_adapter embedded ending engine_settings "
-    "features find find_or_start fixed free_port labelled load_adapter load_fit measure_stability order "
-    "order_sensitivity process read_labelled resolve_model save_fit score served_rank shortage shown "
-    "signals this_machine write_each",
-    "eval": "AdapterCost AnswerStore ApiBench Arm Config DEFAULT_ARMS EvalBench FRACTION FaultSoak FlagsCost "
+    "reranker": "ADAPTER_FILE ADAPTER_WEIGHTS AdapterChoice AdapterManifest Agreement Answer Basis BreakerState "
+    "Calibration DocumentRanker DocumentRanking DoneEvent EMBEDDED Engine EngineSettings EngineState Event "
+    "FUSION_FILE Feature FusionFit LLMBadAnswer LLMBusy LLMError LLMStartError LLMTimeout LLMUnavailable "
+    "LikelihoodScorer ListwiseScorer LlmSettings LocalServer MAX_CANDIDATES MAX_DEADLINE_MS MAX_ITEMS Memory "
+    "ModelInfo OrderSensitivity PLAIN_FEATURES PRESETS PermutationScorer PointwiseScorer PromptChoice "
+    "RankInputs RankingEvent Read Reader Reason ReasonBody ReasonEvent ReasonStatistics ReasonWriter "
+    "RecommendationRequest Recommender Repairs Scorer StabilityReport StartProgress TASKS TUNED Usage Wanted "
+    "agreement base_fingerprint candidate_signals choose_adapter embedded engine_settings find_or_start_server "
+    "find_server fixed_weights free_port fused_scores fusion_features label_candidates load_adapter load_fit "
+    "lora_flags measure_stability memory_shortage order_sensitivity positions_by_score prompt_ending "
+    "rank_inputs read_labelled_reasons resolve_model runs_on_cpu save_fit server_options this_machine "
+    "write_reasons",
+    "eval": "AdapterCost AnswerStore ApiBench Arm Config DEFAULT_ARMS EvalBench FRACTION FaultSoak FitBench FlagsCost "
     "LeakError Mean OPENED Part ProgressCallback PromptsBench Protocol Ratio Reads ReasonsBench Regime "
     "Relevance Report RerankBench RetrievalBench Run Training bench_adapter bench_api bench_eval "
-    "bench_faults bench_flags bench_prompts bench_reasons bench_rerank bench_retrieval copy_openings "
-    "fold fuse judge openings parse run_experiment tables training_of",
+    "bench_faults bench_fit bench_flags bench_prompts bench_reasons bench_rerank bench_retrieval copy_openings "
+    "fold fuse judge openings parameters_saw_test parse run_experiment tables training_of training_part",
     "tuning": "PromptWriter TrainingData TrainingEstimate TrainingProgress TuningOptions split_for_training tune",
     "api": "Settings create_app load_settings",
 }

@@ -13,7 +13,7 @@ from string import ascii_uppercase
 from tempfile import TemporaryDirectory
 
 from prompts import ItemInput, item_input, newest
-from reranker import labelled
+from reranker import label_candidates
 from retrieval import AlsParameters, Columns, DataError, Dataset, RetrievalRequest, Retriever, fit, load
 from tuning.prompt_writer import HistoryStep, PromptWriter, Tokens
 
@@ -36,7 +36,7 @@ class CandidateChoice:
 
 
 @dataclass(frozen=True)
-class Proposals:
+class NextItemProposals:
     """Items for one user's choices.
 
     Args:
@@ -55,7 +55,7 @@ def propose(
     *,
     count: int,
     parameters: AlsParameters | None = None,
-) -> dict[str, Proposals]:
+) -> dict[str, NextItemProposals]:
     """Fit ALS on the earlier interactions and propose items to each user.
 
     Args:
@@ -89,7 +89,7 @@ def propose(
             candidates = retriever.retrieve(request).candidates
             if candidates:
                 proposed = [item_input(candidate.item, writer.sanitizer) for candidate in candidates]
-                found[user] = Proposals(liked, proposed)
+                found[user] = NextItemProposals(liked, proposed)
     return found
 
 
@@ -117,7 +117,7 @@ class ChoiceSampler:
         self,
         writer: PromptWriter,
         histories: Mapping[str, Sequence[HistoryStep]],
-        proposals: Mapping[str, Proposals],
+        proposals: Mapping[str, NextItemProposals],
         *,
         length: int,
     ) -> None:
@@ -146,7 +146,7 @@ class ChoiceSampler:
             items: list[ItemInput] = [ItemInput(chosen.title, chosen.attributes), *proposals.proposed[:limit]]
             order = rng.sample(range(len(items)), len(items))
             history = [step.shown for step in newest(self._histories[user], self._length)]
-            shown = labelled([items[index] for index in order], [*self._labels] or [None] * len(items))
+            shown = label_candidates([items[index] for index in order], [*self._labels] or [None] * len(items))
             candidates = list(self._labels.values())[: len(shown)] or [self._writer.line(item) for item in shown]
             prefix = self._writer.prefix(history, shown, reserve=max(map(len, candidates)))
             yield CandidateChoice(prefix, tuple(candidates), order.index(0))

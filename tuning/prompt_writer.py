@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from prompts import CandidateInput, HistoryInput, Prompt, PromptTemplate, Sanitizer, history_inputs
-from reranker import ending
+from reranker import prompt_ending
 from retrieval import Catalog, Columns, Dataset, HistoryEntry, InputError, Interaction
 
 Tokens = tuple[int, ...]
@@ -83,7 +83,7 @@ class PromptWriter:
             "candidates": [],
         }
         self._empty = self._render([])
-        self._end = ending(self._empty)
+        self._end = prompt_ending(self._empty)
         self._empty_tokens = self._prompt_tokens(self._end.prompt)
         self._line_tokens = lru_cache(maxsize=200_000)(self._continuation_tokens)
 
@@ -142,7 +142,7 @@ class PromptWriter:
         """
         while True:
             prompt = self._template.render({**self._inputs, "history": list(history), "candidates": list(candidates)})
-            tokens = self._prompt_tokens(ending(prompt).prompt)
+            tokens = self._prompt_tokens(prompt_ending(prompt).prompt)
             if len(tokens) + reserve <= self._context or not history:
                 return tokens[-max(self._context - reserve, 1) :]
             history = history[max(len(history) // 4, 1) :]
@@ -159,7 +159,7 @@ class PromptWriter:
         if is_text and full == f"{empty}{''.join(lines)}":
             context, targets = self._empty_tokens, range(len(steps))
         else:
-            context = self._prompt_tokens(ending(self._render(history[:-1])).prompt)
+            context = self._prompt_tokens(prompt_ending(self._render(history[:-1])).prompt)
             targets = range(len(steps) - 1, len(steps))
         tokens, weights, titles = list(context), [0.0] * len(context), 0.0
         for index in targets:

@@ -17,6 +17,7 @@ from eval import (
     ApiBench,
     EvalBench,
     FaultSoak,
+    FitBench,
     FlagsCost,
     Mean,
     PromptsBench,
@@ -28,6 +29,7 @@ from eval import (
     bench_api,
     bench_eval,
     bench_faults,
+    bench_fit,
     bench_flags,
     bench_prompts,
     bench_reasons,
@@ -35,7 +37,7 @@ from eval import (
     bench_retrieval,
 )
 from prompts import PromptLibrary
-from reranker import Engine, LLMStartError, embedded, find, find_or_start
+from reranker import Engine, LLMStartError, embedded, find_or_start_server, find_server
 from retrieval import Retriever, load
 
 Result = TypeVar("Result", bound=BaseModel)
@@ -68,7 +70,7 @@ def api(
     if faults:
         with status("soak") as report:
             retriever = Retriever(load(settings.artifact))
-            running = find(settings.llm) if real else None
+            running = find_server(settings.llm) if real else None
             soak = bench_faults(retriever, settings.artifact, real=running, minutes=minutes, report=report)
         _tell(soak, _show_faults, as_json=as_json)
         if not soak.holds:
@@ -76,7 +78,7 @@ def api(
         return
     with status("measuring the service") as report:
         retriever = Retriever(load(settings.artifact))
-        with find_or_start(settings.llm, report=report) if real else nullcontext() as engine:
+        with find_or_start_server(settings.llm, report=report) if real else nullcontext() as engine:
             result = bench_api(retriever, settings.artifact, real=engine, seconds=seconds, report=report)
     _tell(result, _show_api, as_json=as_json)
 
@@ -103,6 +105,18 @@ def retrieval(
 
 
 @app.command()
+def fit(
+    as_json: AsJson = False,
+    size: Annotated[float, typer.Option(min=0.02, max=10, help="1 is a shop of 30,000 users.")] = 1.0,
+    trials: Annotated[int, typer.Option(min=6, max=1000, help="Trials of the long search.")] = 60,
+) -> None:
+    """The search for parameters beside the defaults and a long search, on generated data."""
+    with status("searching") as report:
+        result = bench_fit(size=size, trials=trials, report=report)
+    _tell(result, _show_fit, as_json=as_json)
+
+
+@app.command()
 def rerank(
     as_json: AsJson = False,
     quick: Quick = False,
@@ -110,7 +124,7 @@ def rerank(
     """Ways of reading beside each other, and the pipeline beside the same prompts sent raw."""
     settings = load_settings()
     retriever = Retriever(load(settings.artifact))
-    with status("looking for the LLM") as report, find_or_start(settings.llm, report=report) as engine_settings:
+    with status("looking for the LLM") as report, find_or_start_server(settings.llm, report=report) as engine_settings:
         sizes = _QUICK if quick else {}
         result = asyncio.run(bench_rerank(retriever, engine_settings, report=report, **sizes))
     _tell(result, _show_rerank, as_json=as_json)
@@ -162,7 +176,7 @@ def reasons(
 ) -> None:
     """What becomes of the sentences that the LLM writes, and whether items rest on the history they name."""
     settings = load_settings()
-    with status("looking for the LLM") as report, find_or_start(settings.llm, report=report) as engine_settings:
+    with status("looking for the LLM") as report, find_or_start_server(settings.llm, report=report) as engine_settings:
         retriever, library = Retriever(load(settings.artifact)), PromptLibrary(settings.prompts_dir)
 
         async def measure() -> ReasonsBench:
@@ -228,7 +242,7 @@ def evaluation(
     settings = load_settings()
     with ExitStack() as stack:
         report = stack.enter_context(status("measuring"))
-        engine = stack.enter_context(find_or_start(settings.llm, report=report)) if llm else None
+        engine = stack.enter_context(find_or_start_server(settings.llm, report=report)) if llm else None
         result = asyncio.run(bench_eval(engine, users=users, report=report))
     _tell(result, _show_eval, as_json=as_json)
 
@@ -264,6 +278,14 @@ def _show_retrieval(result: RetrievalBench) -> None:
     whole = f"{result.end_to_end_s:9.2f} s    {result.end_to_end_mib:.0f} MiB at the peak"
     _say(f"  {'from a file to an artifact':<28} {whole}")
     _say(f"  {'start from the artifact':<28} {result.start_s:9.2f} s")
+
+
+def _show_fit(result: FitBench) -> None:
+    for data in result.data:
+        _say(f"{data.dataset}: {data.interactions:,} interactions, {data.users:,} users, {data.items:,} items")
+        _say(f"  {'':<24} validation NDCG@10   held-out NDCG@10     time")
+        for row in data.rows:
+            _say(f"  {row.how:<24} {row.validation:18.4f} {row.held_out:18.4f} {row.seconds:7.0f} s")
 
 
 def _show_rerank(result: RerankBench) -> None:

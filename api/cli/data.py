@@ -16,9 +16,11 @@ from retrieval import (
     DataSettings,
     InputError,
     Manifest,
+    Search,
     current_build,
     describe_data,
     describe_origin,
+    known_parameters,
     load,
     readers,
     rebuild_dataset,
@@ -28,11 +30,19 @@ from retrieval import (
 
 @dataclass(frozen=True)
 class FittedData:
-    """A data set, the parameters that retrieval has on it, and where both come from, in one sentence."""
+    """A data set and the parameters that retrieval has on it.
+
+    Args:
+        origin: where both come from, in one sentence.
+        about: where the data come from.
+        search: how the parameters were found; None if they were given, or are the defaults.
+    """
 
     dataset: Dataset
     parameters: AlsParameters
     origin: str
+    about: str
+    search: Search | None
 
 
 def fitted_data(settings: Settings, *, need_artifact: bool = False) -> FittedData:
@@ -50,23 +60,27 @@ def fitted_data(settings: Settings, *, need_artifact: bool = False) -> FittedDat
     if not named and current_build(settings.artifact) is None:
         dataset, findings = readers.read(settings.data)
         tell_findings(findings)
-        parameters = AlsParameters()
+        parameters, known = AlsParameters(), known_parameters(dataset)
+        about = f"{describe_data(with_relative_paths(settings.data))} (no artifact in {settings.artifact})"
         return FittedData(
             dataset,
             parameters,
-            f"{describe_data(with_relative_paths(settings.data))} (no artifact in {settings.artifact}), "
-            f"retrieval with the default parameters: {_words(parameters)}",
+            f"{about}, retrieval with the default parameters: {_words(parameters)}",
+            about,
+            known and known[1],
         )
     artifact = load(settings.artifact)
     if not settings.data.embedded:
         _refuse_other_data(settings.artifact, artifact.manifest, settings.data)
     manifest = artifact.manifest
     parameters = manifest.parameters
+    about = f"{describe_origin(manifest)}, as fitted in {settings.artifact}"
     return FittedData(
         rebuild_dataset(artifact),
         parameters,
-        f"{describe_origin(manifest)}, as fitted in {settings.artifact}, "
-        f"retrieval with its parameters: {_words(parameters)}",
+        f"{about}, retrieval with its parameters: {_words(parameters)}",
+        about,
+        manifest.search,
     )
 
 

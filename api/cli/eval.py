@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from api.cli.data import FittedData, fitted_data
 from api.cli.output import console, error_console, status
+from api.cli.parameters import for_eval
 from api.settings.model import Settings, load_settings
 from eval import (
     DEFAULT_ARMS,
@@ -34,7 +35,7 @@ from eval import (
 )
 from eval import ProgressCallback as Tell
 from prompts import PromptLibrary
-from reranker import EngineSettings, Memory, chosen_adapter, find_or_start
+from reranker import EngineSettings, Memory, choose_adapter, find_or_start_server
 from retrieval import Dataset, InputError
 
 PUBLISHED = Path("eval/published")
@@ -70,7 +71,7 @@ def evaluate(
     A run that was interrupted goes on where it stopped; what a model answered once is not asked again.
     """
     settings = load_settings()
-    data = fitted_data(settings)
+    data = for_eval(fitted_data(settings), protocol)
     config = _config(
         protocol=protocol,
         regime=regime,
@@ -92,7 +93,7 @@ def evaluate(
         engine = None
         if needs_llm:
             report = stack.enter_context(status("looking for the LLM"))
-            engine = stack.enter_context(find_or_start(settings.llm, report=report))
+            engine = stack.enter_context(find_or_start_server(settings.llm, report=report))
         report_ = asyncio.run(_run(config, data, settings, engine, out, purpose, cache=cache))
     if publish:
         _publish(report_, out)
@@ -131,7 +132,7 @@ async def _run(
 
 def tuned_on(settings: Settings, dataset: Dataset) -> dict[str, Training | None]:
     """What the adapter that the settings name was made with, by the name that it is served under."""
-    adapter = chosen_adapter(settings.llm)
+    adapter = choose_adapter(settings.llm).adapter
     return {} if adapter is None else {adapter.name: training_of(dataset, adapter)}
 
 
@@ -140,7 +141,7 @@ def _named(arm: str, settings: Settings) -> str:
     option = ",model=tuned"
     if option not in arm:
         return arm
-    adapter = chosen_adapter(settings.llm)
+    adapter = choose_adapter(settings.llm).adapter
     if adapter is None:
         raise InputError(
             f"'{arm}' names an adapter, and the settings name none",

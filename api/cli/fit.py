@@ -1,16 +1,14 @@
-"""``whyrank fit``: interactions and items in, an artifact out."""
+"""``whyrank fit``: read interactions and items, and write an artifact."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from api.cli.output import console, error_console, tell_findings, tell_note
+from api.cli.output import console, tell_findings, tell_note
+from api.cli.parameters import ASKED_TRIALS, choose, progress_bar
 from api.settings.model import Settings, load_settings
 from retrieval import (
     AlsParameters,
@@ -25,12 +23,9 @@ from retrieval import (
     describe_data,
     describe_origin,
     readers,
-    search_parameters,
     with_relative_paths,
 )
 from retrieval import fit as fit_artifact
-
-_DEFAULT = AlsParameters()
 
 
 def fit(
@@ -52,23 +47,40 @@ def fit(
         tuple[Path, Path] | None,
         typer.Option(metavar="REVIEWS META", help="Amazon Reviews 2018 or 2023, as JSON lines."),
     ] = None,
-    noun: Annotated[str | None, typer.Option(help="What one calls the items, in the plural.")] = None,
+    noun: Annotated[str | None, typer.Option(help="Word for the items, in the plural, such as books.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the artifact.")] = None,
     strict: Annotated[bool, typer.Option(help="Refuse faulty rows instead of dropping them.")] = False,
-    factors: Annotated[int, typer.Option(min=1, max=1024)] = _DEFAULT.factors,
-    regularization: Annotated[float, typer.Option(min=1e-9)] = _DEFAULT.regularization,
-    alpha: Annotated[float, typer.Option(min=1e-9, help="Multiplies every confidence.")] = _DEFAULT.alpha,
-    iterations: Annotated[int, typer.Option(min=1, max=1000)] = _DEFAULT.iterations,
+    factors: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Length of the vectors of users and items.")
+    ] = None,
+    regularization: Annotated[float | None, typer.Option(min=1e-9, help="Penalty on the size of the vectors.")] = None,
+    alpha: Annotated[float | None, typer.Option(min=1e-9, help="Multiplies every confidence.")] = None,
+    iterations: Annotated[int | None, typer.Option(min=1, max=1000)] = None,
     half_life_days: Annotated[
         float | None, typer.Option(min=1e-3, help="Age at which an event counts half; without, age does not count.")
-    ] = _DEFAULT.half_life_days,
-    seed: int = _DEFAULT.seed,
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the fit and of the search.")] = AlsParameters().seed,
     search: Annotated[
-        bool, typer.Option(help="Search for the best parameters on validation interactions first.")
-    ] = False,
-    trials: Annotated[int, typer.Option(min=1, max=10_000, help="Fits of a search.")] = 30,
+        bool | None,
+        typer.Option(
+            "--search/--no-search",
+            help=f"Search for parameters that rank held-out interactions best. By default for about a minute if no "
+            f"parameter is given; --search makes {ASKED_TRIALS} trials and keeps the parameters that are given.",
+            show_default=False,
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, max=9_999, help="Number of parameter sets to try; asks for a search.")
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(min=1, max=86_400, help="Seconds to search for; asks for a search.")
+    ] = None,
 ) -> None:
-    """Fit retrieval on MovieLens, or on your own data."""
+    """Fit retrieval on MovieLens, or on your own data.
+
+    Without parameters, fit searches for those that suit the data. It does not search on the embedded MovieLens, whose
+    parameters are known.
+    """
     settings = load_settings(artifact=out)
     given = {"interactions": interactions, "items": items, "grouplens": grouplens, "amazon": amazon, "noun": noun}
     files = settings.data.model_copy(update={name: value for name, value in given.items() if value is not None})
@@ -78,26 +90,15 @@ def fit(
     if strict:
         checks.raise_on_faults(findings)
     tell_findings(findings)
-    try:
-        parameters = AlsParameters(
-            factors=factors,
-            regularization=regularization,
-            alpha=alpha,
-            iterations=iterations,
-            half_life_days=half_life_days,
-            seed=seed,
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(
-            str(first["msg"]), field=f"--{first['loc'][0]}".replace("_", "-"), code="out_of_range"
-        ) from error
-    found: Search | None = None
-    if search:
-        with _bar("searching", trials) as progress:
-            parameters, found = search_parameters(dataset, trials, seed=seed, progress=progress)
-        console().print(f"{found.measure}: {found.trials[0][0]:.4f} with", markup=False)
-        console().print(f"  {parameters.model_dump(exclude={'seed'})}", markup=False)
+    values = {
+        "factors": factors,
+        "regularization": regularization,
+        "alpha": alpha,
+        "iterations": iterations,
+        "half_life_days": half_life_days,
+    }
+    chosen = {name: value for name, value in values.items() if value is not None}
+    parameters, found = choose(dataset, chosen, seed=seed, search=search, trials=trials, budget=budget)
     began = time.perf_counter()
     manifest = fit_to(settings.artifact, dataset, files, parameters, search=found)
     console().print(
@@ -110,7 +111,7 @@ def fit(
 
 
 def _models_told(manifest: Manifest) -> Iterator[str]:
-    """Which models were fitted, which were not and why, and how they are weighted."""
+    """Lines on the fitted models, the models left out and why, and the weights."""
     combination = manifest.combination
     yield f"models: {', '.join(manifest.models)}"
     for name, why in manifest.left_out.items():
@@ -128,7 +129,7 @@ def _models_told(manifest: Manifest) -> Iterator[str]:
 
 
 def _as_before(settings: Settings, files: DataSettings, given: Mapping[str, object]) -> DataSettings:
-    """The files that the artifact was fitted on, where nothing names any: MovieLens never replaces other data unasked.
+    """Use the files that the artifact was fitted on if none are named: MovieLens must not replace other data unasked.
 
     Raises:
         InputError: there is an artifact of other data that does not say which files those were.
@@ -153,16 +154,8 @@ def _as_before(settings: Settings, files: DataSettings, given: Mapping[str, obje
 def fit_to(
     artifact: Path, dataset: Dataset, files: DataSettings, parameters: AlsParameters, *, search: Search | None = None
 ) -> Manifest:
-    """Fits with a progress bar and saves, with a record of the files that the data set was read from."""
-    with _bar("fitting", parameters.iterations) as progress:
+    """Fit with a progress bar and save, with a record of the files that the data set was read from."""
+    with progress_bar("fitting", parameters.iterations) as progress:
         return fit_artifact(
             artifact, dataset, parameters, data=with_relative_paths(files), search=search, progress=progress
         )
-
-
-@contextmanager
-def _bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=error_console(), transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda done: bar.update(task, completed=done)

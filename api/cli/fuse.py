@@ -14,7 +14,16 @@ from api.settings.model import Settings, load_settings
 from eval import AnswerStore, Reads
 from eval import fuse as fit
 from prompts import PromptLibrary, PromptTemplate
-from reranker import Engine, EngineSettings, FusionFit, Memory, Recommender, chosen_adapter, find_or_start, save_fit
+from reranker import (
+    Engine,
+    EngineSettings,
+    FusionFit,
+    Memory,
+    Recommender,
+    choose_adapter,
+    find_or_start_server,
+    save_fit,
+)
 from retrieval import Dataset, InputError, Retriever, load
 
 
@@ -36,7 +45,7 @@ def fuse(
         raise InputError(f"{template.reference} ranks nothing", field="--prompt", code="wrong_task")
     error_console().print(f"fitted on {data.origin}", markup=False)
     out.mkdir(parents=True, exist_ok=True)
-    with status("looking for the LLM") as report, find_or_start(settings.llm, report=report) as engine:
+    with status("looking for the LLM") as report, find_or_start_server(settings.llm, report=report) as engine:
         fitted = asyncio.run(_fit(settings, engine, data, prompt, out, users, candidates, seed))
     file = save_fit(settings.artifact, fitted)
     say = console().print
@@ -88,13 +97,11 @@ async def _fit(
 
 def _model(settings: Settings, template: PromptTemplate, dataset: Dataset) -> str | None:
     """What the service will read this prompt with: the adapter where it applies, else the model itself."""
-    adapter = chosen_adapter(settings.llm, dataset.hash)
-    if adapter is None:
-        return None
-    misfit = adapter.misfit(template_hash=template.hash, data_hash=dataset.hash)
-    if misfit is not None:
-        error_console().print(f"note: the adapter {adapter.name} is not used: {misfit}", markup=False, style="yellow")
-    return adapter.name if misfit is None else None
+    choice = choose_adapter(settings.llm, template_hash=template.hash, data_hash=dataset.hash)
+    if choice.configured is not None and choice.reason is not None and choice.requested:
+        note = f"note: the adapter {choice.configured.name} is not used: {choice.reason}"
+        error_console().print(note, markup=False, style="yellow")
+    return None if choice.adapter is None else choice.adapter.name
 
 
 async def _refuse_positions(settings: Settings, engine_settings: EngineSettings, prompt: str, memory: Memory) -> None:

@@ -14,11 +14,12 @@ from reranker import (
     LlmSettings,
     LLMStartError,
     LocalServer,
-    choices,
-    chosen_adapter,
-    find,
-    process,
-    shortage,
+    choose_adapter,
+    find_server,
+    memory_shortage,
+    resolve_model,
+    runs_on_cpu,
+    server_options,
     this_machine,
 )
 from retrieval import InputError
@@ -47,7 +48,7 @@ def llm(
             "vllm_args": (*settings.vllm_args, *(vllm_args or [])),
         }
     )
-    if find(settings) is not None:
+    if find_server(settings) is not None:
         console().print(f"already running: http://127.0.0.1:{settings.port}", markup=False)
         return
     _tell(settings)
@@ -56,6 +57,8 @@ def llm(
     with ExitStack() as stack:
         with status("starting vLLM") as report:
             server = stack.enter_context(LocalServer(settings, port=settings.port, report=report))
+        if (adapter := choose_adapter(settings, served=resolve_model(settings)).adapter) is not None:
+            console().print(f"  {adapter.name}: an adapter for {adapter.template}, beside the model", markup=False)
         console().print(f"ready: {server.url} (log: {server.log}); Ctrl-C ends it", markup=False)
         while not server.died():
             time.sleep(0.5)
@@ -63,16 +66,14 @@ def llm(
 
 
 def _tell(settings: LlmSettings) -> None:
-    machine = this_machine(cpu=process.runs_on_cpu())
+    machine = this_machine(cpu=runs_on_cpu())
     if preset := PRESETS.get(settings.model):
         console().print(f"{settings.model}: {preset.model}, {preset.licence}", markup=False)
-    for choice in choices(settings, machine):
+    for choice in server_options(settings, machine):
         console().print(f"  {choice}", markup=False)
-    if (adapter := chosen_adapter(settings)) is not None:
-        console().print(f"  {adapter.name}: an adapter for {adapter.template}, beside the model", markup=False)
     if settings.vllm_args:
         console().print(f"  {' '.join(settings.vllm_args)}: as you asked", markup=False)
-    if short := shortage(settings, machine):
+    if short := memory_shortage(settings, machine):
         console().print(f"note: {short}", markup=False)
 
 

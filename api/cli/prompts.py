@@ -38,7 +38,7 @@ from prompts import (
     version_number,
 )
 from prompts import EXAMPLE as EXAMPLE_SAMPLE
-from reranker import Engine, EngineSettings, Memory, RecommendationRequest, Recommender, find_or_start, load_fit
+from reranker import Engine, EngineSettings, Memory, RecommendationRequest, Recommender, find_or_start_server, load_fit
 from retrieval import InputError, Retriever, current_build, load
 
 CHECK_FAILED = 3
@@ -208,7 +208,7 @@ def try_template(
                 )
                 return await tried(template, trial, production, requests)
 
-    with status("looking for the LLM") as report, find_or_start(settings.llm, report=report) as engine_settings:
+    with status("looking for the LLM") as report, find_or_start_server(settings.llm, report=report) as engine_settings:
         report("recommending")
         answer = asyncio.run(both(engine_settings))
     if as_json:

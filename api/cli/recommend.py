@@ -18,8 +18,8 @@ from reranker import (
     Memory,
     RecommendationRequest,
     Recommender,
-    find,
-    find_or_start,
+    find_or_start_server,
+    find_server,
     load_fit,
 )
 from retrieval import Filter, InputError, Retriever, load
@@ -90,11 +90,11 @@ def ask(
 
     if not llm:
         return asyncio.run(answers(None))
-    if find(settings.llm) is None:
+    if find_server(settings.llm) is None:
         error_console().print(
             "No LLM is running; one is started for this call ('whyrank llm' keeps one running).", markup=False
         )
-    with status("looking for the LLM") as report, find_or_start(settings.llm, report=report) as engine_settings:
+    with status("looking for the LLM") as report, find_or_start_server(settings.llm, report=report) as engine_settings:
         report("recommending")
         return asyncio.run(answers(engine_settings))
 

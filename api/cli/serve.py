@@ -16,7 +16,7 @@ from api.http.state import Service
 from api.http.supervisor import Supervisor
 from api.settings.model import Settings, load_settings
 from api.settings.text import show
-from reranker import EngineSettings, LocalServer, engine_settings, find
+from reranker import EngineSettings, LocalServer, engine_settings, find_server
 
 
 def serve(
@@ -38,7 +38,7 @@ def serve(
         typer.echo(show(settings), nl=False)
         return
     check_binding(settings)
-    engine: EngineSettings | None = find(settings.llm) if llm else None
+    engine: EngineSettings | None = find_server(settings.llm) if llm else None
     own: LocalServer | None = None
     if llm and engine is None:
         own = LocalServer(settings.llm)

@@ -15,7 +15,7 @@ from api.cli.data import fitted_data
 from api.cli.output import console, error_console, status
 from api.settings.model import load_settings
 from prompts import PromptLibrary
-from reranker import resolve_model, served_rank
+from reranker import lora_flags, resolve_model
 from retrieval import InputError
 from tuning import TrainingEstimate, TuningOptions, split_for_training
 from tuning import tune as train
@@ -114,7 +114,7 @@ def tune(
         f"{manifest.loss_after:.3f} after",
         markup=False,
     )
-    flags = f"--enable-lora --max-lora-rank {served_rank(manifest.rank)} --lora-modules {manifest.name}={out}"
+    flags = " ".join(lora_flags(manifest, out))
     say(
         f"To use it: WHYRANK_LLM__ADAPTER={out} whyrank fuse --prompt {manifest.template}, then serve with the same "
         f"setting; flags for a vLLM that you run yourself: {flags}",

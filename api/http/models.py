@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from reranker import MOST_CANDIDATES, MOST_DEADLINE_MS, MOST_ITEMS, PromptChoice, RecommendationRequest
+from reranker import MAX_CANDIDATES, MAX_DEADLINE_MS, MAX_ITEMS, PromptChoice, RecommendationRequest
 from retrieval import Interaction
 
 _RANGE: dict[str, JsonValue] = {"minimum": 1}
@@ -104,12 +104,12 @@ class RecommendationBody(BaseModel):
     k: int | None = Field(
         default=None,
         description="how many items to answer; 10, or all of a smaller catalog, by default",
-        json_schema_extra=_RANGE | {"maximum": MOST_ITEMS},
+        json_schema_extra=_RANGE | {"maximum": MAX_ITEMS},
     )
     candidate_count: int | None = Field(
         default=None,
         description="how many candidates the LLM reranks; 20 or k by default",
-        json_schema_extra=_RANGE | {"maximum": MOST_CANDIDATES},
+        json_schema_extra=_RANGE | {"maximum": MAX_CANDIDATES},
     )
     locale: str = Field(
         default="en", pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$", description="language of the reasons"
@@ -133,7 +133,7 @@ class RecommendationBody(BaseModel):
     deadline_ms: int | None = Field(
         default=None,
         description="stages that would be later are replaced by their fallback",
-        json_schema_extra=_RANGE | {"maximum": MOST_DEADLINE_MS},
+        json_schema_extra=_RANGE | {"maximum": MAX_DEADLINE_MS},
     )
     stream: bool = Field(
         default=False,
@@ -141,7 +141,9 @@ class RecommendationBody(BaseModel):
         "`error` and the end if the service fails on the way",
     )
 
-    def to_request(self, *, deadline_ms: int, began: float | None = None) -> RecommendationRequest:
+    def to_request(
+        self, *, deadline_ms: int, began: float | None = None, request_id: str | None = None
+    ) -> RecommendationRequest:
         """The pipeline's request; ``deadline_ms`` is for a body that sets none, and counts from ``began``."""
         return RecommendationRequest(
             user_id=self.user_id,
@@ -166,4 +168,5 @@ class RecommendationBody(BaseModel):
             diversify=self.diversify,
             deadline_ms=deadline_ms if self.deadline_ms is None else self.deadline_ms,
             began=began,
+            request_id=request_id,
         )

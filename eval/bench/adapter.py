@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from eval.bench.rerank import AT_ONCE, default_read
 from prompts import PromptLibrary
-from reranker import ADAPTER_WEIGHTS, EngineSettings, LlmSettings, LocalServer, engine_settings, load_adapter
+from reranker import ADAPTER_WEIGHTS, EngineSettings, LlmSettings, LocalServer, choose_adapter, engine_settings
 from retrieval import InputError, Retriever
 
 Report = Callable[[str], None]
@@ -64,12 +64,12 @@ async def bench_adapter(
         InputError: the settings name no adapter, or one for another kind of read.
         LLMStartError: a server does not start, or does not load the adapter.
     """
-    folder = settings.adapter_folder
-    if folder is None:
+    choice = choose_adapter(settings)
+    adapter, folder = choice.adapter, choice.folder
+    if adapter is None or folder is None:
         raise InputError(
             "names no adapter", field="llm.adapter", remedy="Set it to what 'whyrank tune' made", code="missing_adapter"
         )
-    adapter = load_adapter(folder)
     own, template = settings.model_copy(update={"url": None}), library.get(adapter.template)
     if template.meta.scoring != "likelihood":
         raise InputError(

@@ -18,16 +18,16 @@ from reranker import (
     Agreement,
     Basis,
     Engine,
+    RankInputs,
     Reader,
     Reason,
     ReasonStatistics,
     ReasonWriter,
-    Shown,
     Usage,
     Wanted,
     agreement,
-    read_labelled,
-    write_each,
+    read_labelled_reasons,
+    write_reasons,
 )
 from retrieval import Candidate, HistoryEntry, RetrievalRequest, Retrieved, Retriever
 
@@ -117,7 +117,7 @@ async def bench_reasons(
     rng = random.Random(seed)  # noqa: S311  # a sample, no secret
     sample = rng.sample(list(retriever.user_ids()), min(users, len(retriever.user_ids())))
     info = await engine.info()
-    sanitizer = Sanitizer(info.special_tokens)
+    sanitizer = await engine.sanitizer()
     template = library.find("reason", locale)
     writer = ReasonWriter(engine, retriever.catalog, retriever.manifest.noun)
     cases, usage = list[_Case](), Usage()
@@ -127,7 +127,7 @@ async def bench_reasons(
         items = [candidate.item for candidate in retrieved.candidates]
         evidence = retriever.evidence(retrieved, items, _EVIDENCE)
         wanted = [Wanted(item, evidence[item.item_id], Basis.als) for item in items if evidence[item.item_id]]
-        writing = write_each(writer, template, wanted, sanitizer, timeout_s=_TIMEOUT_S)
+        writing = write_reasons(writer, template, wanted, sanitizer, timeout_s=_TIMEOUT_S)
         async with aclosing(writing) as finished:
             async for written in finished:
                 if written.failure is not None:
@@ -163,7 +163,7 @@ async def bench_reasons(
 def _agreement(retriever: Retriever, labelled: Path) -> CheckAgreement | None:
     if not labelled.is_file():
         return None
-    found: Agreement = agreement(read_labelled(labelled), list(retriever.catalog), retriever.manifest.noun)
+    found: Agreement = agreement(read_labelled_reasons(labelled), list(retriever.catalog), retriever.manifest.noun)
     return CheckAgreement(
         sentences=found.sentences, grounded=found.grounded, precision=found.precision, recall=found.recall
     )
@@ -219,7 +219,9 @@ async def _llm_drops(
     async def score(case: _Case, entries: Sequence[HistoryEntry], without: set[str]) -> float:
         left = [entry for entry in entries if not (entry.item and entry.item.item_id in without)]
         candidates = candidate_inputs([next(_candidate(case))], sanitizer)
-        read = await reader.read(template, Shown(inputs, history_inputs(left, sanitizer, locale=locale), candidates))
+        read = await reader.read(
+            template, RankInputs(inputs, history_inputs(left, sanitizer, locale=locale), candidates)
+        )
         return float(read.scores[0])
 
     drops = []

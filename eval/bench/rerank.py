@@ -27,10 +27,10 @@ from reranker import (
     Memory,
     PermutationScorer,
     PointwiseScorer,
+    RankInputs,
     RecommendationRequest,
     Recommender,
     Scorer,
-    Shown,
     Usage,
 )
 from retrieval import Retriever
@@ -123,7 +123,7 @@ async def bench_rerank(
     forgetful = _forgetful(settings)
     async with Engine(forgetful) as engine, _PromptOnly(forgetful) as plain:
         info = await engine.info()
-        library, clean = PromptLibrary(), Sanitizer(info.special_tokens)
+        library, clean = PromptLibrary(), await engine.sanitizer()
         ways = [
             _Way(DEFAULT if info.forced else "likelihood", library.get("rank"), _likelihood(engine)),
             _Way("likelihood, prompt_logprobs", library.get("rank"), _likelihood(plain)),
@@ -195,7 +195,7 @@ async def default_read(
 ) -> tuple[list[float], list[float]]:
     """Seconds of each of ``rounds`` default reads alone, and requests per second of each of two crowds."""
     async with Engine(_forgetful(settings)) as engine:
-        users = _Users(retriever, Sanitizer((await engine.info()).special_tokens))
+        users = _Users(retriever, await engine.sanitizer())
         way = _Way(DEFAULT, template or PromptLibrary().get("rank"), _likelihood(engine))
         await _read(way, users.next())
         alone = []
@@ -219,12 +219,12 @@ class _Users:
         self._ids = list(retriever.user_ids())
         self._next = 0
 
-    def next(self) -> Shown:
+    def next(self) -> RankInputs:
         """What the next user's prompt shows: the newest :data:`HISTORY` entries, :data:`CANDIDATES` candidates."""
         for _ in self._ids:
             user = self._ids[self._next % len(self._ids)]
             self._next += 1
-            shown = Shown.of(user_sample(self._retriever, user, sanitizer=self._clean, count=CANDIDATES))
+            shown = RankInputs.of(user_sample(self._retriever, user, sanitizer=self._clean, count=CANDIDATES))
             if len(shown.history) >= HISTORY:
                 break
         return replace(shown, history=shown.history[-HISTORY:])
@@ -234,11 +234,11 @@ def _likelihood(engine: Engine) -> LikelihoodScorer:
     return LikelihoodScorer(engine, HISTORY, Memory())
 
 
-async def _read(way: _Way, shown: Shown) -> Usage:
+async def _read(way: _Way, shown: RankInputs) -> Usage:
     return (await way.scorer.read(way.template, shown)).usage
 
 
-def _call(way: _Way, shown: Shown) -> Callable[[], Awaitable[object]]:
+def _call(way: _Way, shown: RankInputs) -> Callable[[], Awaitable[object]]:
     return lambda: _read(way, shown)
 
 
@@ -249,13 +249,13 @@ async def _rate(calls: Sequence[Callable[[], Awaitable[object]]]) -> float:
     return len(calls) / (time.perf_counter() - began)
 
 
-async def _returning(way: _Way, shown: Shown) -> float:
+async def _returning(way: _Way, shown: RankInputs) -> float:
     await _read(way, replace(shown, history=shown.history[:-1]))
     usage = await _read(way, shown)
     return usage.cached_tokens / max(usage.prompt_tokens, 1)
 
 
-async def _passes(engine: Engine, library: PromptLibrary, shown: Shown, calibration: Calibration) -> int:
+async def _passes(engine: Engine, library: PromptLibrary, shown: RankInputs, calibration: Calibration) -> int:
     """Every pass writes one token."""
     way = _Way("", library.get("rank-labels"), ListwiseScorer(engine, HISTORY, Memory(), calibration))
     return (await _read(way, shown)).completion_tokens

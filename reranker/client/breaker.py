@@ -13,7 +13,7 @@ from reranker.settings import Limits
 BreakerState = Literal["closed", "open", "half_open"]
 
 
-class LeftAlone(LLMUnavailable):
+class BreakerOpen(LLMUnavailable):
     """The server was not asked."""
 
 
@@ -71,7 +71,7 @@ class Breaker:
         """
         state = self.state
         if state == "open" or (state == "half_open" and work and self._probing):
-            raise LeftAlone("the LLM server has failed several times in a row and is left alone for a while")
+            raise BreakerOpen("the LLM server has failed several times in a row and is left alone for a while")
         if state == "half_open" and work:
             self._probing = True
 

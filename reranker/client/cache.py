@@ -1,60 +1,42 @@
-"""Values that are remembered while the process runs, the least recently used forgotten first."""
+"""Least-recently-used cache that counts hits and misses."""
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Hashable
+from contextlib import suppress
+from typing import TypeVar
+
+from cachetools import LRUCache
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class LruCache(Generic[K, V]):
-    """At most ``most`` values (0: none), or values of so much size together; counts hits and misses.
+class CountingCache(LRUCache[K, V]):
+    """``cachetools.LRUCache`` with counts, in which the first value of a key stays.
 
     Args:
-        size: how much of ``most`` a value takes; without, 1.
+        maxsize: maximum total size of the values; 0 disables the cache.
+        size: size of a value; 1 by default.
     """
 
-    def __init__(self, most: int, *, size: Callable[[V], int] | None = None) -> None:
-        self.most = most
+    def __init__(self, maxsize: int, *, size: Callable[[V], int] | None = None) -> None:
+        super().__init__(maxsize, size)
         self.hits = self.misses = 0
-        self._size = size or (lambda _: 1)
-        self._taken = 0
-        self._values: OrderedDict[K, V] = OrderedDict()
 
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def get(self, key: K) -> V | None:
-        """The value, or None."""
-        if key in self._values:
+    def lookup(self, key: K) -> V | None:
+        """Return the value and count a hit, or return None and count a miss."""
+        if key in self:
             self.hits += 1
-            self._values.move_to_end(key)
-            return self._values[key]
+            return self[key]
         self.misses += 1
         return None
 
     def keep(self, key: K, value: V) -> V:
-        """Remembers a value, unless there is one already; answers the one that is remembered.
+        """Store a value unless the key has one, and return the stored value.
 
-        So of two that were read at once the first stays, and everybody goes on with the same.
+        When two tasks compute a value at the same time, both continue with the first.
         """
-        if key in self._values:
-            return self._values[key]
-        self._values[key] = value
-        self._taken += self._size(value)
-        while self._taken > self.most:
-            _, oldest = self._values.popitem(last=False)
-            self._taken -= self._size(oldest)
+        if key in self:
+            return self[key]
+        with suppress(ValueError):  # larger than the whole cache
+            self[key] = value
         return value
-
-    def forget(self, keys: Iterable[K]) -> None:
-        """Forgets the values of these keys."""
-        for key in keys:
-            if key in self._values:
-                self._taken -= self._size(self._values.pop(key))
-
-    def clear(self) -> None:
-        """Forgets the values, not the counts."""
-        self._values.clear()
-        self._taken = 0

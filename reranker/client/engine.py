@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Self, TypeVar
 
-from prompts import Prompt, Sampling
+from prompts import Prompt, Sampling, Sanitizer
 from reranker.client.breaker import BreakerState
-from reranker.client.cache import LruCache
+from reranker.client.cache import CountingCache
 from reranker.client.generation import TextWriter
-from reranker.client.probe import Seen, View, alike, card_of, models, special_tokens
+from reranker.client.probe import ModelMonitor, ServedModel, alike, card_of, models, special_tokens
 from reranker.client.responses import (
     CompletionChoice,
     ModelInfo,
@@ -35,11 +35,11 @@ from reranker.client.transport import Transport
 from reranker.errors import LLMError, LLMRefused
 from reranker.settings import EngineSettings
 
-__all__ = ["MOST_LABELS", "Engine", "EngineState", "ModelInfo", "Usage"]
+__all__ = ["MAX_LABELS", "Engine", "EngineState", "ModelInfo", "Usage"]
 
 T = TypeVar("T")
 
-MOST_LABELS = 128
+MAX_LABELS = 128
 """Token ids that vLLM reads in one request."""
 
 _HEARD_S = 0.25
@@ -92,10 +92,11 @@ class Engine:
         self._transport: Transport = model_of._transport if model_of else Transport(settings)
         self.tokens = Tokenizer(self._transport, self.info)
         self._writer = TextWriter(self._transport)
-        self._view = View(self._look, lambda: self._transport.outages, self._replaced)
+        self._view = ModelMonitor(self._look, lambda: self._transport.outages, self._replaced)
         self._fingerprint: tuple[float, ...] | None = None
+        self._sanitizer: tuple[frozenset[str], Sanitizer] | None = None
         self._forgot = -_FORGET_S
-        self._results = LruCache[Hashable, Any](settings.cache_size)
+        self._results = CountingCache[Hashable, Any](settings.cache_size)
         self._beside: dict[str, Engine] = {}
 
     async def __aenter__(self) -> Self:
@@ -139,6 +140,19 @@ class Engine:
             return own
         base = await self._model_of.info()  # what the server lacks is found out once, and not by each in turn
         return replace(own, special_tokens=base.special_tokens, forced=base.forced)
+
+    async def sanitizer(self) -> Sanitizer:
+        """Return a sanitizer that removes the served model's special tokens; cached until they change.
+
+        Raises:
+            LLMError: If the server fails.
+        """
+        if self._model_of is not None:
+            return await self._model_of.sanitizer()
+        tokens = (await self.info()).special_tokens
+        if self._sanitizer is None or self._sanitizer[0] != tokens:
+            self._sanitizer = tokens, Sanitizer(tokens)
+        return self._sanitizer[1]
 
     async def healthy(self) -> bool:
         """Whether the server answers right now."""
@@ -185,7 +199,7 @@ class Engine:
         known: dict[Hashable, tuple[float, ...]] = {}
         missing: dict[Hashable, Tokens] = {}
         for key, one in zip(keys, continuations, strict=True):
-            if (value := self._results.get(key)) is None:
+            if (value := self._results.lookup(key)) is None:
                 missing[key] = one
             else:
                 known[key] = value
@@ -265,14 +279,14 @@ class Engine:
         in one request; remembered.
 
         Args:
-            ids: at most :data:`MOST_LABELS`, each once.
+            ids: at most :data:`MAX_LABELS`, each once.
 
         Returns:
             One list per prompt, in order, with one value per id; and the tokens used.
         """
         name = (await self.info()).name
         key = (name, "next", tuple(ids), tuple(digest(prompt) for prompt in prompts))
-        if (known := self._results.get(key)) is not None:
+        if (known := self._results.lookup(key)) is not None:
             await self._still_there()
             return known, Usage()
         logprobs, usage = await self._complete(
@@ -304,7 +318,7 @@ class Engine:
         """
         info, tokens = await self.info(), await self.tokens.of_prompt(prompt)
         key = (info.name, "text", digest(tokens), sampling.model_dump_json(), tuple(stop), pattern)
-        if (known := self._results.get(key)) is not None:
+        if (known := self._results.lookup(key)) is not None:
             await self._still_there()
             return known, Usage()
         with self._doubting():
@@ -332,7 +346,7 @@ class Engine:
                 self.tokens.forget()
             raise
 
-    async def _look(self, known: Seen | None) -> Seen:
+    async def _look(self, known: ServedModel | None) -> ServedModel:
         card = await card_of(self._transport, self.settings.model)
         assert card.max_model_len is not None  # noqa: S101  # filled in
         if known is not None:
@@ -348,9 +362,9 @@ class Engine:
             special_tokens=await special_tokens(self._transport) if self._model_of is None else frozenset(),
             forced=await self._has_forced(card.id) if self._model_of is None else False,
         )
-        return Seen(info, await self.tokens.split(_FINGERPRINT, beginning=False, model=info.name))
+        return ServedModel(info, await self.tokens.split(_FINGERPRINT, beginning=False, model=info.name))
 
-    async def _replaced(self, before: Seen, now: Seen) -> bool:
+    async def _replaced(self, before: ServedModel, now: ServedModel) -> bool:
         """Whether the model, its tokenizer or its weights are others than before; what was known is then forgotten."""
         if now.looks_like(before):
             if self._fingerprint is None:  # nothing tells whether the weights are the same

@@ -61,7 +61,7 @@ async def special_tokens(transport: Transport) -> frozenset[str]:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ServedModel:
     """What was found.
 
     Args:
@@ -72,13 +72,13 @@ class Seen:
     info: ModelInfo
     sample: tuple[int, ...]
 
-    def looks_like(self, other: "Seen") -> bool:
+    def looks_like(self, other: "ServedModel") -> bool:
         """Whether model and tokenizer are the same, as far as can be seen without reading from the model."""
         known = [(one.info.name, one.info.root, one.info.max_model_len, one.sample) for one in (self, other)]
         return known[0] == known[1]
 
 
-class View:
+class ModelMonitor:
     """What is served, asked once for all who want to know, and again after there was reason for doubt.
 
     Args:
@@ -90,14 +90,14 @@ class View:
 
     def __init__(
         self,
-        look: Callable[[Seen | None], Awaitable[Seen]],
+        look: Callable[[ServedModel | None], Awaitable[ServedModel]],
         doubts: Callable[[], int],
-        replaced: Callable[[Seen, Seen], Awaitable[bool]],
+        replaced: Callable[[ServedModel, ServedModel], Awaitable[bool]],
     ) -> None:
         self._look = look
         self._doubts = doubts
         self._replaced = replaced
-        self._seen: Seen | None = None
+        self._seen: ServedModel | None = None
         self._settled = -1
         self._looked = 0.0
         self._asking: list[tuple[float, asyncio.Task[None]]] = []
@@ -110,7 +110,7 @@ class View:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def seen(self) -> Seen:
+    async def seen(self) -> ServedModel:
         """What is served.
 
         Raises:

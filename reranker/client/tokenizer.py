@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 
 from prompts import Prompt
-from reranker.client.cache import LruCache
+from reranker.client.cache import CountingCache
 from reranker.client.responses import ModelInfo, tokens_of
 from reranker.client.transport import Transport
 
@@ -29,8 +29,8 @@ class Tokenizer:
     def __init__(self, transport: Transport, info: Callable[[], Awaitable[ModelInfo]]) -> None:
         self._transport = transport
         self._info = info
-        self._titles = LruCache[Hashable, tuple[int, ...]](_REMEMBERED, size=len)
-        self._prompts = LruCache[Hashable, tuple[int, ...]](_REMEMBERED, size=len)
+        self._titles = CountingCache[Hashable, tuple[int, ...]](_REMEMBERED, size=len)
+        self._prompts = CountingCache[Hashable, tuple[int, ...]](_REMEMBERED, size=len)
 
     def forget(self) -> None:
         """Forgets every token: another model may have taken the place of the one that was asked."""
@@ -41,7 +41,7 @@ class Tokenizer:
         """Tokens of a text; ``beginning`` adds what the model's tokenizer puts before a document."""
         name = (await self._info()).name
         key, cache = (name, text, beginning), self._prompts if len(text) > _LONG else self._titles
-        if (known := cache.get(key)) is not None:
+        if (known := cache.lookup(key)) is not None:
             return known
         return cache.keep(key, await self.split(text, beginning=beginning, model=name))
 
@@ -65,7 +65,7 @@ class Tokenizer:
             return await self.of_text(prompt.content, beginning=True)
         name = (await self._info()).name
         key = (name, prompt.content)
-        if (known := self._prompts.get(key)) is not None:
+        if (known := self._prompts.lookup(key)) is not None:
             return known
         tokens = await self._transport.ask(
             "/tokenize",

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import aiohttp
 from pydantic_core import from_json
 
-from reranker.client.breaker import Breaker, LeftAlone, RetryBudget
+from reranker.client.breaker import Breaker, BreakerOpen, RetryBudget
 from reranker.client.responses import CompletionChoice, Usage, completion_of, streamed_text_of, text_of
 from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMRefused, LLMTimeout, LLMUnavailable
 from reranker.settings import EngineSettings, Limits
@@ -48,7 +48,7 @@ _HEADERS = {"Accept-Encoding": "identity"}
 _JSON, _EVENTS = "application/json", "text/event-stream"
 
 
-class _Gone(LLMUnavailable):
+class _ServerGone(LLMUnavailable):
     """Another server may be there the next time."""
 
 
@@ -56,7 +56,7 @@ class _NotFound(LLMRefused):
     """Perhaps of a model that the server serves no more."""
 
 
-class Gate:
+class RequestGate:
     """Lets ``max_in_flight`` requests through at once and keeps ``max_waiting`` in line, in order of arrival."""
 
     def __init__(self, limits: Limits) -> None:
@@ -88,7 +88,7 @@ class Gate:
             self._free.release()
 
 
-class Silence:
+class SilenceTimeout:
     """Ends waits for a server that sends nothing to anybody: a busy one answers at least others.
 
     Args:
@@ -141,14 +141,14 @@ class Transport:
         self._base = settings.url.rstrip("/").removesuffix("/v1")
         if settings.api_key:  # a key and a user of the address cannot both be sent
             self._base = re.sub(r"(?<=://)[^/@]*@", "", self._base)
-        self.gate = Gate(settings)
+        self.gate = RequestGate(settings)
         self.breaker = Breaker(settings)
         self.outages = 0
         """How often the server was not there, or may be another than before: what was known of it may be wrong."""
         self._retries = RetryBudget()
         self._light = asyncio.Semaphore(_LIGHT_AT_ONCE)
         # Apart: a server whose model is stuck still lists its models.
-        self._working, self._talking = (Silence(settings.first_token_timeout_s) for _ in range(2))
+        self._working, self._talking = (SilenceTimeout(settings.first_token_timeout_s) for _ in range(2))
         self._heard = -math.inf
 
     def heard_of(self) -> float:
@@ -252,9 +252,9 @@ class Transport:
 
     def _failed(self, error: LLMError, *, asked_for_model: bool) -> None:
         """Counts what was not repaired."""
-        if isinstance(error, _Gone) or (isinstance(error, _NotFound) and asked_for_model):
+        if isinstance(error, _ServerGone) or (isinstance(error, _NotFound) and asked_for_model):
             self.outages += 1
-        if isinstance(error, LLMUnavailable) and not isinstance(error, LeftAlone):
+        if isinstance(error, LLMUnavailable) and not isinstance(error, BreakerOpen):
             self.breaker.failed()
 
     async def _guarded(
@@ -287,12 +287,12 @@ class Transport:
             self.breaker.succeeded()
         return found
 
-    async def _send(self, path: str, data: bytes | None, most: int, silence: Silence) -> _Answer:
+    async def _send(self, path: str, data: bytes | None, most: int, silence: SilenceTimeout) -> _Answer:
         try:
             async with silence.bounded() as heard:
                 answer = await self._exchange(path, data, most, heard)
         except aiohttp.ServerTimeoutError as error:
-            raise _Gone("the LLM server did not accept a connection in time") from error
+            raise _ServerGone("the LLM server did not accept a connection in time") from error
         except TimeoutError as error:
             raise LLMTimeout(
                 f"the LLM server took a request and sent nothing for {self._settings.first_token_timeout_s:g} s",
@@ -302,11 +302,11 @@ class Transport:
             self.outages += 1  # nothing listened: who answers next time may be another
             raise LLMUnavailable(f"the LLM server cannot be reached ({_why(error)})") from error
         except (aiohttp.ClientError, OSError, EOFError) as error:
-            raise _Gone(f"the LLM server cannot be reached ({_why(error)})") from error
+            raise _ServerGone(f"the LLM server cannot be reached ({_why(error)})") from error
         if answer.status in (429, 503):
             raise LLMBusy(f"the LLM server refuses for load (HTTP {answer.status})")
         if answer.status in (502, 504):  # a gateway's; otherwise who answers is who was there before
-            raise _Gone(f"the LLM server failed (HTTP {answer.status})")
+            raise _ServerGone(f"the LLM server failed (HTTP {answer.status})")
         if answer.status >= 500:
             raise LLMUnavailable(f"the LLM server failed (HTTP {answer.status})")
         if answer.status >= 400:

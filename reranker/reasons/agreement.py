@@ -54,7 +54,7 @@ class Agreement:
         return (self.grounded - len(self.refused_wrongly)) / self.grounded if self.grounded else 1.0
 
 
-def read_labelled(path: Path) -> list[Labelled]:
+def read_labelled_reasons(path: Path) -> list[Labelled]:
     """Sentences from a file with one JSON object in each line."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [

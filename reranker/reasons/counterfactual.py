@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from prompts import PromptTemplate
 from reranker.client.responses import Usage
 from reranker.scoring import Read, Reader
-from reranker.scoring.inputs import Shown
+from reranker.scoring.inputs import RankInputs
 from retrieval import Candidate, Evidence, HistoryEntry
 
 MOST_READS = 8
@@ -24,7 +24,7 @@ _LEAST_DROP = 0.1
 
 
 @dataclass(frozen=True)
-class Asked:
+class ScoredPrompt:
     """What the ranking was read with, so that it can be read again without an entry.
 
     Args:
@@ -35,14 +35,14 @@ class Asked:
     """
 
     template: PromptTemplate
-    shown: Shown
+    shown: RankInputs
     history: Sequence[HistoryEntry]
     candidates: Sequence[Candidate]
     scores: NDArray[np.float64]
 
 
 async def removals(
-    reader: Reader, asked: Asked, item_ids: Sequence[str], *, timeout_s: float
+    reader: Reader, asked: ScoredPrompt, item_ids: Sequence[str], *, timeout_s: float
 ) -> tuple[dict[str, NDArray[np.float64]], Usage]:
     """How much each candidate's score falls without each of some history items.
 
@@ -88,7 +88,7 @@ async def removals(
 
 
 def evidence(
-    drops: Mapping[str, NDArray[np.float64]], asked: Asked, places: Sequence[int], count: int
+    drops: Mapping[str, NDArray[np.float64]], asked: ScoredPrompt, places: Sequence[int], count: int
 ) -> dict[str, list[Evidence]]:
     """For the candidates at some places, the history items whose removal lowers the score most, by item id; those whose
     removal does not are none.

@@ -15,7 +15,7 @@ from functools import partial
 from prompts import FACTS, ItemInput, PromptTemplate, Sanitizer, evidence_inputs, item_input
 from reranker.client.engine import Engine
 from reranker.client.responses import Usage
-from reranker.failures import STAGE_FAILURES, StageFailure
+from reranker.errors import STAGE_FAILURES, StageFailure
 from reranker.reasons.catalog_words import Vocabulary
 from reranker.reasons.check import Refusal, check, first_sentence
 from reranker.reasons.fallback import evidence_sentence, is_chinese
@@ -233,7 +233,7 @@ _WITHOUT_EVIDENCE = {
 }
 
 
-async def write_each(
+async def write_reasons(
     writer: ReasonWriter, template: PromptTemplate, wanted: Sequence[Wanted], sanitizer: Sanitizer, *, timeout_s: float
 ) -> AsyncGenerator[Written, None]:
     """Reasons for several items at once, each as it is finished; whatever is late or fails becomes an evidence sentence

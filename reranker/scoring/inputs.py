@@ -17,7 +17,7 @@ from retrieval import Retrieved
 
 
 @dataclass(frozen=True)
-class Shown:
+class RankInputs:
     """Inputs of a rank template, sanitised and without ids.
 
     Args:
@@ -45,7 +45,7 @@ class Shown:
         return {**self.inputs, "history": list(self.history)}
 
 
-def shown(
+def rank_inputs(
     retrieved: Retrieved,
     sanitizer: Sanitizer,
     *,
@@ -53,9 +53,9 @@ def shown(
     query: str = "",
     profile: Mapping[str, str] | None = None,
     locale: str = "en",
-) -> Shown:
+) -> RankInputs:
     """What a rank prompt may show of this history and these candidates."""
-    return Shown(
+    return RankInputs(
         inputs={
             "noun": sanitizer.text(noun),
             "query": sanitizer.text(query),

@@ -15,13 +15,13 @@ from prompts import Prompt, PromptTemplate, fitting
 from reranker.client.engine import Engine
 from reranker.client.responses import Usage
 from reranker.client.tokenizer import Tokens
-from reranker.scoring.inputs import Shown
-from reranker.scoring.prompts import Ending, ending, fit_together
+from reranker.scoring.inputs import RankInputs
+from reranker.scoring.prompts import Ending, fit_together, prompt_ending
 from reranker.scoring.read import Read
 from reranker.scoring.store import Memory, kept_number, key
 
 
-def _rendered(template: PromptTemplate, shown: Shown) -> tuple[list[str], Prompt]:
+def _rendered(template: PromptTemplate, shown: RankInputs) -> tuple[list[str], Prompt]:
     """Each candidate's continuation, and the prompt without a history."""
     texts = [template.render_candidate(shown.shared, candidate) for candidate in shown.candidates]
     return texts, template.render({**shown.shared, "history": []})
@@ -41,12 +41,12 @@ class LikelihoodScorer:
         self._history_limit = history_limit
         self._memory = memory
 
-    async def read(self, template: PromptTemplate, shown: Shown, *, with_prior: bool = False) -> Read:
+    async def read(self, template: PromptTemplate, shown: RankInputs, *, with_prior: bool = False) -> Read:
         model = await self._engine.info()
         shared = shown.shared
         texts, empty = await asyncio.to_thread(_rendered, template, shown)
         distinct = sorted(set(texts))
-        end = ending(empty)  # with a history or without, the last words are the template's own
+        end = prompt_ending(empty)  # with a history or without, the last words are the template's own
         tokens = await asyncio.gather(*(self._tokens(end, text) for text in distinct))
         reserve = max(len(one) for one in tokens) + 1  # the server wants to write one token at least
         steps = fitting(template, shared, context=model.max_model_len, reserve=reserve, most=self._history_limit)

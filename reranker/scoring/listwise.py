@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prompts import CandidateInput, ItemInput, PromptTemplate, fitting
-from reranker.client.engine import MOST_LABELS, Engine
+from reranker.client.engine import MAX_LABELS, Engine
 from reranker.client.responses import Usage
 from reranker.client.tokenizer import Tokens
 from reranker.errors import LLMRefused
 from reranker.scoring.calibration import CONTENT_FREE, Calibration, merge, orders, windows
-from reranker.scoring.inputs import Shown
-from reranker.scoring.prompts import ending, fit_together, single_tokens
+from reranker.scoring.inputs import RankInputs
+from reranker.scoring.prompts import fit_together, prompt_ending, single_tokens
 from reranker.scoring.read import Read
 from reranker.scoring.store import Memory, kept_number, key
 
@@ -44,7 +44,7 @@ class ListwiseScorer:
         self._memory = memory
         self._calibration = calibration
 
-    async def read(self, template: PromptTemplate, shown: Shown, *, with_prior: bool = False) -> Read:
+    async def read(self, template: PromptTemplate, shown: RankInputs, *, with_prior: bool = False) -> Read:
         model = await self._engine.info()
         shared, candidates = shown.shared, shown.candidates
         labels = await self._labels(template, shared, candidates)
@@ -56,7 +56,7 @@ class ListwiseScorer:
         steps = [
             fitting(
                 template,
-                {**shared, "candidates": labelled([candidates[at] for at in window], labels, places=window)},
+                {**shared, "candidates": label_candidates([candidates[at] for at in window], labels, places=window)},
                 context=model.max_model_len,
                 reserve=1,
                 most=self._history_limit,
@@ -93,13 +93,13 @@ class ListwiseScorer:
         Raises:
             LLMRefused: there are not enough.
         """
-        sample = labelled(candidates[:1], ascii_uppercase)
-        end = ending(template.render({**inputs, "history": [], "candidates": sample}))
+        sample = label_candidates(candidates[:1], ascii_uppercase)
+        end = prompt_ending(template.render({**inputs, "history": [], "candidates": sample}))
         found = await asyncio.gather(*(single_tokens(self._engine, end, letter) for letter in ascii_uppercase))
         labels: dict[str, tuple[int, ...]] = {}
         taken: set[int] = set()
         for letter, ids in zip(ascii_uppercase, found, strict=True):
-            if ids and not taken & set(ids) and len(taken) + len(ids) <= MOST_LABELS:
+            if ids and not taken & set(ids) and len(taken) + len(ids) <= MAX_LABELS:
                 labels[letter] = ids
                 taken |= set(ids)
         if len(labels) < min(len(candidates), 4):
@@ -127,7 +127,7 @@ class ListwiseScorer:
                 {
                     **known,
                     "history": [],
-                    "candidates": labelled([ItemInput(title, {})] * len(labels), labels),
+                    "candidates": label_candidates([ItemInput(title, {})] * len(labels), labels),
                 }
             )
             for title in CONTENT_FREE
@@ -137,7 +137,7 @@ class ListwiseScorer:
         slot = key("labels", weights, template.hash, tuple(labels), tuple(map(str, rendered)))
         kept, usage = _numbers((await self._memory.get([slot])).get(slot, "")), Usage()
         if len(kept) != len(labels):
-            prompts = [await self._engine.tokens.of_prompt(ending(prompt).prompt) for prompt in rendered]
+            prompts = [await self._engine.tokens.of_prompt(prompt_ending(prompt).prompt) for prompt in rendered]
             logprobs, usage = await self._label_logprobs(prompts, labels)
             mean = np.log(np.exp(logprobs).mean(axis=0))
             own = {slot: " ".join(map(repr, mean.tolist()))}
@@ -152,7 +152,7 @@ def _numbers(text: str) -> list[float]:
     return found if len(found) == len(text.split()) else []
 
 
-def labelled(
+def label_candidates(
     candidates: Sequence[ItemInput],
     labels: Sequence[str | None] | Labels,
     *,

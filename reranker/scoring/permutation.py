@@ -11,8 +11,8 @@ from prompts import PromptTemplate, fitting
 from reranker.client.engine import Engine
 from reranker.client.responses import Usage
 from reranker.scoring.calibration import Calibration, orders
-from reranker.scoring.inputs import Shown
-from reranker.scoring.listwise import labelled
+from reranker.scoring.inputs import RankInputs
+from reranker.scoring.listwise import label_candidates
 from reranker.scoring.prompts import fit_together
 from reranker.scoring.read import Read, Repairs
 
@@ -67,7 +67,7 @@ class PermutationScorer:
         self._history_limit = history_limit
         self._calibration = calibration
 
-    async def read(self, template: PromptTemplate, shown: Shown, *, with_prior: bool = False) -> Read:
+    async def read(self, template: PromptTemplate, shown: RankInputs, *, with_prior: bool = False) -> Read:
         model = await self._engine.info()
         shared, candidates = shown.shared, shown.candidates
         count = len(candidates)
@@ -79,7 +79,7 @@ class PermutationScorer:
         steps = [
             fitting(
                 template,
-                {**shared, "candidates": labelled([candidates[at] for at in order], labels, places=order)},
+                {**shared, "candidates": label_candidates([candidates[at] for at in order], labels, places=order)},
                 context=model.max_model_len,
                 reserve=sampling.max_tokens,
                 most=self._history_limit,

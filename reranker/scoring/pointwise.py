@@ -10,9 +10,9 @@ from prompts import PromptTemplate, TemplateError, fitting
 from reranker.client.engine import Engine
 from reranker.client.responses import Usage
 from reranker.client.tokenizer import Tokens
-from reranker.scoring.inputs import Shown
-from reranker.scoring.listwise import labelled
-from reranker.scoring.prompts import Ending, ending, fit_together, single_tokens
+from reranker.scoring.inputs import RankInputs
+from reranker.scoring.listwise import label_candidates
+from reranker.scoring.prompts import Ending, fit_together, prompt_ending, single_tokens
 from reranker.scoring.read import Read
 
 
@@ -31,13 +31,13 @@ class PointwiseScorer:
         self._engine = engine
         self._history_limit = history_limit
 
-    async def read(self, template: PromptTemplate, shown: Shown, *, with_prior: bool = False) -> Read:
+    async def read(self, template: PromptTemplate, shown: RankInputs, *, with_prior: bool = False) -> Read:
         if template.meta.answers is None:
             raise TemplateError(f"template {template.reference} has no 'answers'", code="template_invalid")
         model = await self._engine.info()
         shared = shown.shared
-        asked = labelled(shown.candidates, [""] * len(shown.candidates))
-        end = ending(template.render({**shared, "candidate": asked[0]}))
+        asked = label_candidates(shown.candidates, [""] * len(shown.candidates))
+        end = prompt_ending(template.render({**shared, "candidate": asked[0]}))
         words = [await self._word(end, answer) for answer in template.meta.answers]
         steps = [
             fitting(

@@ -8,7 +8,7 @@ from typing import Protocol
 from prompts import Fitted, Fitting, Message, Prompt, PromptTemplate
 from reranker.client.engine import Engine
 from reranker.client.tokenizer import Tokens
-from reranker.scoring.inputs import Shown
+from reranker.scoring.inputs import RankInputs
 from reranker.scoring.read import Read
 
 _BORDER = 80
@@ -18,7 +18,7 @@ _BORDER = 80
 class Scorer(Protocol):
     """One way of reading; see :meth:`reranker.Reader.read` for what the arguments are."""
 
-    async def read(self, template: PromptTemplate, shown: Shown, *, with_prior: bool = False) -> Read: ...
+    async def read(self, template: PromptTemplate, shown: RankInputs, *, with_prior: bool = False) -> Read: ...
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Ending:
     gap: str
 
 
-def ending(prompt: Prompt) -> Ending:
+def prompt_ending(prompt: Prompt) -> Ending:
     """How this prompt ends."""
     text = prompt.content if isinstance(prompt.content, str) else prompt.opening
     kept = text.rstrip(" \t")
@@ -73,7 +73,7 @@ async def fit_together(engine: Engine, steps: Sequence[Fitting]) -> tuple[list[F
     # Rendered in a thread: a template may take long over a long history, and others wait for the loop.
     prompts = await asyncio.to_thread(lambda: [next(one) for one in steps])
     while True:
-        tokens = await asyncio.gather(*(engine.tokens.of_prompt(ending(prompt).prompt) for prompt in prompts))
+        tokens = await asyncio.gather(*(engine.tokens.of_prompt(prompt_ending(prompt).prompt) for prompt in prompts))
         fitted = await asyncio.to_thread(_sent, steps, prompts, max(map(len, tokens)))
         if fitted:
             return fitted, list(tokens)

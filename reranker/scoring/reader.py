@@ -11,14 +11,14 @@ from prompts import PromptLibrary, PromptTemplate, Scoring, TemplateError
 from reranker.client.engine import Engine
 from reranker.errors import LLMRefused
 from reranker.scoring.calibration import Calibration
-from reranker.scoring.inputs import Shown
+from reranker.scoring.inputs import RankInputs
 from reranker.scoring.likelihood import LikelihoodScorer
 from reranker.scoring.listwise import ListwiseScorer
 from reranker.scoring.permutation import PermutationScorer
 from reranker.scoring.pointwise import PointwiseScorer
 from reranker.scoring.prompts import Scorer
 from reranker.scoring.read import Read
-from reranker.scoring.stability import LEAST_CANDIDATES, StabilityReport, measure_stability
+from reranker.scoring.stability import LEAST_CANDIDATES, MEASURED_ONLY, StabilityReport, measure_stability
 from reranker.scoring.store import Memory, key
 from retrieval import Notice
 
@@ -64,10 +64,11 @@ class Reader:
             "likelihood": LikelihoodScorer(engine, history_limit, self._memory),
             "listwise": ListwiseScorer(engine, history_limit, self._memory, calibration),
             "pointwise": PointwiseScorer(engine, history_limit),
-            "permutation": PermutationScorer(engine, history_limit, calibration),
         }
+        if not refuse:
+            self._scorers["permutation"] = PermutationScorer(engine, history_limit, calibration)
 
-    async def read(self, template: PromptTemplate, shown: Shown, *, with_prior: bool = False) -> Read:
+    async def read(self, template: PromptTemplate, shown: RankInputs, *, with_prior: bool = False) -> Read:
         """A score for every candidate.
 
         Args:
@@ -89,7 +90,9 @@ class Reader:
                 code="template_invalid",
             )
         objection, stability = None, None
-        if self._refuse and scoring in ("listwise", "pointwise"):
+        if scoring not in self._scorers:
+            objection = MEASURED_ONLY
+        elif self._refuse and scoring in ("listwise", "pointwise"):
             objection, stability = await self._objection(template, shown)
         if objection is None:
             read = await self._scorers[scoring].read(template, shown, with_prior=with_prior)
@@ -101,7 +104,7 @@ class Reader:
         return replace(read, notices=(*read.notices, Notice("label_read_refused", message)), instead=instead)
 
     async def prepare(
-        self, template: PromptTemplate, samples: Sequence[Shown], rng: np.random.Generator | None = None
+        self, template: PromptTemplate, samples: Sequence[RankInputs], rng: np.random.Generator | None = None
     ) -> StabilityReport:
         """Measures whether the model can be read with this template, and remembers what it found.
 
@@ -129,7 +132,7 @@ class Reader:
         weights = await self._memory.model(model.name, model.root, await self._engine.fingerprint())
         return key("stability", weights, template.hash)
 
-    async def _objection(self, template: PromptTemplate, shown: Shown) -> tuple[str | None, float | None]:
+    async def _objection(self, template: PromptTemplate, shown: RankInputs) -> tuple[str | None, float | None]:
         """Why this model must not be read with this template, None if it may; and its order stability, where known."""
         report = await self.report(template)
         if report is None and len(shown.candidates) < LEAST_CANDIDATES and template.meta.scoring == "listwise":

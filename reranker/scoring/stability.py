@@ -15,9 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from prompts import PromptTemplate, Scoring
 from reranker.client.engine import Engine
 from reranker.scoring.calibration import Calibration
-from reranker.scoring.inputs import Shown
-from reranker.scoring.listwise import ListwiseScorer, labelled
-from reranker.scoring.permutation import PermutationScorer
+from reranker.scoring.inputs import RankInputs
+from reranker.scoring.listwise import ListwiseScorer, label_candidates
 from reranker.scoring.pointwise import PointwiseScorer
 from reranker.scoring.prompts import Scorer
 from reranker.scoring.store import Memory
@@ -31,6 +30,8 @@ candidates differs from 1 only where it has no opinion."""
 LEAST_CANDIDATES = 5
 """Fewer candidates correlate by chance."""
 _MOST_CANDIDATES = 20
+MEASURED_ONLY = "the service does not parse written orders; 'whyrank eval' and 'whyrank bench rerank' measure them"
+"""Why a model is not read with a permutation template."""
 
 
 class StabilityReport(BaseModel):
@@ -87,7 +88,7 @@ def order_sensitivity(
 async def measure_stability(
     engine: Engine,
     template: PromptTemplate,
-    samples: Sequence[Shown],
+    samples: Sequence[RankInputs],
     rng: np.random.Generator,
     *,
     history_limit: int = 30,
@@ -109,7 +110,6 @@ async def measure_stability(
     usable = [sample for sample in samples if len(sample.candidates) >= least]
     scorers: dict[Scoring | None, Scorer] = {
         "listwise": ListwiseScorer(engine, history_limit, Memory(), Calibration()),
-        "permutation": PermutationScorer(engine, history_limit, Calibration()),
         "pointwise": PointwiseScorer(engine, history_limit),
     }
     if scoring not in scorers:
@@ -118,7 +118,7 @@ async def measure_stability(
         raise InputError(f"no sample has {least} candidates", field="samples", code="out_of_range")
     for sample in usable:
         # Each keeps the place that retrieval gave it, in whatever order they are shown.
-        candidates = labelled(sample.candidates[:_MOST_CANDIDATES], [""] * _MOST_CANDIDATES)
+        candidates = label_candidates(sample.candidates[:_MOST_CANDIDATES], [""] * _MOST_CANDIDATES)
         reads = []
         for _ in range(1 if scoring == "pointwise" else 2):
             order = rng.permutation(len(candidates))
@@ -132,7 +132,7 @@ async def measure_stability(
             correlations.append(_correlation(reads[0], reads[1], "spearmanr"))
     mass = float(np.mean(masses)) if masses else None
     stability = float(np.mean(correlations)) if correlations else None
-    reason = None if scoring == "permutation" else _objection(mass, stability)
+    reason = MEASURED_ONLY if scoring == "permutation" else _objection(mass, stability)
     return StabilityReport(
         model=(await engine.info()).name,
         template=template.reference,

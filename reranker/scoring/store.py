@@ -19,7 +19,7 @@ from typing import TypeVar
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
-from reranker.client.cache import LruCache
+from reranker.client.cache import CountingCache
 from reranker.client.probe import alike
 
 _MOST = 2_000_000
@@ -71,8 +71,8 @@ class Memory:
         self.failures = 0
         """How often the file could not be used."""
         self._models: dict[tuple[str, str, tuple[float, ...]], str] = {}
-        self._held = LruCache[bytes, str](_MOST_HELD)
-        self._file = None if path is None else _File(path)
+        self._held = CountingCache[bytes, str](_MOST_HELD)
+        self._file = None if path is None else _SqliteFile(path)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="memory")
         self._in_line = 0
         self._logged = self._paused = -_QUIET_S
@@ -86,7 +86,7 @@ class Memory:
     async def get(self, keys: Sequence[bytes]) -> dict[bytes, str]:
         """Those of the values that are known."""
         if self._file is None:
-            return {one: value for one in keys if (value := self._held.get(one)) is not None}
+            return {one: value for one in keys if (value := self._held.lookup(one)) is not None}
         file = self._file
         return await self._done(lambda: file.get(keys)) or {}
 
@@ -94,7 +94,8 @@ class Memory:
         """Keeps values and answers what is kept now: without ``replace``, what another process kept before."""
         if self._file is None:
             if replace:
-                self._held.forget(values)
+                for key_ in values:
+                    self._held.pop(key_, None)
             return {one: self._held.keep(one, value) for one, value in values.items()}
         file, own = self._file, dict(values)
         if time.monotonic() - self._paused < _PAUSE_S:
@@ -155,7 +156,7 @@ class Memory:
             log.warning("memory_not_used", problem=problem, times=self.failures)
 
 
-class _File:
+class _SqliteFile:
     """The file, for one thread; opened when it is first needed, and again after it could not be."""
 
     def __init__(self, path: Path) -> None:

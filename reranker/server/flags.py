@@ -34,7 +34,7 @@ PRESETS = {
 
 
 @dataclass(frozen=True)
-class Machine:
+class MachineResources:
     """What a local vLLM has to live on.
 
     Args:
@@ -47,7 +47,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ServerOption:
     """Flags or an environment variable for vLLM, and why."""
 
     why: str
@@ -58,37 +58,39 @@ class Choice:
         return f"{' '.join(self.flags) if self.variable is None else '='.join(self.variable)}: {self.why}"
 
 
-def this_machine(*, cpu: bool) -> Machine:
+def this_machine(*, cpu: bool) -> MachineResources:
     """The machine that this runs on; ``cpu`` says whether the installed vLLM is the one for CPUs."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    return Machine(cpu=cpu, cores=tuple(cores), memory_gib=_free_memory() if cpu else None)
+    return MachineResources(cpu=cpu, cores=tuple(cores), memory_gib=_free_memory() if cpu else None)
 
 
-def choices(settings: LlmSettings, machine: Machine) -> list[Choice]:
+def server_options(settings: LlmSettings, machine: MachineResources) -> list[ServerOption]:
     """What is chosen for this machine."""
-    chosen = [Choice("the longest context that the model and the memory allow", ("--max-model-len", "auto"))]
+    chosen = [ServerOption("the longest context that the model and the memory allow", ("--max-model-len", "auto"))]
     if not machine.cpu:
         return chosen  # vLLM measures a GPU itself
     kv = settings.kv_cache_gib or kv_cache_gib(machine.memory_gib)
     free = "" if machine.memory_gib is None else f" of {machine.memory_gib:.0f} GiB that are free"
     return [
         *chosen,
-        Choice(
+        ServerOption(
             "memory for keys and values" + (", as the settings say" if settings.kv_cache_gib else free),
             variable=("VLLM_CPU_KVCACHE_SPACE", str(kv)),
         ),
-        Choice(
+        ServerOption(
             f"all {len(machine.cores)} cores; vLLM by itself leaves one idle",
             variable=("VLLM_CPU_OMP_THREADS_BIND", ",".join(map(str, machine.cores))),
         ),
-        Choice("smaller blocks than the usual 128 let more of a shared prompt be reused", ("--block-size", "32")),
-        Choice("compiling takes a minute at every first start", ("--enforce-eager",)),
-        Choice("the first request would otherwise wait for a C++ compiler", variable=("TORCH_COMPILE_DISABLE", "1")),
-        Choice(
+        ServerOption("smaller blocks than the usual 128 let more of a shared prompt be reused", ("--block-size", "32")),
+        ServerOption("compiling takes a minute at every first start", ("--enforce-eager",)),
+        ServerOption(
+            "the first request would otherwise wait for a C++ compiler", variable=("TORCH_COMPILE_DISABLE", "1")
+        ),
+        ServerOption(
             "vLLM rewinds the random numbers of a prompt that is read in parts, which on a CPU ends the server",
             ("--no-enable-chunked-prefill",),
         ),
-        Choice("sequences at once: the candidates of three usual requests", ("--max-num-seqs", "64")),
+        ServerOption("sequences at once: the candidates of three usual requests", ("--max-num-seqs", "64")),
     ]
 
 
@@ -101,7 +103,7 @@ def kv_cache_gib(memory_gib: float | None) -> int:
     return 2 if memory_gib is None else min(max(int(memory_gib * _KV_SHARE), 1), _MOST_KV_GIB)
 
 
-def shortage(settings: LlmSettings, machine: Machine) -> str | None:
+def memory_shortage(settings: LlmSettings, machine: MachineResources) -> str | None:
     """What to tell where a preset needs more memory than is free; None where it does not, or nobody can tell."""
     preset = PRESETS.get(settings.model)
     if preset is None or machine.memory_gib is None or machine.memory_gib >= preset.memory_gib:

@@ -17,11 +17,11 @@ from typing import Self
 import httpx2
 import structlog
 
-from reranker.adapter import base_fingerprint, load_adapter, served_rank
+from reranker.adapter import choose_adapter, lora_flags
 from reranker.client.responses import models_of
 from reranker.errors import LLMBadAnswer, LLMStartError
 from reranker.server import embedded, watchdog
-from reranker.server.flags import PRESETS, choices, this_machine
+from reranker.server.flags import PRESETS, server_options, this_machine
 from reranker.settings import EMBEDDED, EngineSettings, LlmSettings
 
 StartProgress = Callable[[str], None]
@@ -59,7 +59,7 @@ def command(settings: LlmSettings, model: str, name: str, port: int) -> list[str
         *("--logits-processors", f"{_FORCED_MODULE}:ForcedContinuations"),
         *("--enable-tokenizer-info-endpoint", "--enable-prompt-tokens-details"),
     ]
-    for choice in choices(settings, this_machine(cpu=runs_on_cpu())):
+    for choice in server_options(settings, this_machine(cpu=runs_on_cpu())):
         flags += choice.flags
     flags += _adapter_flags(settings, model, name)
     # -P, and the log's folder as the working directory: our folders 'eval' or 'tests' must not be taken for somebody's
@@ -76,7 +76,7 @@ def environment(
     own = {"PYTHONPATH": str(folder), "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     if model_is_local:
         own["HF_HUB_OFFLINE"] = "1"
-    chosen = choices(settings, this_machine(cpu=runs_on_cpu()))
+    chosen = server_options(settings, this_machine(cpu=runs_on_cpu()))
     return {**os.environ, **own, **dict(choice.variable for choice in chosen if choice.variable), **(variables or {})}
 
 
@@ -186,17 +186,13 @@ class LocalServer:
 
 
 def _adapter_flags(settings: LlmSettings, model: str, name: str) -> list[str]:
-    """Serves the adapter that the settings name beside the model; one that is not this model's is left out."""
-    folder = settings.adapter_folder
-    if folder is None:
-        return []
-    adapter = load_adapter(folder, thorough=True)
-    misfit = adapter.misfit(base=name, base_hash=base_fingerprint(model))
-    if misfit is not None:
-        log.warning("adapter_not_served", adapter=adapter.name, problem=misfit)
-        return []
-    rank, where = str(served_rank(adapter.rank)), f"{adapter.name}={folder.resolve()}"
-    return ["--enable-lora", "--max-loras", "1", "--max-lora-rank", rank, "--lora-modules", where]
+    """Return the flags that load the configured adapter; none if it belongs to another model."""
+    choice = choose_adapter(settings, served=(model, name), thorough=True)
+    if choice.adapter is not None and choice.folder is not None:
+        return lora_flags(choice.adapter, choice.folder)
+    if choice.configured is not None:
+        log.warning("adapter_not_served", adapter=choice.configured.name, problem=choice.reason)
+    return []
 
 
 def resolve_model(settings: LlmSettings) -> tuple[str, str]:
@@ -210,7 +206,7 @@ def resolve_model(settings: LlmSettings) -> tuple[str, str]:
     return model, model
 
 
-def find(settings: LlmSettings) -> EngineSettings | None:
+def find_server(settings: LlmSettings) -> EngineSettings | None:
     """The server that the settings name, or a ``whyrank llm`` that serves this model on this machine; None if there
     is none.
     """
@@ -224,13 +220,13 @@ def find(settings: LlmSettings) -> EngineSettings | None:
 
 
 @contextlib.contextmanager
-def find_or_start(settings: LlmSettings, *, report: StartProgress = lambda _: None) -> Iterator[EngineSettings]:
+def find_or_start_server(settings: LlmSettings, *, report: StartProgress = lambda _: None) -> Iterator[EngineSettings]:
     """The server of :func:`find`, or else one of its own for the duration of the ``with`` block.
 
     Raises:
         LLMStartError: the server does not start.
     """
-    found = find(settings)
+    found = find_server(settings)
     if found is not None:
         yield found
         return

@@ -19,10 +19,10 @@ Floats = NDArray[np.float32]
 
 
 class AlsParameters(BaseModel):
-    """What ``fit`` may be told.
+    """Parameters of ALS.
 
-    The defaults are what a search of 60 trials found on the earlier 80 % of the embedded MovieLens, rounded. Other data
-    deserve a search of their own: ``whyrank fit --search``.
+    The defaults are those that a search of 60 trials found on the earlier 80 % of each user's interactions in the
+    embedded MovieLens, rounded. On other data, ``whyrank fit`` searches.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,10 +38,10 @@ class AlsParameters(BaseModel):
 
 
 class AlsModel:
-    """Fitted factors.
+    """Fitted factors of users and items.
 
     Args:
-        parameters: what they were fitted with.
+        parameters: parameters of the fit.
         user_factors: array of shape (users, factors).
         item_factors: array of shape (items, factors).
     """
@@ -61,8 +61,12 @@ class AlsModel:
     def fit(
         cls, user_items: Matrix, parameters: AlsParameters, *, progress: Callable[[int], None] | None = None
     ) -> "AlsModel":
-        """Factorises a confidence matrix of shape (users, items); ``progress`` is called with the number of
-        iterations done.
+        """Factorise a confidence matrix of shape (users, items).
+
+        Args:
+            user_items: confidences, shape (users, items).
+            parameters: parameters of the fit.
+            progress: called with the number of iterations done.
         """
         model = _implicit(parameters)
         report = (lambda iteration, _seconds, _loss: progress(iteration + 1)) if progress else None
@@ -72,42 +76,42 @@ class AlsModel:
         return cls(parameters, model.user_factors, model.item_factors)
 
     def fold_in(self, row: Matrix) -> Floats:
-        """Factors, shape (factors,), of a user who is known only by a confidence row of shape (1, items)."""
+        """Return factors, shape (factors,), for a user given by a confidence row of shape (1, items)."""
         factors: Floats = self._single.recalculate_user(np.array([0]), row)[0]
         return factors
 
     def scores(self, factors: Floats) -> Floats:
-        """Scores of all items, shape (items,)."""
+        """Return the scores of all items, shape (items,)."""
         scores: Floats = self.item_factors @ factors
         return scores
 
     def batch(self, users: NDArray[np.int64], seen: Matrix, count: int) -> tuple[NDArray[np.int32], Floats]:
-        """The best unseen items of many users at once: positions and scores, each of shape (users, count), best first.
+        """Return positions and scores of the best unseen items of many users, each of shape (users, count), best first.
 
         Args:
             users: positions of the users.
-            seen: shape (len(users), items), whatever must not be proposed. Where a user has fewer than ``count``
-                unseen items,
-                implicit fills up with seen ones at a score of the smallest float.
+            seen: items to leave out, shape (len(users), items). If a user has fewer than ``count`` others, implicit
+                appends seen items with the lowest float as their score.
+            count: number of items for each user.
         """
         positions, scores = self.implicit.recommend(users, seen, N=count, filter_already_liked_items=True)
         return positions, scores
 
     def similar(self, position: int, count: int) -> tuple[NDArray[np.int32], Floats]:
-        """The items whose factors point the same way (cosine), best first, without the item itself."""
+        """Return the items most similar by cosine of the factors, best first, without the item itself."""
         positions, scores = self.implicit.similar_items(position, N=count + 1)
         other = positions != position
         return positions[other][:count], scores[other][:count]
 
     def score(self, factors: Floats, positions: Sequence[int]) -> Floats:
-        """Scores of the given item positions, shape (len(positions),)."""
+        """Return the scores of the given item positions, shape (len(positions),)."""
         scores: Floats = self.item_factors[np.asarray(positions, dtype=np.int64)] @ factors
         return scores
 
     def explain(self, row: Matrix, positions: Sequence[int], count: int) -> list[list[tuple[int, float]]]:
-        """For each item position, the history positions that carry its score, with their share of it, largest first.
+        """Return, for each item position, history positions and their shares of its score, largest first.
 
-        Section 5 of the paper: the score is a sum over the user's history, one term for each item of it.
+        The score is a sum over the items of the user's history (section 5 of the paper).
         """
         weights = None
         explained = []

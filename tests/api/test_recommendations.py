@@ -132,7 +132,7 @@ def test_a_fault_is_logged_without_anything_of_the_user(
         raise RuntimeError("somebody-secret in the message")
 
     configure_logging()
-    monkeypatch.setattr("reranker.recommender.score", broken)
+    monkeypatch.setattr("reranker.recommender.fused_scores", broken)
     response = client.post(URL, json={"user_id": "somebody-secret", "history": [{"item_id": "i0"}], "k": 1})
     assert response.status_code == 500
     assert response.json()["type"] == "/problems/fault"

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from api import Settings, create_app
 from prompts import PromptEditor, PromptLibrary
 from reranker import EngineSettings, LlmSettings
-from reranker.fusion import FILE, Feature, save_fit
+from reranker.fusion import FUSION_FILE, Feature, save_fit
 from retrieval import AlsParameters, current_build, fit
 from tests.api.process import wait_for
 from tests.checkerboard import checkerboard
@@ -118,6 +118,6 @@ def test_new_fusion_weights_serve_the_next_request_and_damaged_ones_do_not(reloa
     }
     save_fit(mine, a_fit(**fits))
     wait_for(lambda: weight() == 100.0)
-    (mine / FILE).write_text("{")
+    (mine / FUSION_FILE).write_text("{")
     wait_for(lambda: bool(reloading.get("/health/ready").json()["problems"]))
     assert weight() == 100.0

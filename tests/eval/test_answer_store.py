@@ -5,13 +5,13 @@ import pytest
 
 from eval.answer_store import AnswerStore, StoredReader
 from prompts import HistoryInput, ItemInput, PromptLibrary
-from reranker import Engine, EngineSettings, LLMError, Shown
+from reranker import Engine, EngineSettings, LLMError, RankInputs
 from tests.standin import StandIn
 
 RANK = PromptLibrary().get("rank")
 HISTORY = [HistoryInput("Up", {}, "view", None)]
 FILMS = [ItemInput("Heat", {"year": 1995}), ItemInput("Emma", {})]
-SHOWN = Shown({"noun": "films"}, HISTORY, FILMS)
+SHOWN = RankInputs({"noun": "films"}, HISTORY, FILMS)
 
 
 def asked(standin: StandIn) -> int:
@@ -44,9 +44,9 @@ async def test_whatever_an_answer_depends_on_makes_another_question(standin: Sta
         reader = StoredReader(engine, store)
         read = reader.read
         assert not (await read(RANK, SHOWN)).stored
-        assert not (await read(RANK, Shown({"noun": "books"}, HISTORY, FILMS))).stored
-        assert not (await read(RANK, Shown({"noun": "films"}, HISTORY * 2, FILMS))).stored
-        assert not (await read(RANK, Shown({"noun": "films"}, HISTORY, FILMS[::-1]))).stored
+        assert not (await read(RANK, RankInputs({"noun": "books"}, HISTORY, FILMS))).stored
+        assert not (await read(RANK, RankInputs({"noun": "films"}, HISTORY * 2, FILMS))).stored
+        assert not (await read(RANK, RankInputs({"noun": "films"}, HISTORY, FILMS[::-1]))).stored
         assert not (await read(RANK, SHOWN, with_prior=True)).stored
         assert not (await read(PromptLibrary().get("rank-zh"), SHOWN)).stored
         assert not (await StoredReader(engine, store, history_limit=10).read(RANK, SHOWN)).stored

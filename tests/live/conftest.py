@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reranker import Engine, EngineSettings, LlmSettings, LocalServer, engine_settings, find
+from reranker import Engine, EngineSettings, LlmSettings, LocalServer, engine_settings, find_server
 from retrieval import AlsParameters, Retriever, fit, load
 from retrieval.data import readers
 
@@ -20,7 +20,7 @@ def server(llm_settings: LlmSettings) -> Iterator[EngineSettings]:
     """A server of this run's own, so that what is tested is what this checkout starts."""
     with LocalServer(llm_settings) as started:
         yield engine_settings(llm_settings, started.url)
-    assert find(llm_settings.model_copy(update={"port": started.port})) is None, "the server outlived its block"
+    assert find_server(llm_settings.model_copy(update={"port": started.port})) is None, "the server outlived its block"
 
 
 @pytest.fixture

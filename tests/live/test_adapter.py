@@ -8,7 +8,7 @@ import pytest
 from prompts import PromptLibrary
 from reranker import Engine, LlmSettings, RecommendationRequest, Recommender, embedded
 from reranker.adapter import load_adapter
-from reranker.scoring.prompts import ending
+from reranker.scoring.prompts import prompt_ending
 from reranker.settings import SHIPPED_ADAPTER
 from retrieval import Retriever, readers
 from tuning import PromptWriter, split_for_training
@@ -53,7 +53,7 @@ async def test_training_splits_texts_as_serving_does(live: Engine, loaded: tuple
         shown = [step.shown for step in steps[:8]]
         window = writer.window(steps[:8], 7)
         prompt = template.render({"noun": data.train.noun, "history": shown[:-1]})
-        prefix = await live.tokens.of_prompt(ending(prompt).prompt)
+        prefix = await live.tokens.of_prompt(prompt_ending(prompt).prompt)
         line = await live.tokens.after("\n", f"{shown[-1].title}\n")
         assert line is not None
         assert window.tokens == (*prefix, *line)

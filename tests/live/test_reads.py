@@ -16,7 +16,7 @@ from prompts import (
     item_input,
     user_sample,
 )
-from reranker import Engine, LLMBadAnswer, Reader, Shown, measure_stability
+from reranker import Engine, LLMBadAnswer, RankInputs, Reader, measure_stability
 from retrieval import HistoryEntry, Interaction, Item, RetrievalRequest, Retriever
 
 TITLES = ("The Silence of the Lambs", "Big", "Amélie", "2001: A Space Odyssey", "七人の侍", "Alien")
@@ -108,12 +108,12 @@ async def test_a_malformed_forcing_is_refused_and_does_no_harm(live: Engine) -> 
 async def test_the_order_of_candidates_changes_nothing(live: Engine, movielens: Retriever) -> None:
     """Beyond the rounding of bfloat16 in batches that the server composes as requests come in."""
     retrieved = movielens.retrieve(RetrievalRequest(user_id="42", count=8))
-    sanitizer = Sanitizer((await live.info()).special_tokens)
+    sanitizer = await live.sanitizer()
     history = history_inputs(retrieved.history, sanitizer)
     candidates = [item_input(candidate.item, sanitizer) for candidate in retrieved.candidates]
     template, scorer = PromptLibrary().get("rank"), Reader(live)
-    forward = await scorer.read(template, Shown({"noun": "films"}, history, candidates))
-    backward = await scorer.read(template, Shown({"noun": "films"}, history, candidates[::-1]))
+    forward = await scorer.read(template, RankInputs({"noun": "films"}, history, candidates))
+    backward = await scorer.read(template, RankInputs({"noun": "films"}, history, candidates[::-1]))
     assert forward.scores == pytest.approx(backward.scores[::-1], abs=0.25)
 
 
@@ -127,7 +127,7 @@ async def test_a_history_matters(live: Engine) -> None:
     saga = [HistoryEntry(item, Interaction(item.item_id)) for item in films("Rocky", "Rocky II", "Rocky III")]
     candidates = [item_input(item, clean) for item in films("Rocky IV", "Emma")]
     read = await scorer.read(
-        template, Shown({"noun": "films"}, history_inputs(saga, clean), candidates), with_prior=True
+        template, RankInputs({"noun": "films"}, history_inputs(saga, clean), candidates), with_prior=True
     )
     assert read.corrected is not None
     assert read.corrected[0] > read.corrected[1]
@@ -148,9 +148,9 @@ async def test_a_title_with_special_tokens_is_read_as_text(live: Engine) -> None
 
 async def test_label_reads_of_a_model_that_reads_positions_are_refused(live: Engine, movielens: Retriever) -> None:
     """The embedded model puts its probability on labels, and always on the same one."""
-    clean = Sanitizer((await live.info()).special_tokens)
+    clean = await live.sanitizer()
     template = PromptLibrary().get("rank-labels")
-    samples = [Shown.of(user_sample(movielens, user, sanitizer=clean, count=10)) for user in ("7", "42", "300")]
+    samples = [RankInputs.of(user_sample(movielens, user, sanitizer=clean, count=10)) for user in ("7", "42", "300")]
     report = await measure_stability(live, template, samples, np.random.default_rng(0))
     assert not report.accepted
     assert report.order_stability is not None
@@ -159,14 +159,16 @@ async def test_label_reads_of_a_model_that_reads_positions_are_refused(live: Eng
 
 @pytest.mark.parametrize("count", [1, 20, 200])
 async def test_every_number_of_candidates_gets_finite_scores(live: Engine, movielens: Retriever, count: int) -> None:
-    sample = user_sample(movielens, "42", sanitizer=Sanitizer((await live.info()).special_tokens))
+    sample = user_sample(movielens, "42", sanitizer=await live.sanitizer())
     retrieved = movielens.retrieve(RetrievalRequest(user_id="42", count=count))
     candidates = [item_input(candidate.item, Sanitizer()) for candidate in retrieved.candidates]
-    history = Shown.of(sample).history
-    read = await Reader(live).read(PromptLibrary().get("rank"), Shown({"noun": "films"}, history, candidates))
+    history = RankInputs.of(sample).history
+    read = await Reader(live).read(PromptLibrary().get("rank"), RankInputs({"noun": "films"}, history, candidates))
     assert read.scores.shape == (count,)
     assert np.isfinite(read.scores).all()
-    again = await Reader(live).read(PromptLibrary().get("rank"), Shown({"noun": "films"}, history, candidates[::-1]))
+    again = await Reader(live).read(
+        PromptLibrary().get("rank"), RankInputs({"noun": "films"}, history, candidates[::-1])
+    )
     assert np.array_equal(again.scores, read.scores[::-1]), "exactly, within a process"
 
 

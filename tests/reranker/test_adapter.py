@@ -73,7 +73,7 @@ async def test_it_ranks_and_the_model_itself_writes(retriever: Retriever, standi
     ("changes", "served", "says"),
     [
         ({"data_hash": "0"}, True, "trained on other data"),
-        ({"template_hash": "0"}, True, "trained with the prompt rank@"),
+        ({"template_hash": "0"}, True, "trained with another text of the prompt rank@"),
         ({}, False, "the server does not serve it"),
     ],
 )
@@ -104,7 +104,7 @@ async def test_a_server_that_comes_with_it_later_is_noticed(
 ) -> None:
     adapter = manifest(retriever.manifest.data_hash)
     settings = saved(tmp_path / "adapter", adapter)
-    monkeypatch.setattr("reranker.scoring.adapted._LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr("reranker.scoring.adapted._RETRY_S", 0.0)
     async with Engine(EngineSettings(url=standin.url)) as engine:
         recommender = Recommender(retriever, engine, PromptLibrary(), settings)
         assert (await recommender.recommend(REQUEST)).model == "stand-in"

@@ -8,19 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reranker.fusion import (
-    FILE,
+    FUSION_FILE,
     LLM_FEATURES,
     PLAIN_FEATURES,
     Feature,
     FusionFit,
     Signals,
-    features,
-    fixed,
+    fixed_weights,
+    fused_scores,
+    fusion_features,
     llm_weight,
     load_fit,
-    order,
+    positions_by_score,
     save_fit,
-    score,
     standardise,
 )
 from retrieval import ArtifactError
@@ -64,38 +64,40 @@ def a_fit(**changes: object) -> FusionFit:
 
 def test_arithmetic() -> None:
     # retrieval [3, 1] is [1, -1] standardised, what the history adds ([-10, -2] less [-3, -3]) is [-1, 1]
-    table = features(signals([3, 1], [-10, -2], [-3, -3]))
-    assert score(table, fixed(0.5)) == pytest.approx([1 - 0.5, -1 + 0.5])
-    assert score(table, {Feature.retrieval_rank: 1.0}) == pytest.approx([1, -1])
+    table = fusion_features(signals([3, 1], [-10, -2], [-3, -3]))
+    assert fused_scores(table, fixed_weights(0.5)) == pytest.approx([1 - 0.5, -1 + 0.5])
+    assert fused_scores(table, {Feature.retrieval_rank: 1.0}) == pytest.approx([1, -1])
 
 
 def test_a_read_without_a_prior_adds_all_that_it_says() -> None:
-    table = features(signals([3, 1], [-10, -2]))
+    table = fusion_features(signals([3, 1], [-10, -2]))
     assert table[:, list(Feature).index(Feature.llm_gain)] == pytest.approx([-1, 1])
 
 
 def test_what_is_not_known_is_no_evidence() -> None:
-    table = features(signals([3, 1, 0.5]))
+    table = fusion_features(signals([3, 1, 0.5]))
     for feature in LLM_FEATURES:
         assert not table[:, list(Feature).index(feature)].any()
-    assert features(signals([])).shape == (0, len(Feature))
+    assert fusion_features(signals([])).shape == (0, len(Feature))
 
 
 def test_equal_values_are_no_evidence() -> None:
     assert standardise([0.1] * 7).tolist() == [0.0] * 7
     assert standardise([]).tolist() == []
-    assert order(score(features(signals([0.1] * 7, [5.0] * 7)), fixed(1.0))) == list(range(7))
+    assert positions_by_score(fused_scores(fusion_features(signals([0.1] * 7, [5.0] * 7)), fixed_weights(1.0))) == list(
+        range(7)
+    )
 
 
 def test_how_much_the_llm_counts() -> None:
-    assert llm_weight(fixed(0.5)) == 0.5
+    assert llm_weight(fixed_weights(0.5)) == 0.5
     assert llm_weight({Feature.retrieval_score: -1.0, Feature.popularity: 1.0, Feature.llm: -1.0}) == 0.5
     assert llm_weight(dict.fromkeys(PLAIN_FEATURES, 1.0)) == 0.0
 
 
 @given(scores)
 def test_every_order_is_a_permutation_best_first(values: list[float]) -> None:
-    positions = order(np.array(values))
+    positions = positions_by_score(np.array(values))
     assert sorted(positions) == list(range(len(values)))
     assert [values[position] for position in positions] == sorted(values, reverse=True)
 
@@ -104,8 +106,8 @@ def test_every_order_is_a_permutation_best_first(values: list[float]) -> None:
 def test_weight_zero_keeps_the_order_of_retrieval(values: list[float]) -> None:
     best_first = sorted(values, reverse=True)
     noise = np.random.default_rng(0).normal(size=len(values))
-    table = features(signals(best_first, noise.tolist()))
-    assert order(score(table, fixed(0.0))) == list(range(len(values)))
+    table = fusion_features(signals(best_first, noise.tolist()))
+    assert positions_by_score(fused_scores(table, fixed_weights(0.0))) == list(range(len(values)))
 
 
 def test_weights_apply_to_what_they_were_fitted_for() -> None:
@@ -145,17 +147,17 @@ def test_weights_are_kept_beside_the_artifact(tmp_path: Path) -> None:
     ],
 )
 def test_damaged_weights_are_named_and_nothing_else(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / FILE).write_bytes(content)
+    (tmp_path / FUSION_FILE).write_bytes(content)
     with pytest.raises(ArtifactError, match="whyrank fuse") as caught:
         load_fit(tmp_path)
     assert len(str(caught.value)) < 2_000
 
 
 def test_weights_that_are_no_file_are_damaged(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / FILE)  # a reader would wait for ever
+    os.mkfifo(tmp_path / FUSION_FILE)  # a reader would wait for ever
     with pytest.raises(ArtifactError, match="not a regular file"):
         load_fit(tmp_path)
-    (tmp_path / FILE).unlink()
-    (tmp_path / FILE).mkdir()
+    (tmp_path / FUSION_FILE).unlink()
+    (tmp_path / FUSION_FILE).mkdir()
     with pytest.raises(ArtifactError):
         load_fit(tmp_path)

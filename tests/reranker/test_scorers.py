@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from prompts import BudgetError, CandidateInput, HistoryInput, ItemInput, Prompt, PromptLibrary, PromptTemplate
 from prompts.front_matter import Scoring
-from reranker import Calibration, Engine, LLMError, Memory, Read, Reader, Shown
+from reranker import Calibration, Engine, LLMError, Memory, RankInputs, Read, Reader
 from reranker.scoring.calibration import merge, windows
 from reranker.scoring.listwise import ListwiseScorer
 from reranker.scoring.permutation import repaired, written_labels
-from reranker.scoring.prompts import ending
+from reranker.scoring.prompts import prompt_ending
 from tests.standin import Json, StandIn
 
 INPUTS: dict[str, object] = {"noun": "films", "query": "", "profile": {}}
@@ -86,8 +86,10 @@ class Contract:
     ) -> Read:
         reader = Reader(engine, **options)  # type: ignore[arg-type]
         # Few candidates are not enough to know whether the model may be read so; that is told apart below.
-        await reader.read(template, Shown(INPUTS, history("Up"), films(*(f"Film {number}" for number in range(8)))))
-        return await reader.read(template, Shown(INPUTS, history(*seen), candidates))
+        await reader.read(
+            template, RankInputs(INPUTS, history("Up"), films(*(f"Film {number}" for number in range(8))))
+        )
+        return await reader.read(template, RankInputs(INPUTS, history(*seen), candidates))
 
     @pytest.mark.parametrize("count", [1, 2, 26, 27, 60, 200])
     async def test_a_finite_score_for_each_in_the_callers_order(
@@ -141,9 +143,9 @@ class Contract:
     async def test_usage_adds_up(self, engine: Engine, template: PromptTemplate, standin: StandIn) -> None:
         reader = Reader(engine)
         many = films(*(f"Film {number}" for number in range(40)))
-        await reader.read(template, Shown(INPUTS, history("Up"), many))
+        await reader.read(template, RankInputs(INPUTS, history("Up"), many))
         before = len([path for path, _ in standin.requests if path == "/v1/completions"])
-        read = await reader.read(template, Shown(INPUTS, history("Up", "Big"), many))
+        read = await reader.read(template, RankInputs(INPUTS, history("Up", "Big"), many))
         sent = len([path for path, _ in standin.requests if path == "/v1/completions"]) - before
         assert read.usage.requests == sent > 0
         assert read.usage.prompt_tokens == 10 * sent  # the stand-in says 10 for each
@@ -190,7 +192,9 @@ class TestLikelihood(Contract):
         for requests in (2, 1):
             memory = Memory(path)
             reader = Reader(engine, memory=memory)
-            read = await reader.read(template, Shown(INPUTS, history("Up"), films("Film 1", "Film 2")), with_prior=True)
+            read = await reader.read(
+                template, RankInputs(INPUTS, history("Up"), films("Film 1", "Film 2")), with_prior=True
+            )
             assert read.usage.requests == requests
             memory.close()
 
@@ -220,7 +224,9 @@ class TestListwise(Contract):
         ]
         candidates = films(*(f"Film {number}" for number in range(12)))
         truth = np.array([by_number(one.title) for one in candidates])
-        plain, prior, averaged = [await one.read(template, Shown(INPUTS, history("Up"), candidates)) for one in scorers]
+        plain, prior, averaged = [
+            await one.read(template, RankInputs(INPUTS, history("Up"), candidates)) for one in scorers
+        ]
         errors = [np.std(read.scores - truth) for read in (plain, prior, averaged)]
         assert errors[1] == pytest.approx(0.0, abs=1e-9), "here what stands at a place adds the same to each candidate"
         assert errors[2] < errors[0] / 2
@@ -231,7 +237,7 @@ class TestListwise(Contract):
     ) -> None:
         scorer = ListwiseScorer(engine, 30, Memory(), Calibration(prior=True))
         for requests in (2, 1):
-            read = await scorer.read(template, Shown(INPUTS, history("Up"), films("Film 1", "Film 2")))
+            read = await scorer.read(template, RankInputs(INPUTS, history("Up"), films("Film 1", "Film 2")))
             assert read.usage.requests == requests
 
     async def test_a_tokenizer_that_joins_label_and_space(
@@ -254,7 +260,7 @@ class TestListwise(Contract):
             part for char in text for part in (["^", char.lower()] if char.isupper() else [char])
         ]
         read = await Reader(engine).read(
-            template, Shown(INPUTS, history("Up"), films(*(f"Film {number}" for number in range(8))))
+            template, RankInputs(INPUTS, history("Up"), films(*(f"Film {number}" for number in range(8))))
         )
         assert read.scoring == "likelihood"
         assert read.notices[0].code == "label_read_refused"
@@ -287,6 +293,21 @@ class TestPointwise(Contract):
 
 class TestPermutation(Contract):
     scoring: Scoring = "permutation"
+
+    async def read(
+        self, engine: Engine, template: PromptTemplate, candidates: Sequence[ItemInput], *seen: str, **options: object
+    ) -> Read:
+        return await super().read(engine, template, candidates, *seen, **options, refuse=False)
+
+    async def test_the_service_reads_likelihoods_instead(self, engine: Engine, template: PromptTemplate) -> None:
+        reader = Reader(engine)
+        read = await reader.read(template, RankInputs(INPUTS, history("Up"), films("Film 1", "Film 2")))
+        assert (read.scoring, read.repaired) == ("likelihood", None)
+        assert read.instead is not None
+        [notice] = read.notices
+        assert notice.code == "label_read_refused"
+        report = await reader.prepare(template, [])
+        assert not report.accepted
 
     async def test_repairs_are_counted(self, engine: Engine, template: PromptTemplate, standin: StandIn) -> None:
         standin.text = "C > Q > C > a"
@@ -329,15 +350,15 @@ def test_windows_cover_and_merge_exactly_where_luce_holds(count: int, size: int,
 
 
 def test_a_prompt_that_ends_in_a_space_gives_it_to_what_follows() -> None:
-    end = ending(Prompt("One\nAnswer: "))
+    end = prompt_ending(Prompt("One\nAnswer: "))
     assert (end.prompt.content, end.before, end.gap) == ("One\nAnswer:", "Answer:", " ")
-    assert ending(Prompt("One\nTwo\n")).before == "\n"
+    assert prompt_ending(Prompt("One\nTwo\n")).before == "\n"
 
 
 async def test_the_template_sees_retrievals_place_and_no_foreign_label(engine: Engine, standin: StandIn) -> None:
     with_taste(standin, by_number)
     own = [CandidateInput(f"Film {number}", {}, "Z", 10 - number) for number in range(8)]
-    read = await Reader(engine).read(PromptLibrary().get("rank-labels"), Shown(INPUTS, history("Up"), own))
+    read = await Reader(engine).read(PromptLibrary().get("rank-labels"), RankInputs(INPUTS, history("Up"), own))
     assert read.scoring == "listwise"
     assert "A. Film 0" in standin.prompts()
     assert "Z. Film 0" not in standin.prompts()

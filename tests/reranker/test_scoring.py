@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from prompts import BudgetError, HistoryInput, ItemInput, PromptLibrary
-from reranker import Engine, Reader, Shown
+from reranker import Engine, RankInputs, Reader
 from tests.standin import StandIn
 
 RANK = PromptLibrary().get("rank")
@@ -19,7 +19,7 @@ def history(*titles: str) -> list[HistoryInput]:
 
 async def test_reads_what_the_server_says_in_the_order_of_the_candidates(engine: Engine, standin: StandIn) -> None:
     standin.logprob = lambda prefix, title: {"Alien\n": -2.0, "Big\n": -1.0, "Heat\n": -9.0}.get(title, -1.0)
-    read = await Reader(engine).read(RANK, Shown(INPUTS, history("Up"), films("Heat", "Alien", "Big")))
+    read = await Reader(engine).read(RANK, RankInputs(INPUTS, history("Up"), films("Heat", "Alien", "Big")))
     assert read.scores == pytest.approx([-9.0, -2.0, -1.0])
     assert np.exp(read.normalised).sum() == pytest.approx(1.0)
     assert read.prior is None
@@ -28,14 +28,14 @@ async def test_reads_what_the_server_says_in_the_order_of_the_candidates(engine:
 
 
 async def test_two_items_of_one_title_get_one_score(engine: Engine) -> None:
-    read = await Reader(engine).read(RANK, Shown(INPUTS, history("Up"), films("Heat", "Heat")))
+    read = await Reader(engine).read(RANK, RankInputs(INPUTS, history("Up"), films("Heat", "Heat")))
     assert read.scores[0] == read.scores[1]
 
 
 async def test_the_order_of_candidates_is_not_seen_by_the_server(engine: Engine, standin: StandIn) -> None:
     scorer = Reader(engine)
     for titles in (("Heat", "Alien", "Big"), ("Big", "Heat", "Alien")):
-        await scorer.read(RANK, Shown(INPUTS, history("Up"), films(*titles)))
+        await scorer.read(RANK, RankInputs(INPUTS, history("Up"), films(*titles)))
     completions = [body for path, body in standin.requests if path == "/v1/completions"]
     assert completions[-1] == completions[-2]
 
@@ -43,9 +43,11 @@ async def test_the_order_of_candidates_is_not_seen_by_the_server(engine: Engine,
 async def test_priors_are_read_once(engine: Engine, standin: StandIn) -> None:
     standin.logprob = lambda prefix, title: -1.0 if "Up" in prefix else -3.0
     scorer = Reader(engine)
-    first = await scorer.read(RANK, Shown(INPUTS, history("Up"), films("Heat", "Big")), with_prior=True)
+    first = await scorer.read(RANK, RankInputs(INPUTS, history("Up"), films("Heat", "Big")), with_prior=True)
     assert first.corrected == pytest.approx([2.0, 2.0])
-    again = await scorer.read(RANK, Shown(INPUTS, history("Up", "It"), films("Heat", "Big", "Alien")), with_prior=True)
+    again = await scorer.read(
+        RANK, RankInputs(INPUTS, history("Up", "It"), films("Heat", "Big", "Alien")), with_prior=True
+    )
     assert again.prior == pytest.approx([-3.0, -3.0, -3.0])
     assert (first.usage.requests, again.usage.requests) == (2, 2)
     asked = [body.get("vllm_xargs") for path, body in standin.requests if path == "/v1/completions"]
@@ -55,7 +57,7 @@ async def test_priors_are_read_once(engine: Engine, standin: StandIn) -> None:
 
 async def test_a_long_history_is_cut_to_the_newest(engine: Engine, standin: StandIn) -> None:
     titles = [f"Film number {number}" for number in range(100)]
-    read = await Reader(engine, history_limit=30).read(RANK, Shown(INPUTS, history(*titles), films("Heat")))
+    read = await Reader(engine, history_limit=30).read(RANK, RankInputs(INPUTS, history(*titles), films("Heat")))
     assert read.history_shown == 30
     assert "Film number 99" in standin.prompts()
     assert "Film number 69" not in standin.prompts()
@@ -64,7 +66,7 @@ async def test_a_long_history_is_cut_to_the_newest(engine: Engine, standin: Stan
 async def test_a_small_context_loses_old_blocks_of_history_first(engine: Engine, standin: StandIn) -> None:
     standin.max_model_len = 400
     titles = [f"Film number {number}" for number in range(100, 130)]
-    read = await Reader(engine, history_limit=30).read(RANK, Shown(INPUTS, history(*titles), films("Heat")))
+    read = await Reader(engine, history_limit=30).read(RANK, RankInputs(INPUTS, history(*titles), films("Heat")))
     assert read.history_shown == 20
     body = [body for path, body in standin.requests if path == "/v1/completions"][-1]
     assert len(body["prompt"]) + body["max_tokens"] <= 400
@@ -73,4 +75,4 @@ async def test_a_small_context_loses_old_blocks_of_history_first(engine: Engine,
 async def test_a_prompt_that_cannot_fit_says_so_with_numbers(engine: Engine, standin: StandIn) -> None:
     standin.max_model_len = 40
     with pytest.raises(BudgetError, match=rf"{RANK.reference} needs \d+ tokens.*context is 40"):
-        await Reader(engine).read(RANK, Shown(INPUTS, history("Up"), films("Heat")))
+        await Reader(engine).read(RANK, RankInputs(INPUTS, history("Up"), films("Heat")))

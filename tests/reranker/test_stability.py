@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from prompts import EXAMPLE, PromptLibrary
-from reranker import Engine, Memory, Reader, Shown, measure_stability, order_sensitivity
+from reranker import Engine, Memory, RankInputs, Reader, measure_stability, order_sensitivity
 from retrieval import InputError
 from tests.reranker.test_scorers import INPUTS, by_number, films, history, with_taste
 from tests.standin import StandIn
@@ -15,8 +15,8 @@ LABELS, POINTWISE = PromptLibrary().get("rank-labels"), PromptLibrary().get("ran
 MANY = films(*(f"Film {number}" for number in range(12)))
 
 
-def samples(number: int = 5) -> list[Shown]:
-    return [Shown(INPUTS, history(f"Seen {user}"), MANY) for user in range(number)]
+def samples(number: int = 5) -> list[RankInputs]:
+    return [RankInputs(INPUTS, history(f"Seen {user}"), MANY) for user in range(number)]
 
 
 def reads_positions(standin: StandIn) -> None:
@@ -59,13 +59,13 @@ async def test_likelihoods_need_no_measurement(engine: Engine, standin: StandIn)
 
 async def test_samples_of_too_few_candidates_say_so(engine: Engine) -> None:
     with pytest.raises(InputError, match="no sample has 5 candidates"):
-        await measure_stability(engine, LABELS, [Shown.of(EXAMPLE)], np.random.default_rng(0))
+        await measure_stability(engine, LABELS, [RankInputs.of(EXAMPLE)], np.random.default_rng(0))
 
 
 async def test_a_refused_template_is_read_by_likelihood_and_the_read_says_so(engine: Engine, standin: StandIn) -> None:
     reads_positions(standin)
     standin.logprob = lambda prefix, title: by_number(title) - 1
-    read = await Reader(engine).read(LABELS, Shown(INPUTS, history("Up"), MANY), with_prior=True)
+    read = await Reader(engine).read(LABELS, RankInputs(INPUTS, history("Up"), MANY), with_prior=True)
     assert read.scoring == "likelihood"
     assert read.scores.argmax() == 0
     assert read.label_mass is None
@@ -84,18 +84,18 @@ async def test_it_is_measured_once_and_remembered_by_the_next_process(engine: En
     label_reads = len([body for _, body in standin.requests if "logprob_token_ids" in body])
     second = Reader(engine, memory=memory)
     assert await second.report(LABELS) == report
-    await second.read(LABELS, Shown(INPUTS, history("Up"), MANY))
+    await second.read(LABELS, RankInputs(INPUTS, history("Up"), MANY))
     assert len([body for _, body in standin.requests if "logprob_token_ids" in body]) == label_reads
 
 
 async def test_few_candidates_are_no_measurement(engine: Engine, standin: StandIn) -> None:
     with_taste(standin, by_number)
     reader = Reader(engine)
-    few = await reader.read(LABELS, Shown(INPUTS, history("Up"), MANY[:3]))
+    few = await reader.read(LABELS, RankInputs(INPUTS, history("Up"), MANY[:3]))
     assert few.scoring == "likelihood"
     assert "takes 5 candidates" in few.notices[0].message
-    assert (await reader.read(LABELS, Shown(INPUTS, history("Up"), MANY))).scoring == "listwise"
-    assert (await reader.read(LABELS, Shown(INPUTS, history("Up"), MANY[:3]))).scoring == "listwise"
+    assert (await reader.read(LABELS, RankInputs(INPUTS, history("Up"), MANY))).scoring == "listwise"
+    assert (await reader.read(LABELS, RankInputs(INPUTS, history("Up"), MANY[:3]))).scoring == "listwise"
 
 
 def test_order_sensitivity() -> None:

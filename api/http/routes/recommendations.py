@@ -36,7 +36,9 @@ async def recommend(
     `item_id` for each item as it is finished, and `done` with usage, timings and what was degraded. Where the service
     fails after the first event it sends `error` with a problem and ends.
     """
-    wanted = body.to_request(deadline_ms=service.settings.deadline_ms, began=request.state.began)
+    wanted = body.to_request(
+        deadline_ms=service.settings.deadline_ms, began=request.state.began, request_id=request.state.request_id
+    )
     allow_prompts(request, service, wanted.prompts)
     request.state.ends = request.state.began + wanted.deadline_ms / 1000
     await service.load_prompts(wanted.prompts)
@@ -47,8 +49,7 @@ async def recommend(
     answer = await recommender.recommend(wanted)
     _note(answer, service, request)
     # Serialised at once: FastAPI would first make a dictionary of it.
-    own = answer.model_copy(update={"request_id": request.state.request_id})
-    return Response(own.model_dump_json(), media_type="application/json")
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 async def _sent(events: AsyncGenerator[Event, None], service: Service, request: Request) -> AsyncGenerator[bytes, None]:
@@ -59,7 +60,7 @@ async def _sent(events: AsyncGenerator[Event, None], service: Service, request: 
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, RankingEvent):
-                    event = ranking = event.model_copy(update={"request_id": request.state.request_id})
+                    ranking = event
                 elif isinstance(event, ReasonEvent):
                     reasons[event.item_id] = event.reason
                 elif isinstance(event, DoneEvent) and ranking is not None:

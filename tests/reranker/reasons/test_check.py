@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prompts import ItemInput, Sanitizer, item_input
-from reranker.reasons.agreement import Agreement, agreement, read_labelled
+from reranker.reasons.agreement import Agreement, agreement, read_labelled_reasons
 from reranker.reasons.catalog_words import Vocabulary
 from reranker.reasons.check import Fault, Refusal, check, first_sentence
 from retrieval import Item
@@ -244,7 +244,7 @@ def test_a_chinese_fact_does_not_take_other_words_apart() -> None:
 
 def agreed(path: Path) -> Agreement:
     films = [Item(str(n), title) for n, title in enumerate(readers.movielens().items["title"].to_list())]
-    return agreement(read_labelled(path), films, "films")
+    return agreement(read_labelled_reasons(path), films, "films")
 
 
 def test_the_check_agrees_with_the_sentences_that_it_was_developed_on() -> None:

@@ -4,14 +4,14 @@ import pytest
 
 from reranker import LlmSettings, LLMStartError, LocalServer
 from reranker.server import process
-from reranker.server.flags import PRESETS, Machine, choices, shortage, this_machine
+from reranker.server.flags import PRESETS, MachineResources, memory_shortage, server_options, this_machine
 from tests.standin import StandIn
 
-CPU = Machine(cpu=True, cores=(2, 3, 5), memory_gib=10.0)
+CPU = MachineResources(cpu=True, cores=(2, 3, 5), memory_gib=10.0)
 
 
-def variables(settings: LlmSettings, machine: Machine) -> dict[str, str]:
-    return dict(choice.variable for choice in choices(settings, machine) if choice.variable)
+def variables(settings: LlmSettings, machine: MachineResources) -> dict[str, str]:
+    return dict(choice.variable for choice in server_options(settings, machine) if choice.variable)
 
 
 def test_a_cpu_gives_all_its_cores_and_part_of_its_memory() -> None:
@@ -22,23 +22,23 @@ def test_a_cpu_gives_all_its_cores_and_part_of_its_memory() -> None:
 
 
 def test_a_gpu_is_left_to_vllm() -> None:
-    assert variables(LlmSettings(), Machine(cpu=False, cores=(0,), memory_gib=None)) == {}
+    assert variables(LlmSettings(), MachineResources(cpu=False, cores=(0,), memory_gib=None)) == {}
 
 
 def test_every_choice_says_why() -> None:
-    for choice in choices(LlmSettings(), CPU):
+    for choice in server_options(LlmSettings(), CPU):
         name, why = str(choice).split(": ", 1)
         assert name.startswith(("--", "VLLM", "TORCH"))
         assert len(why) > 10
 
 
 def test_too_little_memory_is_told_with_what_would_fit() -> None:
-    said = shortage(LlmSettings(model="standard"), CPU)
+    said = memory_shortage(LlmSettings(model="standard"), CPU)
     assert said is not None
     assert "needs about 14 GiB, and 10.0 GiB are free; 'small' would fit" in said
-    assert shortage(LlmSettings(model="small"), CPU) is None
-    assert shortage(LlmSettings(model="standard"), Machine(True, (0,), None)) is None
-    assert shortage(LlmSettings(model="org/model"), CPU) is None
+    assert memory_shortage(LlmSettings(model="small"), CPU) is None
+    assert memory_shortage(LlmSettings(model="standard"), MachineResources(True, (0,), None)) is None
+    assert memory_shortage(LlmSettings(model="org/model"), CPU) is None
 
 
 def test_presets_are_names_of_models() -> None:

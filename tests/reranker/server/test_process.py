@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reranker import LlmSettings, LLMStartError, LocalServer, find
+from reranker import LlmSettings, LLMStartError, LocalServer, find_server
 from reranker.server import embedded, process
 from tests.standin import StandIn
 
@@ -44,14 +44,14 @@ def test_models_are_embedded_a_folder_or_a_name(tmp_path: Path) -> None:
 
 
 def test_a_running_server_is_found_by_url_and_by_port(standin: StandIn) -> None:
-    by_url = find(LlmSettings(url="http://elsewhere:8000", model="some-model"))
+    by_url = find_server(LlmSettings(url="http://elsewhere:8000", model="some-model"))
     assert by_url is not None
     assert (by_url.url, by_url.model) == ("http://elsewhere:8000", "some-model")
     port = int(standin.url.rsplit(":", 1)[1])
-    by_port = find(LlmSettings(port=port, model="stand-in"))
+    by_port = find_server(LlmSettings(port=port, model="stand-in"))
     assert by_port is not None
     assert by_port.url == standin.url
-    assert find(LlmSettings(port=port, model="another-model")) is None
+    assert find_server(LlmSettings(port=port, model="another-model")) is None
 
 
 def fake_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> LlmSettings:

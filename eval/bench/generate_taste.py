@@ -1,0 +1,59 @@
+"""Generated data sets with taste: items belong to latent groups, and each user likes a few of the groups."""
+
+import numpy as np
+import polars as pl
+
+from retrieval import Dataset, make_dataset
+
+
+def shop(users: int, items: int, *, purchases: int = 8, seed: int = 0) -> Dataset:
+    """Sparse purchases: about ``purchases`` items per user."""
+    rng = np.random.default_rng(seed)
+    return _generated("shop", "purchase", users, items, purchases, rng, groups=max(items // 40, 8), counted=False)
+
+
+def plays(users: int, items: int, *, distinct: int = 80, seed: int = 0) -> Dataset:
+    """Dense plays with counts: about ``distinct`` items per user; items of liked groups are played more often."""
+    rng = np.random.default_rng(seed)
+    return _generated("plays", "play", users, items, distinct, rng, groups=max(items // 60, 8), counted=True)
+
+
+def _generated(
+    name: str, event: str, users: int, items: int, each: int, rng: np.random.Generator, *, groups: int, counted: bool
+) -> Dataset:
+    """Each user likes up to three groups. Popularity follows a power law; a fifth of the interactions ignore taste."""
+    group = rng.integers(0, groups, items)
+    popularity = rng.permutation(np.arange(1, items + 1) ** -0.7)
+    members = [np.flatnonzero(group == number) for number in range(groups)]
+    liked = rng.integers(0, groups, (users, 3))
+    rows_user, rows_item, rows_time, rows_count = [], [], [], []
+    for user in range(users):
+        count = max(2, int(rng.lognormal(np.log(each), 0.6)))
+        own = liked[user][rng.choice(3, count, p=[0.6, 0.25, 0.15])]
+        found = np.empty(count, dtype=np.int64)
+        for liking in np.unique(own):
+            places = np.flatnonzero(own == liking)
+            pool = members[liking] if len(members[liking]) else np.arange(items)
+            weights = popularity[pool] / popularity[pool].sum()
+            found[places] = rng.choice(pool, len(places), p=weights)
+        strays = rng.random(count) < 0.2
+        found[strays] = rng.choice(items, int(strays.sum()), p=popularity / popularity.sum())
+        chosen, first = np.unique(found, return_index=True)
+        rows_user.append(np.full(len(chosen), user))
+        rows_item.append(chosen)
+        rows_time.append(1_700_000_000 + first * 86_400 + rng.integers(0, 86_400, len(chosen)))
+        rows_count.append(rng.geometric(np.where(strays[first], 0.5, 0.1)) if counted else np.ones(len(chosen)))
+    table = pl.DataFrame(
+        {
+            "user_id": pl.Series(np.concatenate(rows_user)).cast(pl.String),
+            "item_id": pl.Series(np.concatenate(rows_item)).cast(pl.String),
+            "event": event,
+            "weight": pl.Series(np.concatenate(rows_count)).cast(pl.Float64),
+            "timestamp": np.concatenate(rows_time),
+        }
+    )
+    number = np.arange(items)
+    catalog = pl.DataFrame(
+        {"item_id": pl.Series(number).cast(pl.String), "title": [f"Product {position}" for position in number]}
+    )
+    return make_dataset(name, "products", catalog, table)
