@@ -31,11 +31,12 @@ PUBLIC = {
     "lora_flags measure_stability memory_shortage order_sensitivity positions_by_score prompt_ending "
     "rank_inputs read_labelled_reasons resolve_model runs_on_cpu save_fit server_options this_machine "
     "write_reasons",
-    "eval": "AdapterCost AnswerStore ApiBench Arm Config DEFAULT_ARMS EvalBench FRACTION FaultSoak FitBench FlagsCost "
-    "LeakError Mean OPENED Part ProgressCallback PromptsBench Protocol Ratio Reads ReasonsBench Regime "
-    "Relevance Report RerankBench RetrievalBench Run Training bench_adapter bench_api bench_eval "
-    "bench_faults bench_fit bench_flags bench_prompts bench_reasons bench_rerank bench_retrieval copy_openings "
-    "fold fuse judge openings parameters_saw_test parse run_experiment tables training_of training_part",
+    "eval": "AdapterCost AnswerStore ApiBench Arm DEFAULT_ARMS EvalBench EvalReport ExperimentConfig ExperimentRun "
+    "FRACTION FaultSoak FitBench FlagsCost HoldoutProtocol LeakError Mean OPENED Part ProgressCallback "
+    "PromptsBench Ratio Reads ReasonsBench Regime Relevance RerankBench RetrievalBench Training "
+    "adapter_training bench_adapter bench_api bench_eval bench_faults bench_fit bench_flags bench_prompts "
+    "bench_reasons bench_rerank bench_retrieval build_report copy_openings count_openings fit_fusion_weights "
+    "make_fold parameters_saw_test parse_arm run_experiment tables training_part",
     "tuning": "PromptWriter TrainingData TrainingEstimate TrainingProgress TuningOptions split_for_training tune",
     "api": "Settings create_app load_settings",
 }
