@@ -11,8 +11,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from tests.api.http.test_openapi import OPERATIONS
 from tests.api.process import Service, serving
-from tests.api.test_openapi import OPERATIONS
 from tests.standin import StandIn
 
 MIB = 1 << 20
