@@ -1,4 +1,4 @@
-"""Fit fusion weights: hold out each user's latest interactions, read the candidates with the LLM, and fit the weights that
+"""Fit fusion weights: hold out each user's latest interactions, read the candidates with the LLM, and fit weights that
 predict the held-out items. Callers split off the test part first.
 """
 
