@@ -165,8 +165,8 @@ class Retriever:
         """All users of the fitted data, sorted."""
         return self._users
 
-    def is_fitted(self, user_id: str) -> bool:
-        """Whether the fitted data hold a history of a user."""
+    def has_user(self, user_id: str) -> bool:
+        """Whether the fitted data hold the user."""
         return user_id in self._user_position or plain_id(user_id) in self._user_position
 
     def popularity(self) -> NDArray[np.float32]:

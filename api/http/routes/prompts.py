@@ -4,6 +4,7 @@ What changes or tries something is for administrators (see :mod:`api.http.securi
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Header, Path, Request, Response
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from api.http.dependencies import RecommenderDep, RetrieverDep, ServiceDep
 from api.http.json_body import JsonRoute
 from api.http.models import Id
-from api.http.problems import Refused, responses
+from api.http.problems import Refused, responses, without_folders
 from api.http.security import AdminOnly, allow_prompts
 from api.http.state import Service
 from api.prompt_summary import PromptSummary
@@ -26,7 +27,7 @@ from prompts import (
     Sample,
     TemplateError,
     TemplateReference,
-    rendered,
+    render_sample,
     user_sample,
 )
 from reranker import PromptChoice, RecommendationRequest
@@ -42,7 +43,7 @@ Alias = Annotated[
 Source = Annotated[str, Field(min_length=1, max_length=100_000, description="the whole file")]
 
 
-class _Body(BaseModel):
+class _PromptRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
@@ -60,7 +61,7 @@ class PromptBody(PromptSummary):
     source: str
 
 
-class NewVersion(_Body):
+class NewVersion(_PromptRequest):
     """A template to save as the next version of its name."""
 
     source: Source
@@ -76,7 +77,7 @@ class Version(BaseModel):
     production: bool = Field(description="whether it serves requests now: the first version of a name does")
 
 
-class AliasTarget(_Body):
+class AliasTarget(_PromptRequest):
     """Which version an alias is to stand for."""
 
     version: int = Field(ge=1, le=1_000_000)
@@ -91,7 +92,7 @@ class AliasBody(BaseModel):
     version: int
 
 
-class _OneOf(_Body):
+class _OneOf(_PromptRequest):
     prompt: str | None = Field(default=None, min_length=1, max_length=200, examples=["rank"])
     source: Source | None = None
 
@@ -135,15 +136,23 @@ class TryBody(_OneOf):
 @router.get("")
 def list_prompts(service: ServiceDep) -> PromptPage:
     """All templates, their versions and aliases."""
-    return PromptPage(prompts=[PromptSummary.of(service.library, name) for name in service.library.names()])
+    return PromptPage(prompts=[_summary(service, name) for name in service.library.names()])
 
 
 @router.post("/render", responses=responses(403))
-def render_prompt(body: RenderBody, retriever: RetrieverDep, service: ServiceDep, request: Request) -> RenderedBody:
+async def render_prompt(
+    body: RenderBody, retriever: RetrieverDep, service: ServiceDep, request: Request
+) -> RenderedBody:
     """Shows what the model would be shown. What nobody has promoted is for administrators."""
+    if body.user_id is not None:
+        await _refuse_forgotten(service, "user_id", [body.user_id])
+    return await asyncio.to_thread(_render, body, retriever, service, request)
+
+
+def _render(body: RenderBody, retriever: Retriever, service: Service, request: Request) -> RenderedBody:
     template = _template(body, service, request)
     sample = _sample(retriever, body.user_id, body.query, template)
-    shown = rendered(template, sample)
+    shown = render_sample(template, sample)
     content = shown.prompt.content
     return RenderedBody(
         prompt=template.reference,
@@ -157,6 +166,7 @@ def render_prompt(body: RenderBody, retriever: RetrieverDep, service: ServiceDep
 @router.post("/try", dependencies=[AdminOnly], responses=responses(403))
 async def try_prompt(body: TryBody, production: RecommenderDep, service: ServiceDep, request: Request) -> TryAnswer:
     """Runs the pipeline for sample users, once with a draft or any version and once with what production uses."""
+    await _refuse_forgotten(service, "user_ids", body.user_ids)
     template = await asyncio.to_thread(_template, body, service, request)
     await passed(template, production.retriever, body.user_ids)
     library = TrialLibrary(service.settings.prompts_dir, template)
@@ -265,9 +275,16 @@ def _editor(service: Service, retriever: Retriever) -> PromptEditor:
 
 def _found(service: Service, name: str) -> PromptSummary:
     try:
-        return PromptSummary.of(service.library, name)
+        return _summary(service, name)
     except TemplateError as error:
         raise Refused(404 if error.code == "unknown_template" else 500, error) from error
+
+
+def _summary(service: Service, name: str) -> PromptSummary:
+    """Summarise a template without telling where its files are on this machine."""
+    summary = PromptSummary.of(service.library, name)
+    problem = summary.problem and without_folders(summary.problem)
+    return summary.model_copy(update={"problem": problem})
 
 
 def _saved(service: Service, reference: TemplateReference) -> PromptTemplate:
@@ -286,9 +303,16 @@ def _template(body: _OneOf, service: Service, request: Request) -> PromptTemplat
     return service.library.get(TemplateReference.parse(str(body.prompt)))
 
 
+async def _refuse_forgotten(service: Service, field: str, user_ids: Sequence[str]) -> None:
+    """Refuse users whose fitted history is hidden, as if they were unknown."""
+    for user_id in user_ids:
+        if (await service.feedback.known(user_id)).masked:
+            raise InputError("there is no such user", field=field, code="unknown_user")
+
+
 def _sample(retriever: Retriever, user_id: str | None, query: str, template: PromptTemplate) -> Sample:
     if user_id is None:
         return EXAMPLE
-    if user_id not in retriever.user_ids():
+    if not retriever.has_user(user_id):
         raise InputError("there is no such user", field="user_id", code="unknown_user")
     return user_sample(retriever, user_id, query=query, locale=template.meta.locale)

@@ -49,7 +49,7 @@ class UserBody(BaseModel):
     history: list[HistoryBody] = Field(description="the latest interactions, latest first")
 
 
-@router.get("")
+@router.get("", responses=responses(503))
 async def list_users(retriever: RetrieverDep, service: ServiceDep, limit: Limit = 20, offset: Offset = 0) -> UserPage:
     """The users of the fitted data. Forgotten ones are left out, so a page may hold fewer than `limit`."""
     users, end = retriever.user_ids(), offset + limit
@@ -115,7 +115,7 @@ async def forget_user(user_id: str, retriever: RetrieverDep, service: ServiceDep
     """Forgets a user: deletes what is stored, and hides the fitted history at once, in every process. Idempotent."""
     plain = checked_id(user_id, "user_id")
     receipt = await service.feedback.call(lambda store: store.forget(plain))
-    fitted = retriever.is_fitted(plain)
+    fitted = retriever.has_user(plain)
     return Forgotten(
         forgotten_at=receipt.forgotten_at,
         events=receipt.events,
@@ -132,7 +132,7 @@ async def merge_user(user_id: str, body: MergeBody, retriever: RetrieverDep, ser
     of the fitted data and targets of a merge are accounts.
     """
     visitor, account = checked_id(user_id, "user_id"), checked_id(body.into, "into")
-    if retriever.is_fitted(visitor):
+    if retriever.has_user(visitor):
         raise InputError("is an account, and two accounts are not merged", field="user_id", code="two_accounts")
     return Merged(events=await service.feedback.call(lambda store: store.merge(visitor, account)))
 

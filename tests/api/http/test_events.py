@@ -158,6 +158,9 @@ def test_a_forgotten_user_is_a_stranger(plain: TestClient) -> None:
     assert answer["fallback"]["code"] == "unknown_user"
     assert plain.get("/v1/users/u0").status_code == 404
     assert "u0" not in plain.get("/v1/users?limit=100").json()["users"]
+    for call, body in (("render", {"user_id": "u0"}), ("try", {"user_ids": ["u0"]})):
+        refused = plain.post(f"/v1/prompts/{call}", json={"prompt": "rank", **body})
+        assert refused.json()["type"].startswith("/problems/unknown-user")
     _send(plain, _like(2, "i0", user="u0"))
     assert plain.get("/v1/users/u0").json()["interactions"] == 1
 
