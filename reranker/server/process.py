@@ -1,6 +1,7 @@
 """Start, watch and stop a local vLLM server, or find a running one."""
 
 import contextlib
+import http.client
 import importlib.metadata
 import os
 import shutil
@@ -8,13 +9,13 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import httpx2
 import structlog
 
 from reranker.adapter import choose_adapter, lora_flags
@@ -272,17 +273,15 @@ def _is_free(port: int) -> bool:
 def _served(url: str) -> list[str] | None:
     """List the names of the models that a vLLM at ``url`` serves; None if no server answers."""
     content, end = b"", time.monotonic() + _LIST_TIMEOUT_S
-    plain = {"Accept-Encoding": "identity"}
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the server is on this machine
     try:
-        with httpx2.stream(
-            "GET", f"{url}/v1/models", timeout=_LIST_TIMEOUT_S, trust_env=False, headers=plain
-        ) as answer:
-            for part in answer.iter_raw():
+        with opener.open(f"{url}/v1/models", timeout=_LIST_TIMEOUT_S) as response:
+            while part := response.read1(_MAX_LIST_BYTES):
                 content += part
                 if len(content) > _MAX_LIST_BYTES or time.monotonic() > end:
                     return None
-        return [model.id for model in models_of(content)] if answer.status_code == 200 else None
-    except (httpx2.HTTPError, LLMBadAnswer):
+        return [model.id for model in models_of(content)]
+    except (OSError, http.client.HTTPException, LLMBadAnswer):
         return None
 
 
