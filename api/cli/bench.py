@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 from pydantic import BaseModel
 
+from api.cli.data import fitted_data
 from api.cli.output import console, error_console, status
 from api.settings.model import load_settings
 from eval import (
@@ -109,10 +110,14 @@ def fit(
     as_json: AsJson = False,
     size: Annotated[float, typer.Option(min=0.02, max=10, help="1 is a shop of 30,000 users.")] = 1.0,
     trials: Annotated[int, typer.Option(min=6, max=1000, help="Trials of the long search.")] = 60,
+    own_data: Annotated[
+        bool, typer.Option("--own-data", help="Use the artifact's data instead of generated data.")
+    ] = False,
 ) -> None:
-    """The search for parameters beside the defaults and a long search, on generated data."""
+    """Compare the search for parameters with the defaults and with a long search."""
+    datasets = [fitted_data(load_settings()).dataset] if own_data else None
     with status("searching") as report:
-        result = bench_fit(size=size, trials=trials, report=report)
+        result = bench_fit(datasets, size=size, trials=trials, report=report)
     _tell(result, _show_fit, as_json=as_json)
 
 
