@@ -269,11 +269,13 @@ def _say(text: str) -> None:
 
 
 def _show_retrieval(result: RetrievalBench) -> None:
-    def row(label: str, unit: str, ratio: Ratio) -> None:
-        both = f"{ratio.ours:9.2f} {unit:<3}  bare implicit {ratio.bare:9.2f} {unit:<3}"
+    def row(label: str, unit: str, ratio: Ratio, library: str = "implicit") -> None:
+        both = f"{ratio.ours:9.2f} {unit:<3}  bare {library:<8} {ratio.bare:9.2f} {unit:<3}"
         _say(f"  {label:<28} {both}  {ratio.ratio:5.2f} x")
 
     _say(f"{result.interactions:,} interactions, {result.users:,} users, {result.items:,} items")
+    row("read from CSV, and checked", "s", result.read_s, "polars")
+    row("peak memory of it", "MiB", result.read_peak_mib, "polars")
     row("fit, on the same matrix", "s", result.fit_s)
     row("peak memory of it", "MiB", result.fit_peak_mib)
     row("one user's 100 candidates", "ms", result.one_user_ms)
