@@ -2,7 +2,7 @@
 
 from eval.answer_store import AnswerStore
 from eval.arm_inputs import Regime
-from eval.arms import Arm, parse
+from eval.arms import Arm, parse_arm
 from eval.bench.adapter import AdapterCost, bench_adapter
 from eval.bench.api import ApiBench, bench_api
 from eval.bench.faults import FaultSoak, bench_faults
@@ -15,14 +15,14 @@ from eval.bench.retrieval import Ratio, RetrievalBench, bench_retrieval
 from eval.bench.runner import EvalBench, bench_eval
 from eval.compare import Mean
 from eval.errors import LeakError
-from eval.experiment import Run, run_experiment
-from eval.fusion import fuse
-from eval.guard import Training, training_of
+from eval.experiment import ExperimentRun, run_experiment
+from eval.fusion import fit_fusion_weights
+from eval.guard import Training, adapter_training
 from eval.llm_arms import ProgressCallback, Reads
-from eval.manifest import DEFAULT_ARMS, OPENED, Config, copy_openings, openings
-from eval.protocol import FRACTION, Part, Protocol, Relevance, fold
+from eval.manifest import DEFAULT_ARMS, OPENED, ExperimentConfig, copy_openings, count_openings
+from eval.protocol import FRACTION, HoldoutProtocol, Part, Relevance, make_fold
 from eval.report import tables
-from eval.report.results import Report, judge
+from eval.report.results import EvalReport, build_report
 from eval.search_guard import parameters_saw_test, training_part
 
 __all__ = [
@@ -33,27 +33,28 @@ __all__ = [
     "AnswerStore",
     "ApiBench",
     "Arm",
-    "Config",
     "EvalBench",
+    "EvalReport",
+    "ExperimentConfig",
+    "ExperimentRun",
     "FaultSoak",
     "FitBench",
     "FlagsCost",
+    "HoldoutProtocol",
     "LeakError",
     "Mean",
     "Part",
     "ProgressCallback",
     "PromptsBench",
-    "Protocol",
     "Ratio",
     "Reads",
     "ReasonsBench",
     "Regime",
     "Relevance",
-    "Report",
     "RerankBench",
     "RetrievalBench",
-    "Run",
     "Training",
+    "adapter_training",
     "bench_adapter",
     "bench_api",
     "bench_eval",
@@ -64,15 +65,14 @@ __all__ = [
     "bench_reasons",
     "bench_rerank",
     "bench_retrieval",
+    "build_report",
     "copy_openings",
-    "fold",
-    "fuse",
-    "judge",
-    "openings",
+    "count_openings",
+    "fit_fusion_weights",
+    "make_fold",
     "parameters_saw_test",
-    "parse",
+    "parse_arm",
     "run_experiment",
     "tables",
-    "training_of",
     "training_part",
 ]

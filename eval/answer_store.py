@@ -1,6 +1,6 @@
-"""What models answered, on disk: a question that was asked before costs nothing, in this run or the next.
+"""Store model answers on disk, so that no question is asked twice, in this run or the next.
 
-A key is everything that an answer depends on: the model, the prompt's hash, what the prompt shows and how it is read.
+A key covers everything that an answer depends on: the model, the hash of the prompt, its inputs and the way it is read.
 Errors are never stored.
 """
 
@@ -21,12 +21,12 @@ from reranker import Calibration, Engine, Memory, RankInputs, Read, Reader, Repa
 from retrieval import Notice
 
 _FORMAT = 2
-"""Part of every key; raised when a read comes to mean something else."""
+"""Part of every key; increase it when the meaning of a read changes."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A read, the seconds it took when it was made, and whether that was in an earlier call."""
+class StoredRead:
+    """A read, its duration in seconds when it was made, and whether it came from the store."""
 
     read: Read
     seconds: float
@@ -34,40 +34,40 @@ class Asked:
 
 
 class AnswerStore:
-    """Answers by key, in one SQLite file; survives being killed, and several runs may share it."""
+    """Answers by key in one SQLite file. It survives a killed process, and several runs may share it."""
 
     def __init__(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        # The loop's thread is the only one that uses it.
+        # Only the thread of the event loop uses it.
         self._database = sqlite3.connect(file, isolation_level=None, timeout=60)
         self._database.execute("PRAGMA journal_mode=WAL")
         self._database.execute("PRAGMA synchronous=NORMAL")
         self._database.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL)")
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """The stored answer, or None."""
+        """Return the stored answer, or None."""
         row = self._database.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
         found: dict[str, Any] | None = None if row is None else json.loads(row[0])
         return found
 
     def put(self, key: str, answer: Mapping[str, Any]) -> None:
-        """Stores an answer; the first one stays."""
+        """Store an answer; keep an existing one."""
         self._database.execute("INSERT OR IGNORE INTO answers VALUES (?, ?)", (key, json.dumps(answer)))
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._database.close()
 
 
 class StoredReader:
-    """A :class:`~reranker.Reader` that asks only what was never asked before.
+    """A :class:`~reranker.Reader` that looks into the store before it asks the server.
 
     Args:
         engine: the server to read from.
-        store: of earlier answers; None asks everything.
+        store: earlier answers; None to ask the server every time.
         history_limit: the most history entries that a prompt shows.
         calibration: how label reads are corrected.
-        memory: of priors, and of which weights are served under a name.
+        memory: priors, and the weights that each served name stands for.
     """
 
     def __init__(
@@ -82,13 +82,13 @@ class StoredReader:
         self._engine = engine
         self._memory = memory or Memory()
         self._calibration = calibration or Calibration()
-        # A model that reads positions is to be measured, not avoided.
+        # An evaluation also measures models that answer with positions.
         self._reader = Reader(engine, history_limit, calibration=self._calibration, memory=self._memory, refuse=False)
         self._store = store
         self._history_limit = history_limit
 
-    async def read(self, template: PromptTemplate, shown: RankInputs, *, with_prior: bool = False) -> Asked:
-        """As :meth:`reranker.Reader.read`, raising what it raises."""
+    async def read(self, template: PromptTemplate, shown: RankInputs, *, with_prior: bool = False) -> StoredRead:
+        """Read as :meth:`reranker.Reader.read` does, with the same errors."""
         info = await self._engine.info()
         weights = await self._memory.model(info.name, info.root, await self._engine.fingerprint())
         depends = [
@@ -99,13 +99,13 @@ class StoredReader:
         key = hashlib.sha256(json.dumps([_FORMAT, depends], sort_keys=True).encode()).hexdigest()
         found = None if self._store is None else self._store.get(key)
         if found is not None:
-            return Asked(_read(found["read"]), found["seconds"], stored=True)
+            return StoredRead(_read(found["read"]), found["seconds"], stored=True)
         began = time.perf_counter()
         read = await self._reader.read(template, shown, with_prior=with_prior)
         seconds = time.perf_counter() - began
         if self._store is not None:
             self._store.put(key, {"read": _plain(read), "seconds": seconds})
-        return Asked(read, seconds, stored=False)
+        return StoredRead(read, seconds, stored=False)
 
 
 def _plain(read: Read) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The rankers that an experiment compares, by name.
+"""Arms: the rankers that an experiment compares.
 
 | name | what it ranks by |
 |---|---|
@@ -9,17 +9,18 @@
 | ``fused:rank@1`` | fitted weights over retrieval and the LLM |
 | ``fused-nollm`` | the same fit without the LLM; where no ``fused`` arm is fitted beside it, ``retrieval`` |
 
-After a colon stands a rank template as everywhere else. Options follow behind commas: ``model=NAME`` reads from another
-model of the server (an adapter), ``by=gain`` ranks an ``llm`` arm by what the history adds to the likelihood,
-``weights=fixed`` takes the weights of a service where nothing was fitted; ``orders=4`` and ``prior=on`` calibrate label
-reads (:class:`reranker.Calibration`).
+The part after the colon names a rank template. Options follow, separated by commas: ``model=NAME`` reads from another
+model of the server (an adapter); ``by=gain`` ranks an ``llm`` arm by what the history adds to the likelihood;
+``weights=fixed`` uses the weights of a service without a fit; ``orders=4`` and ``prior=on`` calibrate label reads
+(:class:`reranker.Calibration`).
 """
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import BeforeValidator, PlainSerializer
 
 from eval.baselines import BASELINES, SIGNALS
 from reranker import (
@@ -51,16 +52,15 @@ class Arm:
     """One ranker of an experiment.
 
     Args:
-        name: as it was asked for.
-        kind: what it ranks by.
+        kind: the ranker; see the table above.
         reference: its rank template; None for arms without the LLM.
-        model: a served model's name; None takes the engine's.
-        by: what an ``llm`` arm ranks by.
-        weights: what a ``fused`` arm weighs by.
-        orders: in how many orders label reads are averaged; ``prior`` whether their labels' prior is taken off.
+        model: name of a served model; None for the engine's default.
+        by: the score that an ``llm`` arm ranks by.
+        weights: where the weights of a ``fused`` arm come from.
+        orders: number of orders over which label reads are averaged.
+        prior: whether the prior of the labels is subtracted.
     """
 
-    name: str
     kind: str
     reference: str | None = None
     model: str | None = None
@@ -70,26 +70,41 @@ class Arm:
     prior: Literal["on", "off"] = "off"
 
     @property
-    def asks(self) -> bool:
-        """Whether it reads from an LLM."""
+    def name(self) -> str:
+        """The text that :func:`parse_arm` reads back; options at their default are left out."""
+        options = [
+            f",{option.name}={value}"
+            for option in fields(self)
+            if option.name in _OPTIONS and (value := getattr(self, option.name)) != option.default
+        ]
+        return "".join([self.kind, f":{self.reference}" if self.reference else "", *options])
+
+    @property
+    def asks_llm(self) -> bool:
+        """Whether the arm reads from an LLM."""
         return self.reference is not None
 
     @property
+    def is_twin(self) -> bool:
+        """Whether the arm is the fused ranker without the LLM."""
+        return self.kind == "fused-nollm"
+
+    @property
     def calibration(self) -> Calibration:
-        """Of its label reads."""
+        """Calibration of label reads."""
         return Calibration(prior=self.prior == "on", orders=int(self.orders))
 
     @property
     def fitted(self) -> bool:
-        """Whether weights are fitted for it."""
+        """Whether weights are fitted for the arm."""
         return self.kind == "fused" and self.weights == "fitted"
 
 
-def parse(text: str) -> Arm:
-    """An arm from its name.
+def parse_arm(text: str) -> Arm:
+    """Parse the name of an arm.
 
     Raises:
-        InputError: there is no such arm.
+        InputError: If no such arm exists.
     """
     match = _NAME.match(text.strip())
     kind, reference = (match["kind"], match["reference"]) if match else ("", None)
@@ -107,14 +122,24 @@ def parse(text: str) -> Arm:
         if allowed is not None and value not in allowed:
             known = ", ".join(f"{name}={'|'.join(values) if values else 'NAME'}" for name, values in _OPTIONS.items())
             raise InputError(f"'{name}={value}' is no option of an arm", field="arms", remedy=f"There are: {known}")
-    return Arm(text.strip(), kind, reference, **options)  # type: ignore[arg-type]  # checked above
+    return Arm(kind, reference, **options)  # type: ignore[arg-type]  # checked above
 
 
-def rank(arm: Arm, retriever: Retriever, retrieved: Retrieved, read: Read | None, fit: FusionFit | None) -> list[str]:
-    """Item ids of the candidates, best first, by an arm that reranks.
+ArmField = Annotated[
+    Arm,
+    BeforeValidator(lambda value: parse_arm(value) if isinstance(value, str) else value),
+    PlainSerializer(lambda arm: arm.name, return_type=str),
+]
+"""An arm in a pydantic model; JSON holds its name."""
+
+
+def rank_candidates(
+    arm: Arm, retriever: Retriever, retrieved: Retrieved, read: Read | None, fit: FusionFit | None
+) -> list[str]:
+    """Rank the candidates with an arm that reranks; return item ids, best first.
 
     Args:
-        read: of the LLM, for arms that ask it.
+        read: the LLM's scores, for arms that ask it.
         fit: weights, for arms that need them.
     """
     if arm.kind == "llm" and read is not None:
@@ -123,14 +148,8 @@ def rank(arm: Arm, retriever: Retriever, retrieved: Retrieved, read: Read | None
     elif arm.kind in SIGNALS:
         name = SIGNALS[arm.kind]
         values = np.array([candidate.signals.get(name, 0.0) for candidate in retrieved.candidates])
-    elif arm.kind == "fused" or (arm.kind == "fused-nollm" and fit is not None):
-        weights = (
-            fixed_weights(LlmSettings().weight)
-            if fit is None
-            else fit.twin
-            if arm.kind == "fused-nollm"
-            else fit.in_use
-        )
+    elif arm.kind == "fused" or (arm.is_twin and fit is not None):
+        weights = fixed_weights(LlmSettings().weight) if fit is None else fit.twin if arm.is_twin else fit.in_use
         values = fused_scores(fusion_features(candidate_signals(retriever, retrieved, read)), weights)
     else:
         values = -np.arange(len(retrieved.candidates), dtype=np.float64)

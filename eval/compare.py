@@ -6,6 +6,7 @@ have.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -29,6 +30,15 @@ class Mean(BaseModel):
     mean: float | None
     low: float | None
     high: float | None
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its bootstrap interval, ``low`` to ``high``."""
+
+    mean: float
+    low: float
+    high: float
 
 
 class Difference(BaseModel):
@@ -74,6 +84,13 @@ def paired(arm: PerUser, baseline: PerUser) -> PerUser:
     differences = np.asarray(arm, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)
     kept: PerUser = differences[~np.isnan(differences)]
     return kept
+
+
+def paired_interval(arm: PerUser, baseline: PerUser, *, level: float = LEVEL, seed: int = 0) -> Interval:
+    """Mean paired difference and its bootstrap interval, over the users that have both values (at least one)."""
+    differences = paired(arm, baseline)
+    low, high = _bootstrap(differences, seed, _RESAMPLES, level)
+    return Interval(float(differences.mean()), low, high)
 
 
 def randomisation_p(differences: PerUser, *, seed: int = 0, resamples: int = _RESAMPLES) -> float:
@@ -168,13 +185,14 @@ def _difference(
     )
 
 
-def _bootstrap(values: PerUser, seed: int, resamples: int) -> tuple[float, float]:
+def _bootstrap(values: PerUser, seed: int, resamples: int, level: float = LEVEL) -> tuple[float, float]:
     if len(values) < 2 or np.ptp(values) == 0:
         return float(values.mean()), float(values.mean())
     result = stats.bootstrap(
         (values,),
         np.mean,
         method="percentile",
+        confidence_level=1 - level,
         n_resamples=resamples,
         batch=_BATCH,
         rng=np.random.default_rng(seed),

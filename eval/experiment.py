@@ -23,13 +23,13 @@ from typing import Any
 import numpy as np
 
 from eval.arm_inputs import Cases, Regime, make_cases
-from eval.arms import Arm, parse, rank
+from eval.arms import Arm, rank_candidates
 from eval.baselines import BASELINES, SIGNALS
-from eval.fusion import fuse
+from eval.fusion import fit_fusion_weights
 from eval.llm_arms import ProgressCallback, Reads
-from eval.manifest import OPENED, Config, Manifest, log_opening, make_manifest
-from eval.protocol import Fold, Part, fold
-from eval.rankings_log import Record, Row, user_key
+from eval.manifest import OPENED, ExperimentConfig, RunManifest, log_opening, make_manifest
+from eval.protocol import Fold, Part, make_fold
+from eval.rankings_log import RankingRow, RankingsLog, user_key
 from prompts import PromptLibrary, PromptTemplate
 from reranker import FusionFit, Read, order_sensitivity
 from retrieval import Dataset, InputError, encode_dataset
@@ -39,19 +39,19 @@ _EXPENSIVE = frozenset({"pointwise", "permutation", "listwise"})
 
 
 @dataclass(frozen=True)
-class Run:
+class ExperimentRun:
     """A finished run: what the judge needs."""
 
     folder: Path
-    manifest: Manifest
+    manifest: RunManifest
     cases: Cases
     fold: Fold
-    rows: Mapping[str, Mapping[str, Row]]
+    rows: Mapping[str, Mapping[str, RankingRow]]
     """By arm and user key."""
 
 
 async def run_experiment(
-    config: Config,
+    config: ExperimentConfig,
     dataset: Dataset,
     library: PromptLibrary,
     reads: Reads | None,
@@ -60,7 +60,7 @@ async def run_experiment(
     purpose: str = "",
     origin: str = "",
     report: ProgressCallback = lambda *_: None,
-) -> Run:
+) -> ExperimentRun:
     """Runs what has not been run yet.
 
     Args:
@@ -74,7 +74,7 @@ async def run_experiment(
         LLMError: the server cannot be reached.
         LeakError: something would have seen what is held out.
     """
-    arms = [parse(name) for name in config.arms]
+    arms = config.arms
     if len({arm.name for arm in arms}) < len(arms):
         raise InputError("names an arm twice", field="arms", code="duplicate_arm")
     if config.part is Part.test and not purpose.strip():
@@ -93,9 +93,9 @@ async def run_experiment(
         )
     templates = {arm.name: library.get(arm.reference) for arm in arms if arm.reference is not None}
     _refuse_templates(templates)
-    if reads is None and (asking := [arm.name for arm in arms if arm.asks or arm.fitted]):
+    if reads is None and (asking := [arm.name for arm in arms if arm.asks_llm or arm.fitted]):
         raise InputError(f"'{asking[0]}' needs an LLM, and there is none", field="arms", code="missing_llm")
-    part = fold(dataset, config.protocol, config.part)
+    part = make_fold(dataset, config.protocol, config.part)
     cases = make_cases(
         part,
         out / "artifacts",
@@ -106,7 +106,7 @@ async def run_experiment(
         users=config.users,
         seed=config.seed,
     )
-    models = {arm.model: await reads.info(arm.model) for arm in arms if arm.asks and reads is not None}
+    models = {arm.model: await reads.info(arm.model) for arm in arms if arm.asks_llm and reads is not None}
     roots = {info.name: info.root for info in models.values()}
     manifest = make_manifest(config, dataset, cases.train, purpose, templates, roots, origin=origin)
     folder = out / manifest.run
@@ -114,7 +114,7 @@ async def run_experiment(
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2))
     if config.part is Part.test:
         log_opening(out / OPENED, manifest)
-    record = Record(folder / RANKINGS)
+    record = RankingsLog(folder / RANKINGS)
     fits: dict[str, FusionFit] = {}
     stored = 0
     for arm in arms:
@@ -129,20 +129,20 @@ async def run_experiment(
         stored += await _rerank(arm, cases, config, templates.get(arm.name), reads, record, fit, report)
     manifest = manifest.model_copy(update={"finished": datetime.now(UTC), "cached_reads": stored, "fits": fits})
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2))
-    return Run(folder, manifest, cases, part, record.rows)
+    return ExperimentRun(folder, manifest, cases, part, record.rows)
 
 
-def _baseline(arm: Arm, cases: Cases, config: Config, record: Record, report: ProgressCallback) -> None:
+def _baseline(arm: Arm, cases: Cases, config: ExperimentConfig, record: RankingsLog, report: ProgressCallback) -> None:
     users = [user for user in cases.of if not record.has(arm.name, user)]
     if not users:
         return
     report(arm.name, 0, len(users))
     for user, ranking in zip(users, _rankings(arm, cases, config, users), strict=True):
-        record.add(Row(arm=arm.name, user=user_key(user), ranking=ranking))
+        record.add(RankingRow(arm=arm.name, user=user_key(user), ranking=ranking))
     report(arm.name, len(users), len(users))
 
 
-def _rankings(arm: Arm, cases: Cases, config: Config, users: Sequence[str]) -> list[list[str]]:
+def _rankings(arm: Arm, cases: Cases, config: ExperimentConfig, users: Sequence[str]) -> list[list[str]]:
     """Item ids of each user's best, out of the whole catalog."""
     depth = min(max(config.ks), len(cases.train.items))
     if arm.kind in SIGNALS:
@@ -162,13 +162,13 @@ def _fitted_with(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
     """
     if arm.fitted:
         return arm
-    return next((one for one in arms if one.fitted), None) if arm.kind == "fused-nollm" else None
+    return next((one for one in arms if one.fitted), None) if arm.is_twin else None
 
 
 async def _fit(
     asking: Arm,
     cases: Cases,
-    config: Config,
+    config: ExperimentConfig,
     templates: Mapping[str, PromptTemplate],
     reads: Reads | None,
     out: Path,
@@ -177,7 +177,7 @@ async def _fit(
     """Weights, fitted on the training part alone: its own latest interactions are their validation part."""
     if reads is None:
         raise InputError(f"'{asking.name}' needs an LLM, and there is none", field="arms", code="missing_llm")
-    fit = await fuse(
+    fit = await fit_fusion_weights(
         cases.train,
         templates[asking.name],
         reads,
@@ -198,10 +198,10 @@ async def _fit(
 async def _rerank(
     arm: Arm,
     cases: Cases,
-    config: Config,
+    config: ExperimentConfig,
     template: PromptTemplate | None,
     reads: Reads | None,
-    record: Record,
+    record: RankingsLog,
     fit: FusionFit | None,
     report: ProgressCallback,
 ) -> int:
@@ -210,14 +210,14 @@ async def _rerank(
     """
     users = [user for user in cases.of if cases.of[user].candidates]
     for user in cases.of.keys() - users:  # has seen everything there is
-        record.add(Row(arm=arm.name, user=user_key(user), ranking=[]))
+        record.add(RankingRow(arm=arm.name, user=user_key(user), ranking=[]))
     if template is not None and template.meta.scoring in _EXPENSIVE:
         users = users[: config.sample]
     left = [user for user in users if not record.has(arm.name, user)]
     if template is None or reads is None:
         for user in left:
             ranking = _ranking(arm, cases, user, None, fit)
-            record.add(Row(arm=arm.name, user=user_key(user), ranking=ranking))
+            record.add(RankingRow(arm=arm.name, user=user_key(user), ranking=ranking))
         report(arm.name, len(users), len(users))
         return 0
     # The users of whom a second read is taken come first, so that the same ones are taken for every arm.
@@ -226,18 +226,17 @@ async def _rerank(
     report(arm.name, len(users) - len(left), len(users))
     async for outcome in reads.each(cases, left, template, model=arm.model, calibration=arm.calibration):
         done += 1
-        if outcome.asked is None:
-            record.add(Row(arm=arm.name, user=user_key(outcome.user), missing=outcome.missing))
+        if (read := outcome.read) is None:
+            record.add(RankingRow(arm=arm.name, user=user_key(outcome.user), missing=outcome.error))
         else:
-            read = outcome.asked.read
-            stored += outcome.asked.stored
+            stored += outcome.stored
             other = again.get(outcome.user)
             record.add(
-                Row(
+                RankingRow(
                     arm=arm.name,
                     user=user_key(outcome.user),
                     ranking=_ranking(arm, cases, outcome.user, read, fit),
-                    seconds=round(outcome.asked.seconds, 4),
+                    seconds=round(outcome.seconds, 4),
                     prompt_tokens=read.usage.prompt_tokens,
                     cached_tokens=read.usage.cached_tokens,
                     completion_tokens=read.usage.completion_tokens,
@@ -257,7 +256,7 @@ async def _again(
     template: PromptTemplate,
     reads: Reads,
     seed: int,
-    record: Record,
+    record: RankingsLog,
     report: ProgressCallback,
 ) -> dict[str, Read]:
     """The same candidates, read in another order."""
@@ -265,8 +264,8 @@ async def _again(
     found = {}
     asking = reads.each(cases, left, template, model=arm.model, calibration=arm.calibration, shuffle=seed + 1)
     async for outcome in asking:
-        if outcome.asked is not None:
-            found[outcome.user] = outcome.asked.read
+        if outcome.read is not None:
+            found[outcome.user] = outcome.read
         report(f"{arm.name}, another order", len(found), len(left))
     return found
 
@@ -279,7 +278,7 @@ def _order(read: Read, other: Read) -> dict[str, Any]:
 def _ranking(arm: Arm, cases: Cases, user: str, read: Read | None, fit: FusionFit | None) -> list[str]:
     first = cases.read_by_llm(user)
     rest = [candidate.item.item_id for candidate in cases.of[user].candidates[len(first.candidates) :]]
-    return [*rank(arm, cases.retriever, first, read, fit), *rest]
+    return [*rank_candidates(arm, cases.retriever, first, read, fit), *rest]
 
 
 def _refuse_templates(templates: Mapping[str, PromptTemplate]) -> None:

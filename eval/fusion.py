@@ -1,5 +1,5 @@
-"""From a data set to fitted fusion weights: its latest interactions are held out, the LLM reads the candidates of the
-rest, and the weights are those that predict what was held out. What must stay unseen is split off before.
+"""Fit fusion weights: hold out each user's latest interactions, read the candidates with the LLM, and fit weights that
+predict the held-out items. Callers split off the test part first.
 """
 
 from datetime import UTC, datetime
@@ -10,23 +10,23 @@ import numpy as np
 from eval.arm_inputs import Cases, Regime, make_cases
 from eval.fit_fusion import fit_fusion
 from eval.llm_arms import ProgressCallback, Reads
-from eval.protocol import Part, Protocol, Relevance, fold
+from eval.protocol import HoldoutProtocol, Part, Relevance, make_fold
 from prompts import PromptTemplate
 from reranker import Calibration, FusionFit, Read, candidate_signals, fusion_features
 from retrieval import AlsParameters, DataError, Dataset, Example
 
 LEAST_EXAMPLES = 30
-"""Users of whom retrieval found something that was liked later; with fewer there is nothing to fit on."""
+"""Minimum number of users for whom retrieval found an item that they liked later."""
 
 
-async def fuse(
+async def fit_fusion_weights(
     dataset: Dataset,
     template: PromptTemplate,
     reads: Reads,
     folder: Path,
     *,
     parameters: AlsParameters,
-    protocol: Protocol = Protocol.per_user_temporal,
+    protocol: HoldoutProtocol = HoldoutProtocol.per_user_temporal,
     candidates: int = 20,
     users: int | None = None,
     model: str | None = None,
@@ -34,21 +34,21 @@ async def fuse(
     seed: int = 0,
     report: ProgressCallback = lambda *_: None,
 ) -> FusionFit:
-    """Fits weights for a prompt and a model.
+    """Fit weights for a prompt and a model.
 
     Args:
-        dataset: everything that may be learned from; its latest interactions become the validation part.
-        folder: where fitted artifacts are kept.
-        users: a seeded sample of so many; None for all.
-        model: a served model's name; None takes the server's.
-        calibration: of label reads.
+        dataset: all data that the fit may see; its latest interactions become the validation part.
+        folder: folder of fitted artifacts.
+        users: size of a seeded sample of users; None for all.
+        model: name of a served model; None for the server's default.
+        calibration: calibration of label reads.
 
     Raises:
-        LLMError: the server cannot be reached.
-        DataError: too few users liked anything that retrieval had found.
+        LLMError: If the server cannot be reached.
+        DataError: If too few users liked anything that retrieval had found.
     """
     info = await reads.info(model)
-    part = fold(dataset, protocol, Part.test)
+    part = make_fold(dataset, protocol, Part.test)
     cases = make_cases(
         part,
         folder,
@@ -64,16 +64,16 @@ async def fuse(
     judged = [user for user in cases.of if user in truth]
     label = f"fit {template.reference}" + (f" on {model}" if model else "")
     async for outcome in reads.each(cases, judged, template, model=model, calibration=calibration, judged=False):
-        if outcome.asked is not None:
-            examples.append((outcome.user, _example(cases, outcome.user, truth[outcome.user], outcome.asked.read)))
+        if outcome.read is not None:
+            examples.append((outcome.user, _example(cases, outcome.user, truth[outcome.user], outcome.read)))
         report(label, len(examples), len(judged))
     place = {user: number for number, user in enumerate(judged)}
     ordered = [example for _, example in sorted(examples, key=lambda one: place[one[0]])]
     useful = sum(example.chosen.any() for example in ordered)
     if useful < LEAST_EXAMPLES:
         raise DataError(
-            f"retrieval found something that was liked later for {useful} users; at least {LEAST_EXAMPLES} are needed",
-            remedy="Give more interactions, or more candidates; without fitted weights the LLM counts a fixed part",
+            f"retrieval found an item that was liked later for {useful} users; at least {LEAST_EXAMPLES} are needed",
+            remedy="Provide more interactions or more candidates. Without a fit, the LLM has a fixed weight",
             code="too_little_data",
         )
     fitted = fit_fusion(ordered, seed=seed)
@@ -89,9 +89,9 @@ async def fuse(
         users=len(ordered),
         ndcg_fused=float(np.nanmean(fitted.fused.out_of_fold)),
         ndcg_twin=float(np.nanmean(fitted.twin.out_of_fold)),
-        gain=fitted.gain,
-        gain_low=fitted.low,
-        gain_high=fitted.high,
+        gain=fitted.gain.mean,
+        gain_low=fitted.gain.low,
+        gain_high=fitted.gain.high,
         created=datetime.now(UTC),
     )
 

@@ -25,7 +25,7 @@ class Training:
     seen: Dataset
 
 
-def training_of(dataset: Dataset, adapter: AdapterManifest) -> Training | None:
+def adapter_training(dataset: Dataset, adapter: AdapterManifest) -> Training | None:
     """What an adapter was made with, of this data set; None where that cannot be told."""
     if dataset.hash != adapter.data_hash:
         return None

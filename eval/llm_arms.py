@@ -1,4 +1,4 @@
-"""Asking models about cases: guarded, stored, several at a time."""
+"""Read candidates with an LLM: guarded, stored and concurrent."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -8,11 +8,11 @@ from typing import Self
 
 import numpy as np
 
-from eval.answer_store import AnswerStore, Asked, StoredReader
+from eval.answer_store import AnswerStore, StoredReader
 from eval.arm_inputs import Cases
 from eval.guard import Training
 from prompts import PromptTemplate, TemplateError
-from reranker import TUNED, Calibration, Engine, EngineSettings, LLMError, Memory, ModelInfo, rank_inputs
+from reranker import TUNED, Calibration, Engine, EngineSettings, LLMError, Memory, ModelInfo, Read, rank_inputs
 
 CONCURRENCY = 16
 _PATIENCE_S = 600.0
@@ -20,24 +20,33 @@ _NEVER = 1_000_000
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One user's read, or the code of the error that stood in its place."""
+class UserRead:
+    """The read of one user's candidates, or the code of the error.
+
+    Args:
+        read: scores in retrieval's order; None if the read failed.
+        error: code of the error; None if there is a read.
+        seconds: duration of the read when it was made.
+        stored: whether the read came from the answer store.
+    """
 
     user: str
-    asked: Asked | None
-    missing: str | None = None
+    read: Read | None
+    error: str | None = None
+    seconds: float = 0.0
+    stored: bool = False
 
 
 class Reads:
-    """Asks one server, any of its models. Use as an async context manager.
+    """Read from any model of one server. Use as an async context manager.
 
     Args:
-        settings: of the server.
-        store: of earlier answers; None asks everything.
-        history_limit: the most history entries that a prompt shows.
-        memory: of priors, and of which weights are served under a name.
-        concurrency: how many requests at once.
-        tuned: what the server's adapters were made with, by name; None where that cannot be told.
+        settings: settings of the server.
+        store: earlier answers; None to ask the server every time.
+        history_limit: maximum number of history entries in a prompt.
+        memory: priors, and the weights that each served name stands for.
+        concurrency: maximum number of requests in flight.
+        tuned: training data of the server's adapters by name; None if it is unknown.
     """
 
     def __init__(
@@ -50,7 +59,7 @@ class Reads:
         concurrency: int = CONCURRENCY,
         tuned: Mapping[str, Training | None] | None = None,
     ) -> None:
-        # A measurement waits, and one failure says nothing of the next user: it is told as missing, one by one.
+        # An evaluation waits longer than a request may. It records each failure and never opens the breaker.
         self._settings = settings.model_copy(
             update={
                 "timeout_s": max(settings.timeout_s, _PATIENCE_S),
@@ -76,10 +85,10 @@ class Reads:
             await engine.close()
 
     async def info(self, model: str | None) -> ModelInfo:
-        """What the server says of a model.
+        """Fetch the name and limits of a model.
 
         Raises:
-            LLMError: the server cannot be reached, or does not serve the model.
+            LLMError: If the server cannot be reached or does not serve the model.
         """
         return await self._engine(model).info()
 
@@ -93,17 +102,17 @@ class Reads:
         calibration: Calibration | None = None,
         shuffle: int | None = None,
         judged: bool = True,
-    ) -> AsyncIterator[Outcome]:
-        """Reads every user's candidates; answers come as they are finished.
+    ) -> AsyncIterator[UserRead]:
+        """Read the candidates of every user; yield results in the order in which they finish.
 
         Args:
-            shuffle: the seed of another order for the candidates, the scores of which come back in retrieval's order;
-                None shows them in retrieval's order.
-            judged: whether the model is judged by this, and not only weights fitted: what decided when an adapter's
-                training ended may fit weights, as ``whyrank fuse`` does, and judge nothing.
+            shuffle: seed of a random order in which the prompt shows the candidates; None keeps retrieval's order.
+                Scores come back in retrieval's order.
+            judged: whether the reads judge the model. An adapter may fit weights on the data that ended its training,
+                as ``whyrank fuse`` does, but it must not be judged on them.
 
         Raises:
-            LeakError: a prompt would show what it must not, or the model has seen what is held out.
+            LeakError: If a prompt would show held-out data, or the model has seen it.
         """
         if model is not None and (model in self._tuned or TUNED in model):
             made = self._tuned.get(model)
@@ -111,11 +120,11 @@ class Reads:
             cases.guard.tuned(f"the adapter '{model}'", seen)
         waiting = asyncio.Semaphore(self.concurrency)
 
-        async def one(user: str) -> Outcome:
+        async def read(user: str) -> UserRead:
             async with waiting:
-                return await self._one(cases, user, template, model, calibration or Calibration(), shuffle)
+                return await self._read(cases, user, template, model, calibration or Calibration(), shuffle)
 
-        tasks = [asyncio.create_task(one(user)) for user in users]
+        tasks = [asyncio.create_task(read(user)) for user in users]
         try:
             for finished in asyncio.as_completed(tasks):
                 yield await finished
@@ -124,7 +133,7 @@ class Reads:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _one(
+    async def _read(
         self,
         cases: Cases,
         user: str,
@@ -132,7 +141,7 @@ class Reads:
         model: str | None,
         calibration: Calibration,
         shuffle: int | None,
-    ) -> Outcome:
+    ) -> UserRead:
         retrieved = cases.read_by_llm(user)
         order = np.arange(len(retrieved.candidates))
         if shuffle is not None:
@@ -143,13 +152,13 @@ class Reads:
         try:
             sanitizer = await self._engine(model).sanitizer()
             given = rank_inputs(retrieved, sanitizer, noun=cases.retriever.manifest.noun)
-            asked = await reader.read(template, given, with_prior=template.meta.scoring == "likelihood")
+            found = await reader.read(template, given, with_prior=template.meta.scoring == "likelihood")
         except (LLMError, TemplateError) as error:
-            return Outcome(user, None, error.code)
+            return UserRead(user, None, error.code)
         back = np.argsort(order)
-        read = asked.read
+        read = found.read
         straight = replace(read, scores=read.scores[back], prior=None if read.prior is None else read.prior[back])
-        return Outcome(user, replace(asked, read=straight))
+        return UserRead(user, straight, seconds=found.seconds, stored=found.stored)
 
     def _engine(self, model: str | None) -> Engine:
         if model not in self._engines:
@@ -171,4 +180,4 @@ class Reads:
 
 
 ProgressCallback = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and how much there is."""
+"""Called with the current step, the number of finished units and their total."""

@@ -11,28 +11,32 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from eval.arm_inputs import Regime
-from eval.protocol import Part, Protocol
+from eval.arms import ArmField, parse_arm
+from eval.protocol import HoldoutProtocol, Part
 from prompts import PromptTemplate
 from reranker import FusionFit
 from retrieval import AlsParameters, Columns, Dataset
 
 OPENED = "opened.jsonl"
 _ROOT = Path(__file__).resolve().parent.parent
-DEFAULT_ARMS = (
-    *("popular", "itemknn", "bpr", "transitions", "ease", "als"),
-    *("retrieval", "llm:rank", "fused-nollm", "fused:rank"),
+DEFAULT_ARMS = tuple(
+    parse_arm(name)
+    for name in (
+        *("popular", "itemknn", "bpr", "transitions", "ease", "als"),
+        *("retrieval", "llm:rank", "fused-nollm", "fused:rank"),
+    )
 )
 
 
-class Config(BaseModel):
+class ExperimentConfig(BaseModel):
     """What to run. Everything here changes the answer; what does not (folders, progress) is not here."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    protocol: Protocol = Protocol.per_user_temporal
+    protocol: HoldoutProtocol = HoldoutProtocol.per_user_temporal
     regime: Regime = Regime.realistic
     part: Part = Part.validation
-    arms: tuple[str, ...] = DEFAULT_ARMS
+    arms: tuple[ArmField, ...] = DEFAULT_ARMS
     candidates: int = Field(default=20, ge=2, le=200)
     """How many of retrieval's first candidates the LLM reads."""
     ks: tuple[int, ...] = (1, 5, 10, 20)
@@ -48,14 +52,14 @@ class Config(BaseModel):
     seed: int = 0
 
 
-class Manifest(BaseModel):
+class RunManifest(BaseModel):
     """What was run, so that it can be run again. ``origin`` says where data and parameters come from."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     run: str
     purpose: str
-    config: Config
+    config: ExperimentConfig
     dataset: str
     origin: str = ""
     data_hash: str
@@ -72,7 +76,7 @@ class Manifest(BaseModel):
 
 
 def make_manifest(
-    config: Config,
+    config: ExperimentConfig,
     dataset: Dataset,
     train: Dataset,
     purpose: str,
@@ -80,11 +84,11 @@ def make_manifest(
     models: Mapping[str, str],
     *,
     origin: str = "",
-) -> Manifest:
+) -> RunManifest:
     hashes = {template.reference: template.hash for template in templates.values()}
     depends_on = [config.model_dump(mode="json"), dataset.hash, hashes, dict(models), _sources_hash()]
     name = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:12]
-    return Manifest(
+    return RunManifest(
         run=name,
         purpose=purpose,
         config=config,
@@ -126,7 +130,7 @@ def _sources_hash() -> str:
     return digest.hexdigest()
 
 
-def log_opening(file: Path, manifest: Manifest) -> None:
+def log_opening(file: Path, manifest: RunManifest) -> None:
     """Test was opened: for what, on what."""
     entry = {
         "time": manifest.started.isoformat(timespec="seconds"),
@@ -134,7 +138,7 @@ def log_opening(file: Path, manifest: Manifest) -> None:
         "run": manifest.run,
         "protocol": manifest.config.protocol,
         "regime": manifest.config.regime,
-        "arms": list(manifest.config.arms),
+        "arms": [arm.name for arm in manifest.config.arms],
         "data_hash": manifest.data_hash,
         "code": manifest.code,
     }
@@ -142,7 +146,7 @@ def log_opening(file: Path, manifest: Manifest) -> None:
         lines.write(json.dumps(entry) + "\n")
 
 
-def openings(files: Sequence[Path], data_hash: str) -> int:
+def count_openings(files: Sequence[Path], data_hash: str) -> int:
     """Count the evaluations on this data's test part that the logs record, each once however many logs hold it."""
     return len({line for file in files for line in _lines(file) if json.loads(line)["data_hash"] == data_hash})
 

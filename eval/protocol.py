@@ -23,7 +23,7 @@ LIKED_STARS = 4.0
 """Stars (of 5) from which a held-out rating is relevant under :attr:`Relevance.liked`."""
 
 
-class Protocol(StrEnum):
+class HoldoutProtocol(StrEnum):
     """How interactions are held out."""
 
     per_user_temporal = "per-user-temporal"
@@ -37,9 +37,9 @@ class Protocol(StrEnum):
     def description(self) -> str:
         """For reports."""
         return {
-            Protocol.per_user_temporal: f"each user's latest {FRACTION:.0%} of interactions held out",
-            Protocol.leave_one_out: "each user's last interaction held out",
-            Protocol.global_time: f"the latest {FRACTION:.0%} of all interactions held out",
+            HoldoutProtocol.per_user_temporal: f"each user's latest {FRACTION:.0%} of interactions held out",
+            HoldoutProtocol.leave_one_out: "each user's last interaction held out",
+            HoldoutProtocol.global_time: f"the latest {FRACTION:.0%} of all interactions held out",
         }[self]
 
 
@@ -104,7 +104,7 @@ def is_liked(event: str, weight: float) -> bool:
     return weight >= LIKED_STARS if event == RATING else meaning(event, weight) is Meaning.positive
 
 
-def fold(dataset: Dataset, protocol: Protocol, part: Part) -> Fold:
+def make_fold(dataset: Dataset, protocol: HoldoutProtocol, part: Part) -> Fold:
     """Splits a data set; the validation fold is the test fold's training part, split in the same way.
 
     Raises:
@@ -119,10 +119,10 @@ def fold(dataset: Dataset, protocol: Protocol, part: Part) -> Fold:
     return Fold(part, split.train, split.held_out)
 
 
-def _split(dataset: Dataset, protocol: Protocol) -> Split:
-    if protocol is Protocol.per_user_temporal:
+def _split(dataset: Dataset, protocol: HoldoutProtocol) -> Split:
+    if protocol is HoldoutProtocol.per_user_temporal:
         return splits.per_user_temporal(dataset, FRACTION)
-    if protocol is Protocol.leave_one_out:
+    if protocol is HoldoutProtocol.leave_one_out:
         return splits.leave_last(dataset, 1)
     times = dataset.interactions[Columns.timestamp]
     at = times.quantile(1 - FRACTION, interpolation="lower")

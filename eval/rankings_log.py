@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 
-class Row(BaseModel):
+class RankingRow(BaseModel):
     """One arm's answer for one user, as it stands in the record.
 
     Args:
@@ -39,17 +39,17 @@ def user_key(user: str) -> str:
     return hashlib.sha256(user.encode()).hexdigest()[:16]
 
 
-class Record:
+class RankingsLog:
     """The append-only record of a run; what it holds already is not run again, errors are."""
 
     def __init__(self, file: Path) -> None:
-        self.rows: dict[str, dict[str, Row]] = {}
+        self.rows: dict[str, dict[str, RankingRow]] = {}
         self._file = file
         kept = []
         if file.exists():
             for line in file.read_text().splitlines():
                 try:
-                    row = Row.model_validate_json(line)
+                    row = RankingRow.model_validate_json(line)
                 except ValueError:
                     continue  # the line that a killed run was writing
                 kept.append(line)
@@ -61,7 +61,7 @@ class Record:
         row = self.rows.get(arm, {}).get(user_key(user))
         return row is not None and row.missing is None
 
-    def add(self, row: Row) -> None:
+    def add(self, row: RankingRow) -> None:
         """Appends a row; it takes the place of an earlier one."""
         self.rows.setdefault(row.arm, {})[row.user] = row
         with self._file.open("a") as file:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from prompts import write
+from prompts import write_atomically
 from reranker.scoring import Read
 from retrieval import ArtifactError, Retrieved, Retriever, deviation, read_small_file
 
@@ -194,7 +194,7 @@ class FusionFit(BaseModel):
 def save_fit(directory: Path, fit: FusionFit) -> Path:
     """Write the weights into an artifact's directory, atomically."""
     target = directory / FUSION_FILE
-    write(target, fit.model_dump_json(indent=2))
+    write_atomically(target, fit.model_dump_json(indent=2))
     return target
 
 

@@ -12,12 +12,13 @@ PUBLIC = {
     "current_build current_data current_manifest describe_data describe_origin deviation diversified_order "
     "encode_dataset fit flush_to_disk known_parameters load make_dataset meaning popularity read_small_file readers "
     "rebuild_dataset save search_parameters splits with_relative_paths",
-    "prompts": "BudgetError CandidateInput DEFAULT_ALIAS DRAFT EXAMPLE FACTS Fitted Fitting FrontMatter HistoryInput "
-    "ItemInput KNOWN LibraryError MAX_DOCUMENT MAX_LENGTH Message Prompt PromptEditor PromptLibrary "
-    "PromptTemplate Rendered RuntimeFailures Sample Sampling Sanitizer Scoring Stamp TemplateError "
-    "TemplateReference Trimmed candidate_inputs check document_inputs evidence_inputs fit fitting "
-    "history_inputs inputs_of item_input newest profile_input read_source render_isolated rendered "
-    "showing stamp user_sample version_number write",
+    "prompts": "BudgetError BudgetSteps BudgetedPrompt CandidateInput DEFAULT_ALIAS DRAFT EXAMPLE FACTS FrontMatter "
+    "HistoryInput ItemInput KNOWN LibraryError MAX_DOCUMENT MAX_LENGTH Message Prompt PromptEditor "
+    "PromptLibrary PromptTemplate Rendered RuntimeFailures Sample Sampling Sanitizer Scoring Stamp "
+    "TemplateError TemplateReference Trimmed allowed_inputs budget_steps candidate_inputs check_template "
+    "document_inputs evidence_inputs file_stamp fit_to_budget history_inputs item_input newest_entries "
+    "profile_input read_source render_isolated render_sample user_sample version_number with_attributes "
+    "write_atomically",
     "reranker": "ADAPTER_FILE ADAPTER_WEIGHTS AdapterChoice AdapterManifest Agreement Answer Basis BreakerState "
     "Calibration DocumentRanker DocumentRanking DoneEvent EMBEDDED Engine EngineSettings EngineState Event "
     "FUSION_FILE Feature FusionFit LLMBadAnswer LLMBusy LLMError LLMStartError LLMTimeout LLMUnavailable "
@@ -30,11 +31,12 @@ PUBLIC = {
     "lora_flags measure_stability memory_shortage order_sensitivity positions_by_score prompt_ending "
     "rank_inputs read_labelled_reasons resolve_model runs_on_cpu save_fit server_options this_machine "
     "write_reasons",
-    "eval": "AdapterCost AnswerStore ApiBench Arm Config DEFAULT_ARMS EvalBench FRACTION FaultSoak FitBench FlagsCost "
-    "LeakError Mean OPENED Part ProgressCallback PromptsBench Protocol Ratio Reads ReasonsBench Regime "
-    "Relevance Report RerankBench RetrievalBench Run Training bench_adapter bench_api bench_eval "
-    "bench_faults bench_fit bench_flags bench_prompts bench_reasons bench_rerank bench_retrieval copy_openings "
-    "fold fuse judge openings parameters_saw_test parse run_experiment tables training_of training_part",
+    "eval": "AdapterCost AnswerStore ApiBench Arm DEFAULT_ARMS EvalBench EvalReport ExperimentConfig ExperimentRun "
+    "FRACTION FaultSoak FitBench FlagsCost HoldoutProtocol LeakError Mean OPENED Part ProgressCallback "
+    "PromptsBench Ratio Reads ReasonsBench Regime Relevance RerankBench RetrievalBench Training "
+    "adapter_training bench_adapter bench_api bench_eval bench_faults bench_fit bench_flags bench_prompts "
+    "bench_reasons bench_rerank bench_retrieval build_report copy_openings count_openings fit_fusion_weights "
+    "make_fold parameters_saw_test parse_arm run_experiment tables training_part",
     "tuning": "PromptWriter TrainingData TrainingEstimate TrainingProgress TuningOptions split_for_training tune",
     "api": "Settings create_app load_settings",
 }

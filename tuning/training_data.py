@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from eval import FRACTION, Part, Protocol, fold
+from eval import FRACTION, HoldoutProtocol, Part, make_fold
 from retrieval import AlsParameters, Dataset, splits
 
 _DEFAULT = AlsParameters()
@@ -37,8 +37,8 @@ def split_for_training(dataset: Dataset, *, for_eval: bool, parameters: AlsParam
     Raises:
         InputError: there is nothing to hold out.
     """
-    kind = str(Protocol.per_user_temporal)
-    known = fold(dataset, Protocol.per_user_temporal, Part.test).train if for_eval else dataset
+    kind = str(HoldoutProtocol.per_user_temporal)
+    known = make_fold(dataset, HoldoutProtocol.per_user_temporal, Part.test).train if for_eval else dataset
     split = splits.per_user_temporal(known, FRACTION)
     later = known.with_interactions(split.held_out)
     return TrainingData(dataset.hash, split.train, later, (kind, kind) if for_eval else (kind,), parameters)

@@ -12,6 +12,7 @@ from api.cli.output import tell_findings, tell_note
 from api.settings.model import Settings
 from retrieval import (
     AlsParameters,
+    Artifact,
     Dataset,
     DataSettings,
     InputError,
@@ -33,6 +34,7 @@ class FittedData:
     """A data set and the parameters that retrieval has on it.
 
     Args:
+        artifact: the loaded artifact that both come from; None if there is none.
         origin: where both come from, in one sentence.
         about: where the data come from.
         search: how the parameters were found; None if they were given, or are the defaults.
@@ -43,6 +45,7 @@ class FittedData:
     origin: str
     about: str
     search: Search | None
+    artifact: Artifact | None = None
 
 
 def fitted_data(settings: Settings, *, need_artifact: bool = False) -> FittedData:
@@ -81,6 +84,7 @@ def fitted_data(settings: Settings, *, need_artifact: bool = False) -> FittedDat
         f"{about}, retrieval with its parameters: {_words(parameters)}",
         about,
         manifest.search,
+        artifact,
     )
 
 

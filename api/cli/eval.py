@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,20 +19,21 @@ from eval import (
     DEFAULT_ARMS,
     OPENED,
     AnswerStore,
-    Config,
+    Arm,
+    EvalReport,
+    ExperimentConfig,
+    HoldoutProtocol,
     Part,
-    Protocol,
     Reads,
     Regime,
-    Report,
     Training,
+    adapter_training,
+    build_report,
     copy_openings,
-    judge,
-    openings,
-    parse,
+    count_openings,
+    parse_arm,
     run_experiment,
     tables,
-    training_of,
 )
 from eval import ProgressCallback as Tell
 from prompts import PromptLibrary
@@ -40,10 +42,13 @@ from retrieval import Dataset, InputError
 
 PUBLISHED = Path("eval/published")
 QUALITY_PAGE = Path("docs/quality.md")
+_DEFAULT_ARMS = " ".join(arm.name for arm in DEFAULT_ARMS)
 
 
 def evaluate(
-    protocol: Annotated[Protocol, typer.Option(help="How interactions are held out.")] = Protocol.per_user_temporal,
+    protocol: Annotated[
+        HoldoutProtocol, typer.Option(help="How interactions are held out.")
+    ] = HoldoutProtocol.per_user_temporal,
     regime: Annotated[Regime, typer.Option(help="Where the candidates come from.")] = Regime.realistic,
     on: Annotated[
         Part, typer.Option(help="Which part is judged; test is for the end, and needs --purpose.")
@@ -51,7 +56,7 @@ def evaluate(
     purpose: Annotated[str, typer.Option(help="Why test is opened; it is logged.")] = "",
     arms: Annotated[
         str, typer.Option(help="Rankers to compare, separated by spaces; 'model=tuned' reads the adapter.")
-    ] = " ".join(DEFAULT_ARMS),
+    ] = _DEFAULT_ARMS,
     candidates: Annotated[int, typer.Option(help="How many candidates the LLM reads.")] = 20,
     k: Annotated[str, typer.Option("-k", help="Lengths of the list that are judged.")] = "1,5,10,20",
     users: Annotated[int | None, typer.Option(help="A seeded sample of so many users; all by default.")] = None,
@@ -76,7 +81,7 @@ def evaluate(
         protocol=protocol,
         regime=regime,
         part=on,
-        arms=tuple(_named(arm, settings) for arm in arms.split()),
+        arms=tuple(_resolved(parse_arm(name), settings) for name in arms.split()),
         candidates=candidates,
         ks=_numbers(k),
         users=users,
@@ -86,7 +91,7 @@ def evaluate(
         parameters=data.parameters,
         seed=seed,
     )
-    needs_llm = any((arm := parse(name)).asks or arm.fitted for name in config.arms)
+    needs_llm = any(arm.asks_llm or arm.fitted for arm in config.arms)
     error_console().print(f"judged on {data.origin}", markup=False)
     out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -101,7 +106,7 @@ def evaluate(
 
 
 async def _run(
-    config: Config,
+    config: ExperimentConfig,
     data: FittedData,
     settings: Settings,
     engine: EngineSettings | None,
@@ -109,7 +114,7 @@ async def _run(
     purpose: str,
     *,
     cache: bool,
-) -> Report:
+) -> EvalReport:
     library = PromptLibrary(settings.prompts_dir)
     told = {"purpose": purpose, "origin": data.origin}
     with ExitStack() as stack:
@@ -125,7 +130,7 @@ async def _run(
             limit, tuned = settings.llm.history_limit, tuned_on(settings, data.dataset)
             async with Reads(engine, store, history_limit=limit, memory=memory, tuned=tuned) as reads:
                 run = await run_experiment(config, data.dataset, library, reads, out, **told, report=tell)
-    judged = judge(run, opened=openings([out / OPENED, PUBLISHED / OPENED], run.manifest.data_hash))
+    judged = build_report(run, opened=count_openings([out / OPENED, PUBLISHED / OPENED], run.manifest.data_hash))
     (run.folder / "report.json").write_text(judged.model_dump_json(indent=2))
     return judged
 
@@ -133,23 +138,22 @@ async def _run(
 def tuned_on(settings: Settings, dataset: Dataset) -> dict[str, Training | None]:
     """What the adapter that the settings name was made with, by the name that it is served under."""
     adapter = choose_adapter(settings.llm).adapter
-    return {} if adapter is None else {adapter.name: training_of(dataset, adapter)}
+    return {} if adapter is None else {adapter.name: adapter_training(dataset, adapter)}
 
 
-def _named(arm: str, settings: Settings) -> str:
-    """``model=tuned`` is the adapter that the settings name."""
-    option = ",model=tuned"
-    if option not in arm:
+def _resolved(arm: Arm, settings: Settings) -> Arm:
+    """Replace ``model=tuned`` by the adapter of the settings."""
+    if arm.model != "tuned":
         return arm
     adapter = choose_adapter(settings.llm).adapter
     if adapter is None:
         raise InputError(
-            f"'{arm}' names an adapter, and the settings name none",
+            f"'{arm.name}' names an adapter, but the settings name none",
             field="--arms",
             remedy="Set WHYRANK_LLM__ADAPTER to what 'whyrank tune' made",
             code="missing_adapter",
         )
-    return arm.replace(option, f",model={adapter.name}")
+    return replace(arm, model=adapter.name)
 
 
 @contextmanager
@@ -178,9 +182,9 @@ def progress() -> Iterator[Tell]:
         yield draw
 
 
-def _config(**values: object) -> Config:
+def _config(**values: object) -> ExperimentConfig:
     try:
-        return Config.model_validate(values)
+        return ExperimentConfig.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         field = "--" + ".".join(str(part) for part in first["loc"]).replace("_", "-")
@@ -197,7 +201,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     return numbers
 
 
-def _publish(report: Report, out: Path) -> None:
+def _publish(report: EvalReport, out: Path) -> None:
     """Keep the report next to the code, and write all kept reports into docs/quality.md."""
     if not QUALITY_PAGE.is_file() or not PUBLISHED.parent.is_dir():
         raise InputError("works in a checkout of whyrank only", field="--publish", code="wrong_folder")

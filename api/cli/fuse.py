@@ -11,8 +11,7 @@ from api.cli.data import FittedData, fitted_data
 from api.cli.eval import progress, tuned_on
 from api.cli.output import console, error_console, status
 from api.settings.model import Settings, load_settings
-from eval import AnswerStore, Reads
-from eval import fuse as fit
+from eval import AnswerStore, Reads, fit_fusion_weights
 from prompts import PromptLibrary, PromptTemplate
 from reranker import (
     Engine,
@@ -24,7 +23,7 @@ from reranker import (
     find_or_start_server,
     save_fit,
 )
-from retrieval import Dataset, InputError, Retriever, load
+from retrieval import Artifact, Dataset, InputError, Retriever
 
 
 def fuse(
@@ -40,13 +39,14 @@ def fuse(
     """
     settings = load_settings()
     data = fitted_data(settings, need_artifact=True)
-    template = PromptLibrary(settings.prompts_dir).get(prompt)
+    library = PromptLibrary(settings.prompts_dir)
+    template = library.get(prompt)
     if template.meta.task != "rank":
         raise InputError(f"{template.reference} ranks nothing", field="--prompt", code="wrong_task")
     error_console().print(f"fitted on {data.origin}", markup=False)
     out.mkdir(parents=True, exist_ok=True)
     with status("looking for the LLM") as report, find_or_start_server(settings.llm, report=report) as engine:
-        fitted = asyncio.run(_fit(settings, engine, data, prompt, out, users, candidates, seed))
+        fitted = asyncio.run(_fit(settings, engine, data, library, template, out, users, candidates, seed))
     file = save_fit(settings.artifact, fitted)
     say = console().print
     say(
@@ -65,7 +65,8 @@ async def _fit(
     settings: Settings,
     engine: EngineSettings,
     data: FittedData,
-    prompt: str,
+    library: PromptLibrary,
+    template: PromptTemplate,
     out: Path,
     users: int | None,
     candidates: int,
@@ -79,9 +80,9 @@ async def _fit(
         stack.callback(memory.close)
         limit, tuned = settings.llm.history_limit, tuned_on(settings, data.dataset)
         async with Reads(engine, store, history_limit=limit, memory=memory, tuned=tuned) as reads:
-            await _refuse_positions(settings, engine, prompt, memory)
-            template = PromptLibrary(settings.prompts_dir).get(prompt)
-            return await fit(
+            if template.meta.scoring != "likelihood" and data.artifact is not None:
+                await _refuse_positions(settings, engine, data.artifact, library, template, memory)
+            return await fit_fusion_weights(
                 data.dataset,
                 template,
                 reads,
@@ -96,7 +97,7 @@ async def _fit(
 
 
 def _model(settings: Settings, template: PromptTemplate, dataset: Dataset) -> str | None:
-    """What the service will read this prompt with: the adapter where it applies, else the model itself."""
+    """Return the adapter that the service reads this prompt with; None for the base model."""
     choice = choose_adapter(settings.llm, template_hash=template.hash, data_hash=dataset.hash)
     if choice.configured is not None and choice.reason is not None and choice.requested:
         note = f"note: the adapter {choice.configured.name} is not used: {choice.reason}"
@@ -104,14 +105,17 @@ def _model(settings: Settings, template: PromptTemplate, dataset: Dataset) -> st
     return None if choice.adapter is None else choice.adapter.name
 
 
-async def _refuse_positions(settings: Settings, engine_settings: EngineSettings, prompt: str, memory: Memory) -> None:
-    """A model that answers with positions is not read by labels in service, so that no weights are fitted for it."""
-    library = PromptLibrary(settings.prompts_dir)
-    template = library.get(prompt)
-    if template.meta.scoring == "likelihood":
-        return
+async def _refuse_positions(
+    settings: Settings,
+    engine_settings: EngineSettings,
+    artifact: Artifact,
+    library: PromptLibrary,
+    template: PromptTemplate,
+    memory: Memory,
+) -> None:
+    """Refuse a label template if the model answers with positions: the service would not use the weights."""
     async with Engine(engine_settings) as engine:
-        recommender = Recommender(Retriever(load(settings.artifact)), engine, library, settings.llm, memory)
+        recommender = Recommender(Retriever(artifact), engine, library, settings.llm, memory)
         report = await recommender.prepare(template)
     if not report.accepted:
         raise InputError(

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from api.cli.data import FittedData
 from api.cli.output import console, error_console, tell_note
-from eval import Protocol, parameters_saw_test, training_part
+from eval import HoldoutProtocol, parameters_saw_test, training_part
 from retrieval import (
     AlsParameters,
     DataError,
@@ -92,7 +92,7 @@ def checked(given: Mapping[str, Any], seed: int) -> AlsParameters:
         ) from error
 
 
-def for_eval(data: FittedData, protocol: Protocol) -> FittedData:
+def for_eval(data: FittedData, protocol: HoldoutProtocol) -> FittedData:
     """The same data with parameters that saw nothing of the test part: those of the artifact if their search left it
     out, else those of a search on the part before it.
     """

@@ -26,7 +26,7 @@ _QUEUE = 2048
 log = structlog.get_logger()
 
 
-class Server(uvicorn.Server):
+class DrainingServer(uvicorn.Server):
     """Server with a graceful shutdown: readiness fails, the port closes after ``drain_notice_s``, and requests in
     flight are answered for at most ``drain_s``.
     """
@@ -92,4 +92,4 @@ def run(app: FastAPI, settings: Settings) -> None:
     )
     # uvicorn raises the signal again after the shutdown; SIGTERM must then exit with status 0.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    Server(config, app.state.service).run()
+    DrainingServer(config, app.state.service).run()

@@ -14,7 +14,7 @@ from retrieval import WhyrankError
 log = structlog.get_logger()
 
 
-class Server(Protocol):
+class SupervisedServer(Protocol):
     """A server to supervise, such as :class:`reranker.LocalServer`."""
 
     def start(self) -> None: ...
@@ -37,7 +37,7 @@ class Supervisor:
 
     def __init__(
         self,
-        make: Callable[[StartProgress], Server],
+        make: Callable[[StartProgress], SupervisedServer],
         *,
         restarted: Callable[[], None],
         watching: Watching | None = None,

@@ -16,7 +16,7 @@ import httpx2
 import numpy as np
 from pydantic import BaseModel
 
-from eval.bench.load import Outcome, run
+from eval.bench.load import LoadResult, run
 from eval.bench.replay import recording, send_raw
 from eval.bench.serving import instant, serving
 from reranker import EngineSettings
@@ -87,7 +87,7 @@ def bench_api(
     with TemporaryDirectory(prefix="whyrank-bench-") as scratch, instant(Path(scratch)) as llm:
         with serving(Path(scratch), artifact, llm) as service:
 
-            def load(what: str, bodies: Iterator[bytes], connections: int, rate: float | None = None) -> Outcome:
+            def load(what: str, bodies: Iterator[bytes], connections: int, rate: float | None = None) -> LoadResult:
                 report(what)
                 return run(service.url, bodies, connections=connections, seconds=seconds, rate=rate)
 
@@ -96,7 +96,7 @@ def bench_api(
             many = load("as many as it takes", bodies, _MANY)
             with_reasons = load("the same with reasons", explained, _MANY)
             before = service.memory_mib()
-            peak, crowd, service_cpu = Outcome(), Outcome(), 0.0
+            peak, crowd, service_cpu = LoadResult(), LoadResult(), 0.0
             for _ in range(_ROUNDS):
                 peak += load("as many as it takes", bodies, _MANY)
                 used = service.cpu_s()

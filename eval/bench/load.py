@@ -19,7 +19,7 @@ _PATIENCE_S = 30.0
 
 
 @dataclass
-class Outcome:
+class LoadResult:
     """What became of the requests of one run.
 
     ``seconds`` are those of the answered ones (status 200), from when each was due to be sent; ``unsent`` were due when
@@ -34,9 +34,9 @@ class Outcome:
     failed: int = 0
     unsent: int = 0
 
-    def __add__(self, other: "Outcome") -> "Outcome":
+    def __add__(self, other: "LoadResult") -> "LoadResult":
         """Both runs as one."""
-        return Outcome(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+        return LoadResult(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
     def per_s(self, *, within_s: float = float("inf")) -> float:
         """Requests per second that were answered, within so much time each."""
@@ -51,7 +51,9 @@ class Outcome:
         return float(np.percentile(self.seconds, percent)) * 1000 if self.seconds else 0.0
 
 
-def run(url: str, bodies: Iterator[bytes], *, connections: int, seconds: float, rate: float | None = None) -> Outcome:
+def run(
+    url: str, bodies: Iterator[bytes], *, connections: int, seconds: float, rate: float | None = None
+) -> LoadResult:
     """Sends requests to ``/v1/recommendations`` for so many seconds.
 
     Args:
@@ -79,7 +81,7 @@ def run(url: str, bodies: Iterator[bytes], *, connections: int, seconds: float, 
     return load.outcome
 
 
-class _Connection:
+class _HttpConnection:
     """One request at a time."""
 
     def __init__(self, address: tuple[str, int]) -> None:
@@ -126,9 +128,9 @@ class _Load:
         self._address = address
         self._bodies = bodies
         self._most = most
-        self._idle: list[_Connection] = []
-        self._in_use: set[_Connection] = set()
-        self.outcome = Outcome()
+        self._idle: list[_HttpConnection] = []
+        self._in_use: set[_HttpConnection] = set()
+        self.outcome = LoadResult()
 
     def send_until(self, end: float, rate: float | None) -> None:
         """Sends and receives until then."""
@@ -159,12 +161,12 @@ class _Load:
             connection.socket.close()
 
     def _send(self, due: float) -> None:
-        connection: _Connection | None = None
+        connection: _HttpConnection | None = None
         try:
             if self._idle:
                 connection = self._idle.pop()
             else:
-                connection = _Connection(self._address)
+                connection = _HttpConnection(self._address)
                 self._selector.register(connection.socket, selectors.EVENT_READ, connection)
             connection.send(next(self._bodies), due)
         except OSError:
@@ -174,7 +176,7 @@ class _Load:
 
     def _receive(self, timeout: float) -> None:
         for key, _ in self._selector.select(max(timeout, 0.0)):
-            connection: _Connection = key.data
+            connection: _HttpConnection = key.data
             try:
                 answer = connection.receive()
             except (OSError, ValueError):
@@ -199,12 +201,12 @@ class _Load:
         else:
             self.outcome.failed += 1
 
-    def _fail(self, connection: _Connection | None) -> None:
+    def _fail(self, connection: _HttpConnection | None) -> None:
         self.outcome.failed += 1
         if connection is not None:
             self._in_use.discard(connection)
             self._drop(connection)
 
-    def _drop(self, connection: _Connection) -> None:
+    def _drop(self, connection: _HttpConnection) -> None:
         self._selector.unregister(connection.socket)
         connection.socket.close()

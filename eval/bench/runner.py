@@ -16,13 +16,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from eval.arm_inputs import Cases, Regime, make_cases
+from eval.arms import parse_arm
 from eval.bench.replay import recording, send_raw
 from eval.compare import LEVEL, paired, randomisation_p, users_needed
 from eval.experiment import run_experiment
 from eval.llm_arms import CONCURRENCY, Reads
-from eval.manifest import Config
+from eval.manifest import ExperimentConfig
 from eval.metrics import PerUser
-from eval.protocol import Part, Protocol, Relevance, fold
+from eval.protocol import HoldoutProtocol, Part, Relevance, make_fold
 from eval.report.results import per_user
 from prompts import PromptLibrary, PromptTemplate
 from reranker import EngineSettings
@@ -100,7 +101,7 @@ async def bench_eval(
 
 
 def _cases(folder: Path, users: int) -> Cases:
-    part = fold(readers.movielens(), Protocol.per_user_temporal, Part.validation)
+    part = make_fold(readers.movielens(), HoldoutProtocol.per_user_temporal, Part.validation)
     return make_cases(
         part,
         folder,
@@ -119,13 +120,13 @@ async def _read(engine: EngineSettings, cases: Cases, template: PromptTemplate) 
         await reads.info(None)
         began = time.perf_counter()
         async for outcome in reads.each(cases, list(cases.of), template):
-            if outcome.asked is None:
-                raise RuntimeError(f"a read failed: {outcome.missing}")
+            if outcome.read is None:
+                raise RuntimeError(f"a read failed: {outcome.error}")
         return time.perf_counter() - began
 
 
 async def _statistics(folder: Path) -> tuple[float, int, float]:
-    config = Config(arms=("itemknn", "als"))
+    config = ExperimentConfig(arms=(parse_arm("itemknn"), parse_arm("als")))
     done = await run_experiment(config, readers.movielens(), PromptLibrary(), None, folder)
     values = per_user(done, Relevance.liked)
     differences = paired(values["als"], values["itemknn"])

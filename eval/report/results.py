@@ -9,13 +9,13 @@ from pydantic import BaseModel, ConfigDict
 
 from eval import metrics
 from eval.arm_inputs import Cases
-from eval.arms import parse
+from eval.arms import Arm
 from eval.compare import Difference, Mean, compare, interval
-from eval.experiment import Run
-from eval.manifest import Manifest
+from eval.experiment import ExperimentRun
+from eval.manifest import RunManifest
 from eval.metrics import PerUser
 from eval.protocol import Relevance
-from eval.rankings_log import Row, user_key
+from eval.rankings_log import RankingRow, user_key
 from retrieval import Columns, Dataset
 
 PRIMARY = "ndcg@10"
@@ -86,20 +86,20 @@ class Judged(BaseModel):
     differences: list[Difference]
 
 
-class Report(BaseModel):
+class EvalReport(BaseModel):
     """A run's report. ``opened`` says how often test was opened on this data, this run included."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    manifest: Manifest
+    manifest: RunManifest
     opened: int
     judged: list[Judged]
     conduct: list[Conduct]
 
 
-def judge(run: Run, *, opened: int, resamples: int = 9999) -> Report:
+def build_report(run: ExperimentRun, *, opened: int, resamples: int = 9999) -> EvalReport:
     """Compares rankings with what was held out; the first place where that is looked at."""
-    return Report(
+    return EvalReport(
         manifest=run.manifest,
         opened=opened,
         judged=[_judged(run, relevance, resamples) for relevance in (Relevance.liked, Relevance.any)],
@@ -107,7 +107,7 @@ def judge(run: Run, *, opened: int, resamples: int = 9999) -> Report:
     )
 
 
-def per_user(run: Run, relevance: Relevance, metric: str = PRIMARY) -> dict[str, PerUser]:
+def per_user(run: ExperimentRun, relevance: Relevance, metric: str = PRIMARY) -> dict[str, PerUser]:
     """One value per user and arm, in the order of the cases; NaN where an arm has no answer or a user nothing to be
     found.
     """
@@ -117,14 +117,14 @@ def per_user(run: Run, relevance: Relevance, metric: str = PRIMARY) -> dict[str,
     relevant = np.array([len(truth.get(user, ())) for user in run.cases.of], dtype=np.int64)
     values = {}
     for arm in run.manifest.config.arms:
-        hits, answered = _hits(run, arm, truth, depth)
+        hits, answered = _hits(run, arm.name, truth, depth)
         found = metrics.ACCURACY[name](hits, relevant, int(k))
-        values[arm] = np.where(answered, found, np.nan)
+        values[arm.name] = np.where(answered, found, np.nan)
     return values
 
 
 def _hits(
-    run: Run, arm: str, truth: Mapping[str, frozenset[str]], depth: int
+    run: ExperimentRun, arm: str, truth: Mapping[str, frozenset[str]], depth: int
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Hits of shape (users, depth), and which users the arm answered."""
     rows = run.rows.get(arm, {})
@@ -138,11 +138,11 @@ def _hits(
     return hits, np.array([ranking is not None for ranking in rankings])
 
 
-def _ranking(row: Row | None) -> list[str] | None:
+def _ranking(row: RankingRow | None) -> list[str] | None:
     return None if row is None else row.ranking
 
 
-def _judged(run: Run, relevance: Relevance, resamples: int) -> Judged:
+def _judged(run: ExperimentRun, relevance: Relevance, resamples: int) -> Judged:
     config = run.manifest.config
     names = [f"{name}@{k}" for k in config.ks for name in metrics.ACCURACY if name != "accuracy"] + ["accuracy@1"]
     values = {name: per_user(run, relevance, name) for name in names}
@@ -156,11 +156,11 @@ def _judged(run: Run, relevance: Relevance, resamples: int) -> Judged:
         **_references(run.cases, truth, judged, names, config.seed),
         arms=[
             ArmReport(
-                arm=arm,
-                users=int((~np.isnan(values[primary][arm])).sum()),
-                missing=sum(row.missing is not None for row in run.rows.get(arm, {}).values()),
+                arm=arm.name,
+                users=int((~np.isnan(values[primary][arm.name])).sum()),
+                missing=sum(row.missing is not None for row in run.rows.get(arm.name, {}).values()),
                 metrics={
-                    name: interval(values[name][arm], seed=config.seed, resamples=min(resamples, 2000))
+                    name: interval(values[name][arm.name], seed=config.seed, resamples=min(resamples, 2000))
                     for name in names
                 },
             )
@@ -170,13 +170,11 @@ def _judged(run: Run, relevance: Relevance, resamples: int) -> Judged:
     )
 
 
-def _pairs(arms: Sequence[str]) -> list[tuple[str, str]]:
-    """Every reranker against retrieval, and every fused arm against its twin."""
-    kinds = {arm: parse(arm).kind for arm in arms}
-    pairs = [(arm, "als") for arm in arms if arm != "als"] if "als" in arms else []
-    return pairs + [
-        (arm, twin) for arm in arms for twin in arms if kinds[arm] == "fused" and kinds[twin] == "fused-nollm"
-    ]
+def _pairs(arms: Sequence[Arm]) -> list[tuple[str, str]]:
+    """Pair every arm with ALS, and every fused arm with its twin."""
+    with_als = [(arm.name, als.name) for als in arms if als.kind == "als" for arm in arms if arm != als]
+    with_twin = [(arm.name, twin.name) for arm in arms for twin in arms if arm.kind == "fused" and twin.is_twin]
+    return with_als + with_twin
 
 
 def _references(
@@ -201,7 +199,7 @@ def _references(
     return sums
 
 
-def _conduct(run: Run, k: int = 10) -> list[Conduct]:
+def _conduct(run: ExperimentRun, k: int = 10) -> list[Conduct]:
     train = run.cases.train
     catalog = run.cases.retriever.catalog
     likings = _likings(run.cases)
@@ -212,7 +210,7 @@ def _conduct(run: Run, k: int = 10) -> list[Conduct]:
     }
     reports = []
     for arm in run.manifest.config.arms:
-        rows = run.rows.get(arm, {})
+        rows = run.rows.get(arm.name, {})
         answered = {user: row for user in run.cases.of if (row := rows.get(user_key(user))) is not None and row.ranking}
         rankings = [catalog.positions((row.ranking or [])[:k], "ranking") for row in answered.values()]
         own = [histories[user] for user in answered]
@@ -223,7 +221,7 @@ def _conduct(run: Run, k: int = 10) -> list[Conduct]:
         seconds = [row.seconds for row in asked if row.seconds is not None]
         reports.append(
             Conduct(
-                arm=arm,
+                arm=arm.name,
                 coverage=metrics.coverage(rankings, k, len(catalog)),
                 novelty=_mean(metrics.novelty(rankings, k, likings)),
                 diversity=_mean(metrics.diversity(rankings, k, tags)),

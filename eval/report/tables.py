@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from eval.compare import Difference
-from eval.protocol import Protocol
-from eval.report.results import PRIMARY, ArmReport, Conduct, Judged, Report
+from eval.protocol import HoldoutProtocol
+from eval.report.results import PRIMARY, ArmReport, Conduct, EvalReport, Judged
 from retrieval import InputError
 
 BEGIN, END = "<!-- quality: written by `whyrank eval --publish` -->", "<!-- end of quality -->"
@@ -14,7 +14,7 @@ _SHORT = ("recall@10", "mrr@10", "accuracy@1")
 _COLUMNS = ("recall@10", "precision@10", "f1@10", "hit_rate@10", "mrr@10", "map@10", "accuracy@1")
 
 
-def text(report: Report) -> str:
+def text(report: EvalReport) -> str:
     """Everything, as fixed-width tables."""
     config = report.manifest.config
     lines = [
@@ -41,18 +41,18 @@ def text(report: Report) -> str:
     return "\n".join(lines)
 
 
-def published(folder: Path) -> list[Report]:
+def published(folder: Path) -> list[EvalReport]:
     """The reports that are kept beside the code, the default protocol first."""
-    reports = [Report.model_validate_json(file.read_text(encoding="utf-8")) for file in folder.glob("*.json")]
-    return sorted(reports, key=lambda one: list(Protocol).index(one.manifest.config.protocol))
+    reports = [EvalReport.model_validate_json(file.read_text(encoding="utf-8")) for file in folder.glob("*.json")]
+    return sorted(reports, key=lambda one: list(HoldoutProtocol).index(one.manifest.config.protocol))
 
 
-def quality_block(reports: Sequence[Report]) -> str:
+def quality_block(reports: Sequence[EvalReport]) -> str:
     """The main figures of each report in Markdown, between the two marks of docs/quality.md."""
     return "\n\n".join([BEGIN, *(_markdown(report) for report in reports), END])
 
 
-def publish(page: Path, reports: Sequence[Report]) -> None:
+def publish(page: Path, reports: Sequence[EvalReport]) -> None:
     """Write the block into a page.
 
     Raises:
@@ -65,7 +65,7 @@ def publish(page: Path, reports: Sequence[Report]) -> None:
     page.write_text(pattern.sub(lambda _: quality_block(reports), before), encoding="utf-8")
 
 
-def _markdown(report: Report) -> str:
+def _markdown(report: EvalReport) -> str:
     config = report.manifest.config
     liked, every = report.judged
     lines = [
@@ -118,7 +118,7 @@ def _least(against: Mapping[str, Difference]) -> str:
     return ", ".join(f"{one.detectable:.4f} for `{arm}`" for arm, one in against.items())
 
 
-def _sampled(report: Report) -> list[str]:
+def _sampled(report: EvalReport) -> list[str]:
     config = report.manifest.config
     said = [] if config.users is None else [f"a seeded sample of {config.users} users"]
     fewer = [one.arm for one in report.judged[0].arms if one.users + one.missing < report.judged[0].users]

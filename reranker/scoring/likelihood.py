@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from prompts import Prompt, PromptTemplate, fitting
+from prompts import Prompt, PromptTemplate, budget_steps
 from reranker.client.engine import Engine
 from reranker.client.responses import Usage
 from reranker.client.tokenizer import Tokens
@@ -48,7 +48,7 @@ class LikelihoodScorer:
         end = prompt_ending(empty)  # the ending is the same with and without a history
         tokens = await asyncio.gather(*(self._tokens(end, text) for text in distinct))
         reserve = max(map(len, tokens)) + 1  # the server always writes one token
-        steps = fitting(template, shared, context=model.max_model_len, reserve=reserve, most=self._history_limit)
+        steps = budget_steps(template, shared, context=model.max_model_len, reserve=reserve, most=self._history_limit)
         [fitted], [prefix] = await fit_together(self._engine, [steps])
         logprobs, usage = await self._engine.continuation_logprobs(prefix, tokens)
         conditional = dict(zip(distinct, map(sum, logprobs), strict=True))

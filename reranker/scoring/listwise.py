@@ -12,7 +12,7 @@ from string import ascii_uppercase
 import numpy as np
 from numpy.typing import NDArray
 
-from prompts import CandidateInput, ItemInput, PromptTemplate, fitting
+from prompts import CandidateInput, ItemInput, PromptTemplate, budget_steps
 from reranker.client.engine import MAX_LABELS, Engine
 from reranker.client.responses import Usage
 from reranker.client.tokenizer import Tokens
@@ -53,7 +53,7 @@ class ListwiseScorer:
             for window in windows(len(candidates), len(labels))
         ]
         steps = [
-            fitting(
+            budget_steps(
                 template,
                 {
                     **shared,

@@ -7,7 +7,7 @@ from string import ascii_uppercase
 
 import numpy as np
 
-from prompts import PromptTemplate, fitting
+from prompts import PromptTemplate, budget_steps
 from reranker.client.engine import Engine
 from reranker.client.responses import Usage
 from reranker.scoring.calibration import Calibration, orders
@@ -76,7 +76,7 @@ class PermutationScorer:
         )
         shown_orders = orders(count, self._calibration.orders)
         steps = [
-            fitting(
+            budget_steps(
                 template,
                 {
                     **shared,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from prompts import PromptTemplate, TemplateError, fitting
+from prompts import PromptTemplate, TemplateError, budget_steps
 from reranker.client.engine import Engine
 from reranker.client.responses import Usage
 from reranker.client.tokenizer import Tokens
@@ -40,7 +40,7 @@ class PointwiseScorer:
         end = prompt_ending(template.render({**shared, "candidate": candidates[0]}))
         words = [await self._word(end, answer) for answer in template.meta.answers]
         steps = [
-            fitting(
+            budget_steps(
                 template,
                 {**shared, "candidate": candidate},
                 context=model.max_model_len,

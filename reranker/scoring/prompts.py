@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from prompts import Fitted, Fitting, Message, Prompt, PromptTemplate
+from prompts import BudgetedPrompt, BudgetSteps, Message, Prompt, PromptTemplate
 from reranker.client.engine import Engine
 from reranker.client.tokenizer import Tokens
 from reranker.scoring.inputs import RankInputs
@@ -63,7 +63,7 @@ async def single_tokens(engine: Engine, end: Ending, word: str) -> tuple[int, ..
     return tuple({tokens[0]: None for tokens in found if tokens is not None and len(tokens) == 1})
 
 
-async def fit_together(engine: Engine, steps: Sequence[Fitting]) -> tuple[list[Fitted], list[Tokens]]:
+async def fit_together(engine: Engine, steps: Sequence[BudgetSteps]) -> tuple[list[BudgetedPrompt], list[Tokens]]:
     """Trim prompts that differ only in their candidates in the same way, so that they share their prefix.
 
     Raises:
@@ -79,7 +79,7 @@ async def fit_together(engine: Engine, steps: Sequence[Fitting]) -> tuple[list[F
             return fitted, list(tokens)
 
 
-def _sent(steps: Sequence[Fitting], prompts: list[Prompt], longest: int) -> list[Fitted]:
+def _sent(steps: Sequence[BudgetSteps], prompts: list[Prompt], longest: int) -> list[BudgetedPrompt]:
     """Send the longest prompt's length to each step; put shorter prompts into ``prompts`` or return the fitted ones."""
     fitted = []
     for index, step in enumerate(steps):

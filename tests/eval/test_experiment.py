@@ -12,23 +12,27 @@ import pytest
 
 from eval import experiment
 from eval.arm_inputs import Regime
-from eval.arms import parse
+from eval.arms import parse_arm
 from eval.errors import LeakError
-from eval.experiment import RANKINGS, Run, run_experiment
-from eval.fusion import fuse
+from eval.experiment import RANKINGS, ExperimentRun, run_experiment
+from eval.fusion import fit_fusion_weights
 from eval.llm_arms import Reads
-from eval.manifest import OPENED, Config, copy_openings, openings
+from eval.manifest import OPENED, ExperimentConfig, copy_openings, count_openings
 from eval.protocol import Part, Relevance
 from eval.rankings_log import user_key
-from eval.report.results import Report, judge, per_user
+from eval.report.results import EvalReport, build_report, per_user
 from eval.report.tables import text
 from prompts import PromptLibrary
 from retrieval import AlsParameters, Dataset, InputError
 from tests.standin import Json, StandIn
 
 LLM_ARMS = ("als", "llm:rank@1", "fused-nollm", "fused:rank@1")
-SMALL = Config(
-    arms=LLM_ARMS, candidates=6, ks=(1, 3, 10), order_users=5, parameters=AlsParameters(factors=4, iterations=5)
+SMALL = ExperimentConfig(
+    arms=tuple(map(parse_arm, LLM_ARMS)),
+    candidates=6,
+    ks=(1, 3, 10),
+    order_users=5,
+    parameters=AlsParameters(factors=4, iterations=5),
 )
 
 
@@ -41,14 +45,20 @@ def taste(prefix: str, continuation: str) -> float:
     return -(5.0 if same else 9.0) - int(number[0]) / 100
 
 
-async def ran(dataset: Dataset, reads: Reads | None, out: Path, config: Config = SMALL, *, purpose: str = "") -> Run:
+def with_arms(*names: str, **changes: object) -> ExperimentConfig:
+    return SMALL.model_copy(update={"arms": tuple(map(parse_arm, names)), **changes})
+
+
+async def ran(
+    dataset: Dataset, reads: Reads | None, out: Path, config: ExperimentConfig = SMALL, *, purpose: str = ""
+) -> ExperimentRun:
     return await run_experiment(config, dataset, PromptLibrary(), reads, out, purpose=purpose)
 
 
 async def test_a_run_compares_its_arms(dataset: Dataset, reads: Reads, standin: StandIn, tmp_path: Path) -> None:
     standin.logprob = taste
     done = await ran(dataset, reads, tmp_path)
-    report = judge(done, opened=0, resamples=200)
+    report = build_report(done, opened=0, resamples=200)
     liked = report.judged[0]
     assert [one.arm for one in liked.arms] == list(LLM_ARMS)
     assert {one.users for one in liked.arms} == {liked.users}
@@ -69,12 +79,12 @@ async def test_a_run_compares_its_arms(dataset: Dataset, reads: Reads, standin: 
     for arm in LLM_ARMS:
         assert f"\n  {arm} " in shown
     assert "(chance)" in shown
-    assert Report.model_validate_json(report.model_dump_json()) == report
+    assert EvalReport.model_validate_json(report.model_dump_json()) == report
 
 
 async def test_the_same_seed_gives_the_same_answer(dataset: Dataset, reads: Reads, tmp_path: Path) -> None:
-    one = judge(await ran(dataset, reads, tmp_path / "one"), opened=0, resamples=200)
-    other = judge(await ran(dataset, reads, tmp_path / "other"), opened=0, resamples=200)
+    one = build_report(await ran(dataset, reads, tmp_path / "one"), opened=0, resamples=200)
+    other = build_report(await ran(dataset, reads, tmp_path / "other"), opened=0, resamples=200)
     assert one.judged == other.judged
     assert one.manifest.run == other.manifest.run
 
@@ -90,7 +100,7 @@ async def test_a_warm_run_asks_nothing(dataset: Dataset, reads: Reads, standin: 
 async def test_an_answer_that_failed_is_missing_and_asked_again(
     dataset: Dataset, reads: Reads, standin: StandIn, tmp_path: Path
 ) -> None:
-    config = SMALL.model_copy(update={"arms": ("als", "llm:rank@1"), "order_users": 0})
+    config = with_arms("als", "llm:rank@1", order_users=0)
     failing = set("13579")
 
     def fault(path: str, answer: Json) -> Json | int:
@@ -101,26 +111,26 @@ async def test_an_answer_that_failed_is_missing_and_asked_again(
     await reads.info(None)
     standin.fault = fault
     done = await ran(dataset, reads, tmp_path, config)
-    arm = judge(done, opened=0, resamples=50).judged[1].arms[1]
+    arm = build_report(done, opened=0, resamples=50).judged[1].arms[1]
     assert arm.missing > 0
     assert arm.users + arm.missing == len(done.cases.of)
     values = per_user(done, Relevance.any)["llm:rank@1"]
     assert int(np.isnan(values).sum()) == arm.missing, "missing is not zero, and not retrieval's answer"
     standin.fault = None
     again = await ran(dataset, reads, tmp_path, config)
-    assert judge(again, opened=0, resamples=50).judged[1].arms[1].missing == 0
+    assert build_report(again, opened=0, resamples=50).judged[1].arms[1].missing == 0
 
 
 async def test_a_record_with_a_torn_line_is_gone_on_with(
     dataset: Dataset, reads: Reads, standin: StandIn, tmp_path: Path
 ) -> None:
     done = await ran(dataset, reads, tmp_path)
-    whole = judge(done, opened=0, resamples=50)
+    whole = build_report(done, opened=0, resamples=50)
     file = done.folder / RANKINGS
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(lines[:100]) + lines[100][:30])
     before = len(standin.requests)
-    again = judge(await ran(dataset, reads, tmp_path), opened=0, resamples=50)
+    again = build_report(await ran(dataset, reads, tmp_path), opened=0, resamples=50)
     assert again.judged == whole.judged
     assert len(standin.requests) == before
     assert len(file.read_text().splitlines()) == len(lines)
@@ -135,8 +145,8 @@ from eval.answer_store import AnswerStore
 from eval.llm_arms import Reads
 from reranker import EngineSettings
 from tests.eval.conftest import histories
-from tests.eval.test_experiment import SMALL, ran
-config = SMALL.model_copy(update=dict(arms=("als", "llm:rank@1"), order_users=0))
+from tests.eval.test_experiment import ran, with_arms
+config = with_arms("als", "llm:rank@1", order_users=0)
 async def main():
     out = Path({str(tmp_path)!r})
     async with Reads(EngineSettings(url={standin.url!r}), AnswerStore(out / "answers.sqlite"), concurrency=2) as reads:
@@ -162,7 +172,7 @@ asyncio.run(main())
 
 
 async def test_test_is_opened_with_a_purpose_and_logged(dataset: Dataset, tmp_path: Path) -> None:
-    config = SMALL.model_copy(update={"part": Part.test, "arms": ("popular", "als")})
+    config = with_arms("popular", "als", part=Part.test)
     with pytest.raises(InputError, match=r"purpose: is missing.*--purpose"):
         await ran(dataset, None, tmp_path, config)
     assert not (tmp_path / OPENED).exists()
@@ -170,27 +180,27 @@ async def test_test_is_opened_with_a_purpose_and_logged(dataset: Dataset, tmp_pa
         await ran(dataset, None, tmp_path, config, purpose=purpose)
     logged = [json.loads(line) for line in (tmp_path / OPENED).read_text().splitlines()]
     assert [one["purpose"] for one in logged] == ["first look", "release"]
-    assert openings([tmp_path / OPENED], dataset.hash) == 2
+    assert count_openings([tmp_path / OPENED], dataset.hash) == 2
     await ran(dataset, None, tmp_path, config.model_copy(update={"part": Part.validation}))
-    assert openings([tmp_path / OPENED], dataset.hash) == 2
+    assert count_openings([tmp_path / OPENED], dataset.hash) == 2
 
 
 async def test_the_published_log_keeps_what_other_folders_opened(dataset: Dataset, tmp_path: Path) -> None:
-    config = SMALL.model_copy(update={"part": Part.test, "arms": ("popular", "als")})
+    config = with_arms("popular", "als", part=Part.test)
     published = tmp_path / "published.jsonl"
     for folder in ("first", "second"):
         await ran(dataset, None, tmp_path / folder, config, purpose=folder)
         copy_openings(tmp_path / folder / OPENED, published)
         copy_openings(tmp_path / folder / OPENED, published)
     assert [json.loads(line)["purpose"] for line in published.read_text().splitlines()] == ["first", "second"]
-    assert openings([published, tmp_path / "second" / OPENED], dataset.hash) == 2
+    assert count_openings([published, tmp_path / "second" / OPENED], dataset.hash) == 2
 
 
 async def test_no_held_out_title_reaches_a_prompt_except_as_a_candidate(
     dataset: Dataset, reads: Reads, standin: StandIn, tmp_path: Path
 ) -> None:
     """What the server was sent, taken apart: histories hold training items only, in retrieval, prompt and fit."""
-    config = SMALL.model_copy(update={"arms": ("als", "fused:rank@1"), "part": Part.test, "order_users": 0})
+    config = with_arms("als", "fused:rank@1", part=Part.test, order_users=0)
     done = await ran(dataset, reads, tmp_path, config, purpose="leak test")
     titles = {row["title"]: row["item_id"] for row in dataset.items.iter_rows(named=True)}
     training = {
@@ -210,26 +220,26 @@ async def test_no_held_out_title_reaches_a_prompt_except_as_a_candidate(
 async def test_weights_that_saw_more_than_the_training_part_are_refused(
     dataset: Dataset, reads: Reads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = fuse
+    honest = fit_fusion_weights
 
     async def careless(_train: Dataset, *rest: object, **options: object) -> object:
         return await honest(dataset, *rest, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(experiment, "fuse", careless)
+    monkeypatch.setattr(experiment, "fit_fusion_weights", careless)
     with pytest.raises(LeakError, match="weights of 'fused:rank@1'"):
-        await ran(dataset, reads, tmp_path, SMALL.model_copy(update={"arms": ("als", "fused:rank@1")}))
+        await ran(dataset, reads, tmp_path, with_arms("als", "fused:rank@1"))
 
 
 async def test_regimes_do_not_mix(dataset: Dataset, reads: Reads, tmp_path: Path) -> None:
     injected = SMALL.model_copy(update={"regime": Regime.injected})
-    done = judge(await ran(dataset, reads, tmp_path, injected), opened=0, resamples=50)
+    done = build_report(await ran(dataset, reads, tmp_path, injected), opened=0, resamples=50)
     assert "not comparable" in text(done)
     with pytest.raises(InputError, match="'popular' ranks the whole catalog"):
-        await ran(dataset, reads, tmp_path, injected.model_copy(update={"arms": ("popular", "als")}))
+        await ran(dataset, reads, tmp_path, with_arms("popular", "als", regime=Regime.injected))
 
 
 async def test_users_are_recorded_by_a_hash(dataset: Dataset, tmp_path: Path) -> None:
-    done = await ran(dataset, None, tmp_path, SMALL.model_copy(update={"arms": ("als",)}))
+    done = await ran(dataset, None, tmp_path, with_arms("als"))
     assert '"u1"' not in (done.folder / RANKINGS).read_text()
     assert user_key("u1") in done.rows["als"]
 
@@ -250,17 +260,18 @@ async def test_arms_that_make_no_sense_are_told(
     dataset: Dataset, reads: Reads, tmp_path: Path, arms: tuple[str, ...], says: str
 ) -> None:
     with pytest.raises(InputError) as error:
-        await ran(dataset, reads, tmp_path, SMALL.model_copy(update={"arms": arms}))
+        await ran(dataset, reads, tmp_path, with_arms(*arms))
     assert says in str(error.value)
     assert error.value.field == "arms"
 
 
 def test_an_arm_with_options() -> None:
-    arm = parse("llm:rank@1,model=tuned,by=gain")
+    arm = parse_arm("llm:rank@1,by=gain,model=tuned")
     assert (arm.kind, arm.reference, arm.model, arm.by) == ("llm", "rank@1", "tuned", "gain")
-    assert arm.asks
+    assert arm.asks_llm
+    assert arm.name == "llm:rank@1,model=tuned,by=gain"
     assert not arm.fitted
-    assert not parse("fused:rank@1,weights=fixed").fitted
+    assert not parse_arm("fused:rank@1,weights=fixed").fitted
 
 
 async def test_an_arm_without_a_server_is_told_before_anything_runs(dataset: Dataset, tmp_path: Path) -> None:

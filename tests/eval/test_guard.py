@@ -7,7 +7,7 @@ from eval.arm_inputs import Cases, Regime, make_cases
 from eval.errors import LeakError
 from eval.guard import Training
 from eval.llm_arms import Reads
-from eval.protocol import Part, Protocol, Relevance, fold
+from eval.protocol import HoldoutProtocol, Part, Relevance, make_fold
 from prompts import PromptLibrary
 from reranker import EngineSettings
 from retrieval import AlsParameters, Dataset, HistoryEntry, Interaction
@@ -18,12 +18,12 @@ PARAMETERS = AlsParameters(factors=4)
 
 
 def cases(folder: Path, dataset: Dataset, regime: Regime = Regime.realistic) -> Cases:
-    part = fold(dataset, Protocol.per_user_temporal, Part.test)
+    part = make_fold(dataset, HoldoutProtocol.per_user_temporal, Part.test)
     return make_cases(part, folder, parameters=PARAMETERS, regime=regime, candidates=6, depth=6, users=None, seed=0)
 
 
 def truth(dataset: Dataset) -> dict[str, frozenset[str]]:
-    return fold(dataset, Protocol.per_user_temporal, Part.test).truth(Relevance.any)
+    return make_fold(dataset, HoldoutProtocol.per_user_temporal, Part.test).truth(Relevance.any)
 
 
 def test_an_honest_case_passes(tmp_path: Path, dataset: Dataset) -> None:
@@ -68,10 +68,10 @@ def test_what_was_fitted_on_more_than_the_training_part_is_refused(tmp_path: Pat
 
 def test_a_model_that_was_trained_on_what_is_held_out_is_refused(tmp_path: Path, dataset: Dataset) -> None:
     made = cases(tmp_path, dataset)
-    inner = fold(dataset, Protocol.per_user_temporal, Part.validation).train
+    inner = make_fold(dataset, HoldoutProtocol.per_user_temporal, Part.validation).train
     made.guard.tuned("an adapter", made.train)
     made.guard.tuned("an adapter", inner)
-    planted = inner.interactions.vstack(fold(dataset, Protocol.per_user_temporal, Part.test).held_out[:1])
+    planted = inner.interactions.vstack(make_fold(dataset, HoldoutProtocol.per_user_temporal, Part.test).held_out[:1])
     with pytest.raises(LeakError, match="has seen 1 interactions that the fold 'test' holds out"):
         made.guard.tuned("an adapter", inner.with_interactions(planted))
     with pytest.raises(LeakError, match="whyrank tune --for-eval"):
@@ -85,7 +85,7 @@ async def test_an_adapter_is_not_read_where_it_knows_too_much(
 ) -> None:
     made = cases(tmp_path, dataset)
     user = next(iter(made.of))
-    inner = fold(dataset, Protocol.per_user_temporal, Part.validation).train
+    inner = make_fold(dataset, HoldoutProtocol.per_user_temporal, Part.validation).train
     tuned = {"knows": Training(made.train, dataset), "learned": Training(inner, made.train)}
     async with Reads(EngineSettings(url=standin.url), None, tuned=tuned) as reads:
         with pytest.raises(LeakError, match="'knows'"):
@@ -96,9 +96,9 @@ async def test_an_adapter_is_not_read_where_it_knows_too_much(
                 pass
         assert not [path for path, _ in standin.requests if path == "/v1/completions"]
         async for outcome in reads.each(made, [user], PromptLibrary().get("rank"), model="learned"):
-            assert outcome.missing is not None, "the stand-in serves no such model"
+            assert outcome.error is not None, "the stand-in serves no such model"
         async for outcome in reads.each(made, [user], PromptLibrary().get("rank"), model="knows", judged=False):
-            assert outcome.missing is not None, "weights may be fitted on what decided when its training ended"
+            assert outcome.error is not None, "weights may be fitted on what decided when its training ended"
 
 
 async def test_a_leaking_prompt_is_never_sent(tmp_path: Path, dataset: Dataset, reads: Reads, standin: StandIn) -> None:

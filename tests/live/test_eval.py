@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from eval import Config, Reads, judge, run_experiment
+from eval import ExperimentConfig, Reads, build_report, parse_arm, run_experiment
 from eval.answer_store import AnswerStore
 from prompts import PromptLibrary
 from reranker import EngineSettings
@@ -10,15 +10,19 @@ from retrieval.data import readers
 
 
 async def test_a_read_is_measured_beside_retrieval(server: EngineSettings, tmp_path: Path) -> None:
-    config = Config(arms=("als", "llm:rank@1", "llm:rank@1,by=gain"), users=12, order_users=4)
+    config = ExperimentConfig(
+        arms=tuple(map(parse_arm, ("als", "llm:rank@1", "llm:rank@1,by=gain"))), users=12, order_users=4
+    )
     store = AnswerStore(tmp_path / "answers.sqlite")
     dataset = readers.movielens()
     async with Reads(server, store) as reads:
-        first = judge(await run_experiment(config, dataset, PromptLibrary(), reads, tmp_path), opened=0, resamples=200)
+        first = build_report(
+            await run_experiment(config, dataset, PromptLibrary(), reads, tmp_path), opened=0, resamples=200
+        )
     async with Reads(server, store) as reads:
         again = await run_experiment(config, dataset, PromptLibrary(), reads, tmp_path / "again")
     store.close()
-    assert judge(again, opened=0, resamples=200).judged == first.judged
+    assert build_report(again, opened=0, resamples=200).judged == first.judged
     assert again.manifest.cached_reads >= 24
     conduct = {one.arm: one for one in first.conduct}
     read = conduct["llm:rank@1"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from eval.guard import training_of
+from eval.guard import adapter_training
 from prompts import PromptLibrary, PromptTemplate
 from reranker.adapter import AdapterManifest, load_adapter
 from retrieval import ArtifactError, DataError, InputError
@@ -85,11 +85,11 @@ def test_manifest_records_model_prompt_and_data(data: TrainingData, adapter: Pat
     assert "other weights" in (manifest.misfit(base_hash="0") or "")
     assert "rank@1" in (manifest.misfit(template_hash="0") or "")
     assert "other data" in (manifest.misfit(data_hash="0") or "")
-    made = training_of(pairs(), manifest)
+    made = adapter_training(pairs(), manifest)
     assert made is not None
     assert made.train.hash == data.train.hash
     assert made.seen.interactions.height == data.train.interactions.height + data.later.interactions.height
-    assert training_of(pairs(planted=True), manifest) is None
+    assert adapter_training(pairs(planted=True), manifest) is None
 
 
 def test_resumed_training_ends_with_the_same_adapter(

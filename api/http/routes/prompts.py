@@ -26,7 +26,7 @@ from prompts import (
     Sample,
     TemplateError,
     TemplateReference,
-    rendered,
+    render_sample,
     user_sample,
 )
 from reranker import PromptChoice, RecommendationRequest
@@ -42,7 +42,7 @@ Alias = Annotated[
 Source = Annotated[str, Field(min_length=1, max_length=100_000, description="the whole file")]
 
 
-class _Body(BaseModel):
+class _PromptRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
@@ -60,7 +60,7 @@ class PromptBody(PromptSummary):
     source: str
 
 
-class NewVersion(_Body):
+class NewVersion(_PromptRequest):
     """A template to save as the next version of its name."""
 
     source: Source
@@ -76,7 +76,7 @@ class Version(BaseModel):
     production: bool = Field(description="whether it serves requests now; the first version of a name does")
 
 
-class AliasTarget(_Body):
+class AliasTarget(_PromptRequest):
     """The version that an alias should name."""
 
     version: int = Field(ge=1, le=1_000_000)
@@ -91,7 +91,7 @@ class AliasBody(BaseModel):
     version: int
 
 
-class _OneOf(_Body):
+class _OneOf(_PromptRequest):
     prompt: str | None = Field(default=None, min_length=1, max_length=200, examples=["rank"])
     source: Source | None = None
 
@@ -146,7 +146,7 @@ def render_prompt(body: RenderBody, retriever: RetrieverDep, service: ServiceDep
     """
     template = _template(body, service, request)
     sample = _sample(retriever, body.user_id, body.query, template)
-    shown = rendered(template, sample)
+    shown = render_sample(template, sample)
     content = shown.prompt.content
     return RenderedBody(
         prompt=template.reference,

@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 
+from eval.arms import parse_arm
 from eval.experiment import run_experiment
-from eval.manifest import Config
-from eval.protocol import Part, Protocol, Relevance
-from eval.report.results import Report, judge
+from eval.manifest import ExperimentConfig
+from eval.protocol import HoldoutProtocol, Part, Relevance
+from eval.report.results import EvalReport, build_report
 from eval.report.tables import BEGIN, END, publish, published, quality_block, text
 from prompts import PromptLibrary
 from retrieval import AlsParameters, Dataset, InputError
@@ -22,28 +23,28 @@ def test_the_quality_page_shows_what_was_published() -> None:
 
 
 @pytest.mark.parametrize("report", PUBLISHED, ids=lambda report: str(report.manifest.config.protocol))
-def test_what_was_published_is_of_today(report: Report) -> None:
+def test_what_was_published_is_of_today(report: EvalReport) -> None:
     """Another catalog, other defaults or another prompt make the figures stale."""
     library = PromptLibrary()
     manifest = report.manifest
     assert manifest.data_hash == readers.MOVIELENS_HASH, REMEDY
-    if manifest.config.protocol is not Protocol.global_time:  # there, eval searches on the part before test
+    if manifest.config.protocol is not HoldoutProtocol.global_time:  # there, eval searches on the part before test
         assert manifest.config.parameters == AlsParameters(), REMEDY
     assert manifest.config.part is Part.test
     for reference, hash_ in manifest.templates.items():
         assert library.get(reference).hash == hash_, REMEDY
-    if any(arm.startswith("llm:") for arm in manifest.config.arms):
+    if any(arm.kind == "llm" for arm in manifest.config.arms):
         assert library.get("rank").reference in manifest.templates, f"another rank prompt is in production: {REMEDY}"
 
 
 @pytest.mark.parametrize("report", PUBLISHED, ids=lambda report: str(report.manifest.config.protocol))
-async def test_the_classical_rankers_still_score_what_was_published(report: Report, tmp_path: Path) -> None:
+async def test_the_classical_rankers_still_score_what_was_published(report: EvalReport, tmp_path: Path) -> None:
     """Run again, to a rounding that differs between processors."""
-    config = report.manifest.config.model_copy(update={"arms": ("popular", "itemknn", "als")})
+    config = report.manifest.config.model_copy(update={"arms": tuple(map(parse_arm, ("popular", "itemknn", "als")))})
     done = await run_experiment(
         config, readers.movielens(), PromptLibrary(), None, tmp_path, purpose="is the quality page stale?"
     )
-    again = judge(done, opened=1, resamples=50)
+    again = build_report(done, opened=1, resamples=50)
     for before, now in zip(report.judged, again.judged, strict=True):
         assert (before.users, before.relevant) == (now.users, now.relevant)
         published = {one.arm: one.metrics for one in before.arms}
@@ -52,9 +53,11 @@ async def test_the_classical_rankers_still_score_what_was_published(report: Repo
                 assert arm.metrics[name].mean == pytest.approx(published[arm.arm][name].mean, abs=0.004), REMEDY
 
 
-async def _small(dataset: Dataset, folder: Path) -> Report:
-    config = Config(arms=("popular", "als"), candidates=6, parameters=AlsParameters(factors=4))
-    return judge(await run_experiment(config, dataset, PromptLibrary(), None, folder), opened=0, resamples=50)
+async def _small(dataset: Dataset, folder: Path) -> EvalReport:
+    config = ExperimentConfig(
+        arms=tuple(map(parse_arm, ("popular", "als"))), candidates=6, parameters=AlsParameters(factors=4)
+    )
+    return build_report(await run_experiment(config, dataset, PromptLibrary(), None, folder), opened=0, resamples=50)
 
 
 async def test_a_page_without_a_place_for_the_table_is_refused(dataset: Dataset, tmp_path: Path) -> None:
