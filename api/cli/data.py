@@ -1,7 +1,7 @@
-"""Which data a command works on: what the artifact was fitted on, or nothing else.
+"""Choose the data of a command: those that the artifact was fitted on.
 
-The artifact holds its data, so that no file is needed. The settings count where there is no artifact yet, and a command
-that would have to choose between the two refuses.
+The artifact contains its data, so no other file is needed. Without an artifact the data of the settings are used. If
+settings and artifact name different data, commands raise an error.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from retrieval import (
 
 @dataclass(frozen=True)
 class FittedData:
-    """A data set and the parameters that retrieval has on it.
+    """A data set and its retrieval parameters.
 
     Args:
         artifact: the loaded artifact that both come from; None if there is none.
@@ -49,15 +49,15 @@ class FittedData:
 
 
 def fitted_data(settings: Settings, *, need_artifact: bool = False) -> FittedData:
-    """The data of the artifact that the settings name. Where none was named and none is there, those of the settings.
+    """Load the data of the configured artifact. If none is configured and none exists, read the data of the settings.
 
     Args:
-        need_artifact: whether there must be an artifact.
+        need_artifact: whether an artifact is required.
 
     Raises:
-        InputError: the settings name other data than those that the artifact was fitted on.
-        ArtifactError: there is no artifact although one is named or needed, or it is damaged.
-        DataError: a file that the settings name cannot be read.
+        InputError: If the settings name other data than the artifact was fitted on.
+        ArtifactError: If the artifact is damaged, or missing although it is configured or required.
+        DataError: If a file of the settings cannot be read.
     """
     named = need_artifact or "artifact" in settings.model_fields_set
     if not named and current_build(settings.artifact) is None:
@@ -89,9 +89,9 @@ def fitted_data(settings: Settings, *, need_artifact: bool = False) -> FittedDat
 
 
 def other_data(settings: Settings, manifest: Manifest) -> str | None:
-    """Says that the settings name other files than those that the artifact was fitted on; None where they do not.
+    """Return a note if the settings name other files than the artifact was fitted on, else None.
 
-    By name alone: cheap enough for every start of a command that does not read the files.
+    Compares paths only, which is cheap enough for commands that do not read the files.
     """
     if settings.data.embedded or manifest.data is None:
         return None
@@ -105,7 +105,7 @@ def other_data(settings: Settings, manifest: Manifest) -> str | None:
 
 
 def tell_other_data(settings: Settings, manifest: Manifest) -> None:
-    """Prints a note where the settings name other files than the artifact's."""
+    """Print a note if the settings name other files than the artifact's."""
     if note := other_data(settings, manifest):
         tell_note(note)
 

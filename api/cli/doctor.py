@@ -1,4 +1,4 @@
-"""``whyrank doctor``: what is installed, what is missing, and whether a read works."""
+"""``whyrank doctor``: check the installation, and read from the LLM."""
 
 import asyncio
 import importlib
@@ -35,7 +35,7 @@ from retrieval import Retriever, WhyrankError, describe_data, describe_origin, l
 _REINSTALL = "run 'make install'"
 _NEEDED_GB = 3
 _SAMPLES = 5
-"""Users whose candidates are read in two orders."""
+"""Number of users whose candidates are read in two orders."""
 
 
 class Unwell(Exception):
@@ -84,7 +84,7 @@ def _torch(_: Settings) -> str:
     for extra in ("torchvision", "torchaudio", "torchcodec"):
         if importlib.util.find_spec(extra) is None:
             continue
-        # A build for another torch breaks transformers at import, with an error that names neither.
+        # A build for another torch breaks the import of transformers, with an error that names neither.
         try:
             importlib.import_module(extra)
         except (ImportError, RuntimeError, OSError, AttributeError) as error:
@@ -167,14 +167,14 @@ def _live(settings: Settings) -> str:
         read = asyncio.run(_read(engine_settings))
         try:
             retriever = Retriever(load(settings.artifact))
-        except WhyrankError:  # told by its own check
+        except WhyrankError:  # reported by its own check
             return read
         report("reading labels in two orders")
         return f"{read}; {asyncio.run(_stability(settings, engine_settings, retriever))}"
 
 
 async def _stability(settings: Settings, engine_settings: EngineSettings, retriever: Retriever) -> str:
-    """Whether labels may be read from this model, measured anew. That they may not is no fault."""
+    """Measure whether labels can be read from this model. It is not a failure if they cannot."""
     users = list(retriever.user_ids())
     template = PromptLibrary(settings.prompts_dir).find("rank-labels", "en")
     memory = Memory(settings.llm.memory)
@@ -192,7 +192,7 @@ async def _stability(settings: Settings, engine_settings: EngineSettings, retrie
 
 
 async def _read(engine_settings: EngineSettings) -> str:
-    """A sentence must be likelier than its words in disorder, or the model that answers is broken."""
+    """Check that the model finds a sentence likelier than the same words out of order."""
     async with Engine(engine_settings) as engine:
         info = await engine.info()
         prefix = await engine.tokens.of_text("The capital of France", beginning=True)

@@ -136,7 +136,7 @@ async def _run(
 
 
 def tuned_on(settings: Settings, dataset: Dataset) -> dict[str, Training | None]:
-    """What the adapter that the settings name was made with, by the name that it is served under."""
+    """Return how the configured adapter was trained, by the name it is served under."""
     adapter = choose_adapter(settings.llm).adapter
     return {} if adapter is None else {adapter.name: adapter_training(dataset, adapter)}
 
@@ -158,7 +158,7 @@ def _resolved(arm: Arm, settings: Settings) -> Arm:
 
 @contextmanager
 def progress() -> Iterator[Tell]:
-    """A bar for each step, with the time that is left; without a terminal, a line for each."""
+    """Show a progress bar per step with the remaining time; without a terminal, print a line per step."""
     shown = error_console()
     if not shown.is_terminal:
         said: set[str] = set()

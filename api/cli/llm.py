@@ -52,7 +52,7 @@ def llm(
         console().print(f"already running: http://127.0.0.1:{settings.port}", markup=False)
         return
     _tell(settings)
-    # An ordinary end by SIGTERM must end the server, too.
+    # SIGTERM must also stop the server.
     signal.signal(signal.SIGTERM, lambda *_: _interrupt())
     with ExitStack() as stack:
         with status("starting vLLM") as report:

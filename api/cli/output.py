@@ -1,4 +1,4 @@
-"""What people see: answers as text, progress on standard error."""
+"""Output for people: answers as text, progress on standard error."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,29 +11,29 @@ from retrieval import Finding
 
 
 def console() -> Console:
-    """Standard output."""
+    """Create a console on standard output."""
     return Console(highlight=False, soft_wrap=True)
 
 
 def error_console() -> Console:
-    """Standard error: progress, warnings, errors."""
+    """Create a console on standard error, for progress, warnings and errors."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def tell_note(text: str) -> None:
-    """Prints something that the user should know on standard error."""
+    """Print a note on standard error."""
     error_console().print(f"note: {text}", style="yellow", markup=False)
 
 
 def tell_findings(findings: Iterable[Finding]) -> None:
-    """Prints what was wrong with the data."""
+    """Print what was wrong with the data."""
     for finding in findings:
         tell_note(str(finding))
 
 
 @contextmanager
 def status(beginning: str) -> Iterator[Callable[[str], None]]:
-    """A line that changes while something takes its time; without a terminal, a line now and then."""
+    """Show a spinner during a long task; without a terminal, print a line per step."""
     shown = error_console()
     if shown.is_terminal:
         with shown.status(Text(beginning)) as spinner:
@@ -53,7 +53,7 @@ def status(beginning: str) -> Iterator[Callable[[str], None]]:
 
 
 def show(answer: Answer, *, heading: str) -> None:
-    """Prints an answer for people."""
+    """Print an answer as text."""
     out = console()
     out.print(Text(heading, style="bold"))
     for note in [*([answer.fallback] if answer.fallback else []), *answer.warnings]:
@@ -83,5 +83,5 @@ def show(answer: Answer, *, heading: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Text from data without what could steer a terminal."""
+    """Replace control characters, which could control the terminal."""
     return "".join(char if char.isprintable() else "�" for char in text)

@@ -1,6 +1,6 @@
-"""``whyrank prompts``: read, check, try, save, promote and take back prompt templates.
+"""``whyrank prompts``: read, check, try, save, promote and roll back prompt templates.
 
-Exit codes: 0 done, 1 error, 2 usage, 3 a template did not pass its check (the gate of this command).
+Exit codes: 0 done, 1 error, 2 usage, 3 a template failed its check.
 """
 
 import asyncio
@@ -196,7 +196,9 @@ def try_template(
     retriever = Retriever(load(settings.artifact))
     with _gate():
         asyncio.run(passed(template, retriever, user))
-    requests = [RecommendationRequest(user_id=one, k=k, query=query, deadline_ms=settings.deadline_ms) for one in user]
+    requests = [
+        RecommendationRequest(user_id=name, k=k, query=query, deadline_ms=settings.deadline_ms) for name in user
+    ]
     fit = load_fit(settings.artifact)
 
     async def both(engine_settings: EngineSettings) -> TryAnswer:
@@ -214,12 +216,12 @@ def try_template(
     if as_json:
         typer.echo(answer.model_dump_json(indent=2))
         return
-    for one in answer.users:
-        _show_trial(answer.prompt, one)
+    for result in answer.users:
+        _show_trial(answer.prompt, result)
 
 
 def _show_trial(prompt: str, one: TriedUser) -> None:
-    """One user's answers side by side: what stands where, and what changed."""
+    """Print one user's answers side by side, with the changes."""
     before = {item.item_id: item for item in one.production.items}
     after = {item.item_id for item in one.trial.items}
     _say(f"user {one.user_id}: {prompt} beside production")
@@ -276,7 +278,7 @@ def watch(
 
 
 def watch_draft(name: str, draft: Path, sample: Sample, before: str, moments: Iterable[None]) -> None:
-    """Shows a draft at each moment: what the model would be shown, and the difference to the output before."""
+    """Render a draft at each moment, with the difference from the previous output."""
     shown = f"{name}@{DEFAULT_ALIAS}"
     for _ in moments:
         _say(f"--- {time.strftime('%H:%M:%S')} {draft.name} ---")
@@ -292,12 +294,12 @@ def watch_draft(name: str, draft: Path, sample: Sample, before: str, moments: It
 
 
 def saves(path: Path, *, once: bool = False, pause_s: float = 0.3) -> Iterator[None]:
-    """Now, and every time a file is saved."""
+    """Yield now and whenever the file is saved."""
     seen = file_stamp(path)
     yield
     while not once:
         time.sleep(pause_s)
-        if file_stamp(path) not in (seen, None):  # editors may delete and write anew; then it is not there for a moment
+        if file_stamp(path) not in (seen, None):  # editors may delete and rewrite a file, which is then briefly missing
             seen = file_stamp(path)
             yield
 
@@ -307,14 +309,14 @@ def _library(settings: Settings | None = None) -> PromptLibrary:
 
 
 def _editor(settings: Settings, library: PromptLibrary, *, samples: bool = True) -> PromptEditor:
-    PromptEditor(library, who=_who())  # read-only is told now, not after loading data for the samples
+    PromptEditor(library, who=_who())  # fails for a read-only library before the samples are loaded
     return PromptEditor(library, who=_who(), samples=_samples(settings) if samples else ())
 
 
 def _who() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container may run as a number without a name
+    except (KeyError, OSError):  # a container's user id may have no name
         return "unknown"
 
 
@@ -326,7 +328,7 @@ def _all(library: PromptLibrary) -> Iterator[str]:
 
 
 def _template(library: PromptLibrary, what: str) -> PromptTemplate:
-    """A saved template, or a file of which the name has a dot or a slash in it."""
+    """Load a saved template, or a file, whose name contains a dot or a slash."""
     if "." not in what and "/" not in what:
         return library.get(what)
     path = Path(what).resolve()
@@ -362,7 +364,7 @@ def _sample(settings: Settings, user: str | None, template: PromptTemplate, quer
 
 @contextmanager
 def _gate() -> Iterator[None]:
-    """Turns a failed check into its exit code."""
+    """Convert a failed check to its exit code."""
     try:
         yield
     except TemplateError as error:
@@ -378,7 +380,7 @@ def _complain(text: str) -> None:
 
 
 def _point(error: TemplateError, say: Callable[[str], None]) -> None:
-    """The line of the mistake, with a caret under it."""
+    """Print the line of the error with a caret under it."""
     for line in error.pointer.split("\n") if error.pointer else ():
         say(f"        {line}")
 

@@ -1,4 +1,4 @@
-"""``whyrank recommend``: one user's recommendations on the screen."""
+"""``whyrank recommend``: print a user's recommendations."""
 
 import asyncio
 import json as json_module
@@ -76,8 +76,8 @@ def recommend(
 def ask(
     retriever: Retriever, settings: Settings, requests: list[RecommendationRequest], *, llm: bool = True
 ) -> list[Answer]:
-    """Answers requests with the LLM that the settings name, or one that is started for the call."""
-    for request in requests:  # a wrong number is told now, not after waiting for an LLM
+    """Answer requests with the configured LLM, or one that is started for the call."""
+    for request in requests:  # report a wrong number before waiting for an LLM
         request.checked_count(len(retriever.catalog))
     library, weights = PromptLibrary(settings.prompts_dir), load_fit(settings.artifact)
 

@@ -51,7 +51,7 @@ def serve(
 
 @contextmanager
 def _supervised(app: FastAPI, settings: Settings, server: LocalServer) -> Iterator[None]:
-    """Keeps a vLLM of the service's own running where ``server`` would be."""
+    """Keep the service's own vLLM running at the address of ``server``."""
     service: Service = app.state.service
     supervisor = Supervisor(
         lambda report: LocalServer(settings.llm, port=server.port, report=report),
