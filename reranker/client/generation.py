@@ -12,7 +12,7 @@ from reranker.client.tokenizer import Tokens
 from reranker.client.transport import Transport
 from reranker.errors import LLMBadAnswer, LLMError, LLMRefused, LLMUnavailable
 
-_PATIENCE_S = 1.0
+_PROBE_WAIT_S = 1.0
 """Maximum time that a request waits for the probe of structured outputs."""
 _RETRY_S, _MAX_RETRY_S = 5.0, 300.0
 """Time until a failed probe is repeated; doubled after each failure, since a pattern can crash a server."""
@@ -77,9 +77,9 @@ class TextWriter:
         if not state.supported and time.monotonic() >= state.retry_at:
             if state.probe is None or state.probe.done():
                 state.probe = asyncio.create_task(self._probe_patterns(info, state))
-            await asyncio.wait({state.probe}, timeout=_PATIENCE_S)
+            await asyncio.wait({state.probe}, timeout=_PROBE_WAIT_S)
             if not state.probe.done():  # later requests do not wait for it
-                state.retry_at = max(state.retry_at, time.monotonic() + _PATIENCE_S)
+                state.retry_at = max(state.retry_at, time.monotonic() + _PROBE_WAIT_S)
         return state.supported
 
     async def _probe_patterns(self, info: ModelInfo, state: _Patterns) -> None:

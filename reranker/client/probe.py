@@ -9,7 +9,7 @@ from reranker.client.responses import ModelCard, ModelInfo, models_of, special_t
 from reranker.client.transport import Transport
 from reranker.errors import LLMBadAnswer, LLMNotServed, LLMRefused
 
-_PATIENCE_S = 2.0
+_PROBE_HANG_S = 2.0
 """Time after which a probe is assumed to hang and the next caller starts another."""
 _MAX_PROBES = 3
 """Maximum number of concurrent probes."""
@@ -132,7 +132,7 @@ class ModelMonitor:
     def _start_probe(self) -> asyncio.Task[None]:
         now = time.monotonic()
         self._probes = [(began, task) for began, task in self._probes if not task.done()]
-        if self._probes and (now - self._probes[-1][0] < _PATIENCE_S or len(self._probes) >= _MAX_PROBES):
+        if self._probes and (now - self._probes[-1][0] < _PROBE_HANG_S or len(self._probes) >= _MAX_PROBES):
             return self._probes[-1][1]
         task = asyncio.create_task(self._run_probe())
         task.add_done_callback(_retrieve_exception)
