@@ -25,8 +25,8 @@ def configure_logging() -> None:
 
 
 def redirect_libraries() -> None:
-    """Format the logs of libraries (uvicorn, asyncio) the same way. Error messages are dropped, because they may contain
-    user input; the stack locations are kept.
+    """Format the logs of libraries (uvicorn, asyncio) the same way. Drop error messages, which may contain user input,
+    and keep the stack locations.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -45,7 +45,7 @@ def redirect_libraries() -> None:
 
 
 def places(error: BaseException) -> list[str]:
-    """Return the stack locations of an error, innermost last, without messages and values, which may contain user data."""
+    """Return the stack locations of an error, innermost last. Omit messages and values, which may contain user data."""
     return _lines(traceback.extract_tb(error.__traceback__))
 
 
