@@ -49,7 +49,7 @@ class FittedData:
 
     @property
     def origin(self) -> str:
-        """Where both come from, in one sentence."""
+        """Describe the origin of the data and the parameters."""
         return f"{self.data_origin}, retrieval with {self.parameters_origin}"
 
 
@@ -102,8 +102,8 @@ def other_data(settings: Settings, manifest: Manifest) -> str | None:
     if fitted == named:
         return None
     return (
-        f"{settings.artifact} was fitted on {describe_origin(manifest)}, and the settings name "
-        f"{describe_data(with_relative_paths(settings.data))}: the former is used until 'whyrank fit' runs again"
+        f"{settings.artifact} was fitted on {describe_origin(manifest)}, but the settings name "
+        f"{describe_data(with_relative_paths(settings.data))}. The artifact is used until you run 'whyrank fit' again"
     )
 
 
@@ -119,14 +119,14 @@ def _refuse_other_data(place: Path, manifest: Manifest, files: DataSettings) -> 
         return
     changed = manifest.data is not None and _places(manifest.data) == _places(files)
     now = (
-        "which hold other data by now"
+        "which have changed since then"
         if changed
-        else f"and the settings name {describe_data(with_relative_paths(files))}"
+        else f"but the settings name {describe_data(with_relative_paths(files))}"
     )
     raise InputError(
         f"{place} was fitted on {describe_origin(manifest)}, {now}",
         field="data",
-        remedy="Run 'whyrank fit' again, or drop [data] from the settings to work on what the artifact holds",
+        remedy="Run 'whyrank fit' again, or drop [data] from the settings to use the data in the artifact",
         code="wrong_data",
     )
 
@@ -136,5 +136,5 @@ def _places(files: DataSettings) -> Sequence[Path | None]:
 
 
 def _words(parameters: AlsParameters) -> str:
-    told = parameters.model_dump(exclude={"seed"}, exclude_none=True)
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
+    values = parameters.model_dump(exclude={"seed"}, exclude_none=True)
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())

@@ -43,9 +43,9 @@ class Unwell(Exception):
 
 
 def doctor(
-    live: Annotated[bool, typer.Option(help="Start the LLM where none runs, and read from it.")] = True,
+    live: Annotated[bool, typer.Option(help="Start the LLM if none is running, and read from it.")] = True,
 ) -> None:
-    """Check what is installed, and read from the LLM."""
+    """Check the installation, and read from the LLM."""
     settings = load_settings()
     checks: list[tuple[str, Callable[[Settings], str]]] = [
         ("python", _python),
@@ -110,18 +110,18 @@ def _model(settings: Settings) -> str:
         folder = embedded.checkpoint(settings.llm.cache_dir)
     problems = embedded.problems(folder, thorough=True)
     if problems:
-        raise Unwell(f"{'; '.join(problems)}; delete {folder}, it is made anew")
+        raise Unwell(f"{'; '.join(problems)}; delete {folder} to rebuild it")
     return f"{embedded.NAME}, checksums match ({folder})"
 
 
 def _data(settings: Settings) -> str:
     if not settings.data.embedded:
         dataset, findings = readers.read(settings.data)
-        faults = f", {len(findings)} kinds of faults: 'whyrank fit' names them" if findings else ""
+        faults = f", {len(findings)} kinds of faults ('whyrank fit' lists them)" if findings else ""
         return f"{describe_data(settings.data)}: {dataset.interactions.height:,} interactions{faults}"
     dataset = readers.movielens()
     if dataset.hash != readers.MOVIELENS_HASH:
-        raise Unwell("the embedded MovieLens is not the one that this version was made with; " + _REINSTALL)
+        raise Unwell("the embedded MovieLens does not match this version; " + _REINSTALL)
     return f"embedded MovieLens, {dataset.interactions.height:,} ratings, checksum matches"
 
 
@@ -180,8 +180,8 @@ async def _stability(settings: Settings, engine_settings: EngineSettings, retrie
     memory = Memory(settings.llm.memory)
     async with Engine(engine_settings) as engine:
         clean = await engine.sanitizer()
-        some = users[:: max(len(users) // _SAMPLES, 1)][:_SAMPLES]
-        samples = [RankInputs.of(user_sample(retriever, user, sanitizer=clean)) for user in some]
+        sample_users = users[:: max(len(users) // _SAMPLES, 1)][:_SAMPLES]
+        samples = [RankInputs.of(user_sample(retriever, user, sanitizer=clean)) for user in sample_users]
         reader = Reader(engine, settings.llm.history_limit, memory=memory)
         found = await reader.prepare(template, samples)
     memory.close()

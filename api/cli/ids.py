@@ -13,13 +13,13 @@ class IdCommand(TyperCommand):
     """A command whose arguments may be negative numbers: ``recommend -5 -k 3``."""
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:  # type: ignore[override]  # typer has its own Context
-        """Move negative numbers behind ``--``, unless they are the value of an option."""
+        """Move negative numbers after ``--``, unless they are the value of an option."""
         try:
             return super().parse_args(ctx, self._ordered(args))
         except Exception as error:
             if getattr(error, "option_name", None) and not getattr(error, "possibilities", None):
-                told: Any = error  # a usage error, whose class typer does not export
-                told.message += f" An id that begins with '-' goes behind '--': {ctx.command_path} -- ID"
+                usage_error: Any = error  # typer does not export its class
+                usage_error.message += f" Put an id that begins with '-' after '--': {ctx.command_path} -- ID"
             raise
 
     def _ordered(self, args: list[str]) -> list[str]:

@@ -55,12 +55,12 @@ def status(beginning: str) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def progress_bar(label: str, total: int | None, *, seconds: float = float("inf")) -> Iterator[Callable[[int], None]]:
-    """Show a bar with the time that is left.
+    """Show a progress bar with the remaining time.
 
     Args:
-        label: the work that is done.
-        total: number of steps; None if only time ends the work.
-        seconds: time after which the work ends.
+        label: name of the work.
+        total: number of steps; None if there is only a time limit.
+        seconds: time limit of the work.
     """
     columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=error_console(), transient=True) as bar:
@@ -68,7 +68,7 @@ def progress_bar(label: str, total: int | None, *, seconds: float = float("inf")
 
         def update(done: int) -> None:
             elapsed = bar.tasks[0].elapsed or 0.0
-            if seconds < float("inf") and elapsed:  # time ends the work before the steps do
+            if seconds < float("inf") and elapsed:  # the time limit may end the work first
                 reached = max(int(done * seconds / elapsed) + 1, done)
                 bar.update(task, total=reached if total is None else min(total, reached))
             bar.update(task, completed=done)
