@@ -1,4 +1,4 @@
-"""``/v1/items``: the catalog, to search and to look around in."""
+"""``/v1/items``: browse and search the catalog."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ class ItemBody(BaseModel):
 
     @classmethod
     def of(cls, item: Item) -> "ItemBody":
-        """An item as it is answered."""
+        """Convert an item."""
         attributes = {
             name: list(value) if isinstance(value, tuple) else value for name, value in item.attributes.items()
         }
@@ -51,7 +51,7 @@ class ItemPage(BaseModel):
 
 
 class SimilarItem(ItemBody):
-    """An item that the same users like."""
+    """A similar item."""
 
     similarity: float = Field(description="cosine of the factors, 1 is the most")
 
@@ -73,7 +73,7 @@ async def search_items(
     limit: Limit = 20,
     offset: Offset = 0,
 ) -> ItemPage:
-    """The catalog in its own order, or what a query finds in it, best match first."""
+    """List the catalog in its own order, or search it, best match first."""
     catalog = retriever.catalog
     end = offset + limit
     withdrawn = service.feedback.withdrawn
@@ -83,7 +83,7 @@ async def search_items(
     else:
         wanted = RetrievalRequest(query=query, withdrawn=withdrawn, count=min(end + 1, len(catalog)))
         matches = (await asyncio.to_thread(retriever.retrieve, wanted)).candidates
-        # Behind the matches retrieval fills up with what is popular.
+        # After the matches, retrieval fills up with popular items.
         items = [candidate.item for candidate in matches if candidate.source is Source.text]
         found, more = items[offset:end], len(items) > end
     return ItemPage(items=[ItemBody.of(item) for item in found], next_offset=end if more else None)
@@ -153,21 +153,21 @@ async def withdraw_item(item_id: str, retriever: RetrieverDep, service: ServiceD
 
 @router.get("/{item_id:path}/similar", responses=responses(404))
 async def similar_items(item_id: str, retriever: RetrieverDep, service: ServiceDep, limit: Limit = 10) -> SimilarItems:
-    """Items that the same users like."""
+    """List items that the same users like, best first."""
     _known(retriever, service, item_id)
     similar = await asyncio.to_thread(retriever.similar, item_id, limit)
     return SimilarItems(
         items=[
-            SimilarItem(**ItemBody.of(one.item).model_dump(), similarity=min(max(one.score, -1.0), 1.0))
-            for one in similar
-            if one.item.item_id not in service.feedback.withdrawn
+            SimilarItem(**ItemBody.of(match.item).model_dump(), similarity=min(max(match.score, -1.0), 1.0))
+            for match in similar
+            if match.item.item_id not in service.feedback.withdrawn
         ]
     )
 
 
 @router.get("/{item_id:path}", responses=responses(404))
 async def read_item(item_id: str, retriever: RetrieverDep, service: ServiceDep) -> ItemBody:
-    """One item."""
+    """Read one item."""
     stored = service.feedback.item(item_id)
     if stored is not None and stored.title is not None and not stored.withdrawn:
         return ItemBody(item_id=stored.item_id, title=stored.title, attributes=dict(stored.attributes))

@@ -1,4 +1,4 @@
-"""``/v1/users``: of whom there is a history, and what is in it."""
+"""``/v1/users``: users and their histories."""
 
 import asyncio
 from collections import Counter
@@ -26,11 +26,11 @@ class UserPage(BaseModel):
 
 
 class HistoryBody(BaseModel):
-    """Something the user did."""
+    """An interaction of the user."""
 
     item_id: str | None
     title: str | None
-    text: str | None = Field(description="a search in place of an item, or what the user wrote about it")
+    text: str | None = Field(description="a search query without an item, or what the user wrote about the item")
     event: str
     weight: float
     timestamp: int | None
@@ -38,20 +38,20 @@ class HistoryBody(BaseModel):
 
 
 class UserBody(BaseModel):
-    """What is known of a user."""
+    """A user's history in numbers, and its latest part."""
 
     user_id: str
     interactions: int
     events: dict[str, int] = Field(description="number of interactions of each kind")
-    liked: int = Field(description="interactions that were meant positively; evidence is taken from these")
+    liked: int = Field(description="number of positive interactions, from which evidence is taken")
     first: int | None = Field(description="time of the oldest interaction, seconds since 1970")
-    last: int | None = Field(description="time of the latest")
+    last: int | None = Field(description="time of the latest interaction, seconds since 1970")
     history: list[HistoryBody] = Field(description="the latest interactions, latest first")
 
 
 @router.get("", responses=responses(503))
 async def list_users(retriever: RetrieverDep, service: ServiceDep, limit: Limit = 20, offset: Offset = 0) -> UserPage:
-    """The users of the fitted data. Forgotten ones are left out, so a page may hold fewer than `limit`."""
+    """List the users of the fitted data. Forgotten users are left out, so a page may hold fewer than `limit`."""
     users, end = retriever.user_ids(), offset + limit
     page = list(users[offset:end])
     forgotten = await service.feedback.forgotten_among(page)
@@ -64,15 +64,15 @@ async def read_user(
     user_id: str,
     retriever: RetrieverDep,
     service: ServiceDep,
-    limit: Annotated[int, Query(ge=0, le=1000, description="how much of the history to show")] = 20,
+    limit: Annotated[int, Query(ge=0, le=1000, description="maximum number of history entries")] = 20,
 ) -> UserBody:
-    """One user's history, in numbers and its latest part."""
+    """Read one user's history: counts and the latest entries."""
     known = await service.feedback.known(user_id)
     wanted = RetrievalRequest(user_id=user_id, newer=known.newer, stored_history=not known.masked, count=1)
     found = await asyncio.to_thread(retriever.retrieve, wanted)
     if not found.history:
         raise Refused(404, NotFoundError("there is no such user", field="user_id", code="unknown_user"))
-    entries = [_entry(one) for one in found.history]
+    entries = [_entry(interaction) for interaction in found.history]
     times = [entry.timestamp for entry in entries if entry.timestamp is not None]
     return UserBody(
         user_id=user_id,
