@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from prompts import DRAFT, PromptLibrary, PromptTemplate, TemplateReference, check, user_sample
+from prompts import DRAFT, PromptLibrary, PromptTemplate, TemplateReference, check_template, user_sample
 from reranker import Answer, PromptChoice, RecommendationRequest, Recommender
 from retrieval import InputError, Retriever
 
@@ -45,11 +45,10 @@ async def passed(template: PromptTemplate, retriever: Retriever, user_ids: Seque
     """
 
     def check_all() -> None:
-        known = retriever.user_ids()
         for user_id in user_ids:
-            if user_id not in known:
+            if not retriever.has_user(user_id):
                 raise InputError(f"there is no user '{user_id[:80]}'", field="user_ids", code="unknown_user")
-        check(template, [user_sample(retriever, user_id, locale=template.meta.locale) for user_id in user_ids])
+        check_template(template, [user_sample(retriever, user_id, locale=template.meta.locale) for user_id in user_ids])
 
     await asyncio.to_thread(check_all)  # renders in processes of their own, a second in all
 

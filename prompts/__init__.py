@@ -1,7 +1,7 @@
 """What do we say to the model? Templates, what they may use, and untrusted text made safe."""
 
-from prompts.budget import Fitted, Fitting, Trimmed, fit, fitting, newest
-from prompts.checks import check, rendered
+from prompts.budget import BudgetedPrompt, BudgetSteps, Trimmed, budget_steps, fit_to_budget, newest_entries
+from prompts.checks import check_template, render_sample
 from prompts.editor import PromptEditor
 from prompts.errors import BudgetError, LibraryError, TemplateError
 from prompts.front_matter import FrontMatter, Sampling, Scoring
@@ -10,14 +10,14 @@ from prompts.inputs import (
     CandidateInput,
     HistoryInput,
     ItemInput,
+    allowed_inputs,
     candidate_inputs,
     document_inputs,
     evidence_inputs,
     history_inputs,
-    inputs_of,
     item_input,
     profile_input,
-    showing,
+    with_attributes,
 )
 from prompts.isolation import Rendered, render_isolated
 from prompts.library import PromptLibrary, read_source
@@ -26,7 +26,7 @@ from prompts.pattern import FACTS
 from prompts.runtime_failures import RuntimeFailures
 from prompts.samples import EXAMPLE, Sample, user_sample
 from prompts.sanitize import MAX_DOCUMENT, MAX_LENGTH, Sanitizer
-from prompts.store import Stamp, stamp, write
+from prompts.store import Stamp, file_stamp, write_atomically
 from prompts.template import Message, Prompt, PromptTemplate
 
 __all__ = [
@@ -38,9 +38,9 @@ __all__ = [
     "MAX_DOCUMENT",
     "MAX_LENGTH",
     "BudgetError",
+    "BudgetSteps",
+    "BudgetedPrompt",
     "CandidateInput",
-    "Fitted",
-    "Fitting",
     "FrontMatter",
     "HistoryInput",
     "ItemInput",
@@ -60,23 +60,23 @@ __all__ = [
     "TemplateError",
     "TemplateReference",
     "Trimmed",
+    "allowed_inputs",
+    "budget_steps",
     "candidate_inputs",
-    "check",
+    "check_template",
     "document_inputs",
     "evidence_inputs",
-    "fit",
-    "fitting",
+    "file_stamp",
+    "fit_to_budget",
     "history_inputs",
-    "inputs_of",
     "item_input",
-    "newest",
+    "newest_entries",
     "profile_input",
     "read_source",
     "render_isolated",
-    "rendered",
-    "showing",
-    "stamp",
+    "render_sample",
     "user_sample",
     "version_number",
-    "write",
+    "with_attributes",
+    "write_atomically",
 ]

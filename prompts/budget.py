@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from prompts.errors import BudgetError
-from prompts.inputs import showing
+from prompts.inputs import with_attributes
 from prompts.template import Prompt, PromptTemplate
 
 T = TypeVar("T")
@@ -15,7 +15,7 @@ BLOCK = 10
 each time, and with it lose the whole prefix cache; so the oldest ten go at once."""
 
 
-def newest(history: Sequence[T], most: int) -> Sequence[T]:
+def newest_entries(history: Sequence[T], most: int) -> Sequence[T]:
     """The newest entries, at most ``most`` (10 or more) and more than ``most - 10`` where there are as many, in order.
 
     >>> len(newest(range(25), most=20))
@@ -45,7 +45,7 @@ class Trimmed:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class BudgetedPrompt:
     """A prompt that fits, its number of tokens, the inputs that it shows and what it leaves out."""
 
     prompt: Prompt
@@ -54,14 +54,14 @@ class Fitted:
     trimmed: Trimmed
 
 
-Fitting = Generator[Prompt, int, Fitted]
+BudgetSteps = Generator[Prompt, int, BudgetedPrompt]
 """Yields prompts to be counted, takes their numbers of tokens, returns the first that fits. So one loop serves those
 who count here and those who ask a server."""
 
 
-def fitting(
+def budget_steps(
     template: PromptTemplate, inputs: Mapping[str, object], *, context: int, reserve: int, most: int | None = None
-) -> Fitting:
+) -> BudgetSteps:
     """Makes a prompt fit: the oldest history goes first, in blocks of ten, then the template's ``attributes``, the last
     first. Candidates are never dropped.
 
@@ -81,7 +81,7 @@ def fitting(
         prompt = template.render(smaller)
         tokens = yield prompt
         if tokens + reserve <= context:
-            return Fitted(prompt, tokens, smaller, trimmed)
+            return BudgetedPrompt(prompt, tokens, smaller, trimmed)
     candidates = inputs.get("candidates")
     shown = f" with {len(candidates)} candidates" if isinstance(candidates, list) else ""
     raise BudgetError(
@@ -93,18 +93,18 @@ def fitting(
     )
 
 
-def fit(steps: Fitting, count: Callable[[Prompt], int]) -> Fitted:
-    """Runs :func:`fitting` where tokens are counted here.
+def fit_to_budget(steps: BudgetSteps, count: Callable[[Prompt], int]) -> BudgetedPrompt:
+    """Runs :func:`budget_steps` where tokens are counted here.
 
     Raises:
-        BudgetError: as :func:`fitting`.
+        BudgetError: as :func:`budget_steps`.
     """
     try:
         prompt = next(steps)
         while True:
             prompt = steps.send(count(prompt))
     except StopIteration as done:
-        fitted: Fitted = done.value
+        fitted: BudgetedPrompt = done.value
         return fitted
 
 
@@ -114,7 +114,7 @@ def _smaller(
     """The inputs, less and less of them."""
     history = inputs.get("history") if "history" in template.meta.inputs else None
     if isinstance(history, list):
-        left = list(history if most is None else newest(history, most))
+        left = list(history if most is None else newest_entries(history, most))
         while left:
             yield {**inputs, "history": left}, Trimmed(len(history) - len(left))
             left = left[BLOCK:]
@@ -123,5 +123,7 @@ def _smaller(
     attributes = template.meta.attributes or ()
     for count in range(len(attributes), -1, -1):
         kept = attributes[:count]
-        shown = inputs if count == len(attributes) else {name: showing(one, kept) for name, one in inputs.items()}
+        shown = (
+            inputs if count == len(attributes) else {name: with_attributes(one, kept) for name, one in inputs.items()}
+        )
         yield shown, Trimmed(gone, tuple(reversed(attributes[count:])))

@@ -12,7 +12,7 @@ from prompts.template import PromptTemplate
 _DATA_BEGINS = re.compile(rf"^[^\S\n]*{MARK}", re.MULTILINE | re.IGNORECASE)
 
 
-def check(template: PromptTemplate, samples: Sequence[Sample] = ()) -> list[Rendered]:
+def check_template(template: PromptTemplate, samples: Sequence[Sample] = ()) -> list[Rendered]:
     """Renders a template with examples, with nothing but what is always there, with hostile data, and with samples.
 
     Returns:
@@ -23,16 +23,16 @@ def check(template: PromptTemplate, samples: Sequence[Sample] = ()) -> list[Rend
     """
     for near in template.near_sections():
         raise near
-    example = rendered(template, EXAMPLE)
-    for shown, who in ((example, EXAMPLE.who), (rendered(template, BARE), BARE.who)):
+    example = render_sample(template, EXAMPLE)
+    for shown, who in ((example, EXAMPLE.who), (render_sample(template, BARE), BARE.who)):
         if not str(shown.prompt).strip():
             raise _error(template, f"writes nothing for {who}")
-    _check_lines(template, rendered(template, HOSTILE))
+    _check_lines(template, render_sample(template, HOSTILE))
     _check_candidates(template, example)
-    return [rendered(template, sample) for sample in samples]
+    return [render_sample(template, sample) for sample in samples]
 
 
-def rendered(template: PromptTemplate, sample: Sample) -> Rendered:
+def render_sample(template: PromptTemplate, sample: Sample) -> Rendered:
     """A template with a sample, in a process of its own.
 
     Raises:

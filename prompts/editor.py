@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from prompts.checks import check
+from prompts.checks import check_template
 from prompts.errors import LibraryError, TemplateError
 from prompts.library import ALIASES, HASHES, PromptLibrary
 from prompts.names import DEFAULT_ALIAS, DRAFT, TemplateReference, is_alias, is_name, version_number
 from prompts.requirements import Requirements
 from prompts.samples import Sample
-from prompts.store import Change, changes, locked, log, now, read_table, write, write_table
+from prompts.store import Change, changes, locked, log, now, read_table, write_atomically, write_table
 from prompts.template import PromptTemplate
 
 
@@ -58,7 +58,7 @@ class PromptEditor:
             )
         draft = PromptTemplate(source, name=name, version=DRAFT)
         self._check_fit(draft)
-        check(draft, self._samples)
+        check_template(draft, self._samples)
         with self._writing():
             self._take(name)
             hashes = read_table(self._own / HASHES)
@@ -69,7 +69,7 @@ class PromptEditor:
             taken = [number for one in written if (number := version_number(one)) is not None]
             version = max(taken, default=0) + 1
             template = PromptTemplate(source, name=name, version=str(version))
-            write(folder / f"{version}.jinja", source)
+            write_atomically(folder / f"{version}.jinja", source)
             if not row:
                 self._set(name, DEFAULT_ALIAS, version)
             row[str(version)] = template.hash
@@ -98,7 +98,7 @@ class PromptEditor:
             )
         template = self._library.read(TemplateReference(name, version))
         self._check_fit(template)
-        check(template, self._samples)
+        check_template(template, self._samples)
         with self._writing():
             self._take(name)
             return self._move("promote", name, alias, version, expected=expected, note=note)
@@ -141,7 +141,7 @@ class PromptEditor:
             source = self._library.get(name).source
             with self._writing():
                 path.parent.mkdir(exist_ok=True)
-                write(path, source)
+                write_atomically(path, source)
                 self._log("draft", name, before=None, after=None)
         return path
 
@@ -164,7 +164,7 @@ class PromptEditor:
             return
         (self._own / name).mkdir(exist_ok=True)
         for version in shipped:
-            write(self._own / name / f"{version}.jinja", self._library.get(f"{name}@{version}").source)
+            write_atomically(self._own / name / f"{version}.jinja", self._library.get(f"{name}@{version}").source)
         aliases = self._library.aliases(name)
         write_table(self._own / ALIASES, {**read_table(self._own / ALIASES), name: dict(aliases)})
         write_table(self._own / HASHES, {**hashes, name: shipped})

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from prompts.inputs import KNOWN, REST, inputs_of
+from prompts.inputs import KNOWN, REST, allowed_inputs
 from prompts.mistakes import Mistake, near, yaml_mistake
 from prompts.pattern import check_pattern
 
@@ -240,7 +240,7 @@ def check_inputs(front: FrontMatter, used: set[str]) -> None:
     Raises:
         InputProblem: they do not.
     """
-    given = inputs_of(front.task, front.scoring)
+    given = allowed_inputs(front.task, front.scoring)
     for name in sorted(used | set(front.inputs)):
         if name not in given:
             where = f" in a {front.scoring or front.task} template" if name in KNOWN else ""

@@ -6,7 +6,7 @@ from itertools import repeat
 from typing import NamedTuple, Self, TypeVar
 
 from prompts.ago import ago
-from prompts.sandbox import Record
+from prompts.sandbox import ReadableObject
 from prompts.sanitize import MAX_DOCUMENT, MAX_VALUES, Sanitizer
 from retrieval import Candidate, Evidence, HistoryEntry, Item, Meaning, meaning
 
@@ -19,7 +19,7 @@ REST = "*"
 
 
 @dataclass(frozen=True, slots=True)
-class ItemInput(Record):
+class ItemInput(ReadableObject):
     """An item as a template sees it: ``{{ item.title }}``, ``{{ item.attributes.genres | join(", ") }}``."""
 
     title: str
@@ -124,7 +124,7 @@ ABSENT: dict[str, object] = {"query": "", "profile": {}, "complaint": "", "noun"
 """What a template sees where a caller gives nothing; the other inputs must be given."""
 
 
-def inputs_of(task: str, scoring: str | None) -> list[str]:
+def allowed_inputs(task: str, scoring: str | None) -> list[str]:
     """The inputs that are given for a task and scoring, sorted. A reason sees nothing but facts that it may name."""
     if task == "reason":
         return ["complaint", "evidence", "item", "locale", "noun"]
@@ -203,7 +203,7 @@ def profile_input(profile: Mapping[str, str], sanitizer: Sanitizer) -> dict[str,
 V = TypeVar("V")
 
 
-def showing(value: V, names: Sequence[str]) -> V:
+def with_attributes(value: V, names: Sequence[str]) -> V:
     """An input with these attributes of its items only; an input without items as it is."""
     if isinstance(value, ItemInput):
         return value.showing(names)

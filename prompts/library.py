@@ -16,7 +16,7 @@ from prompts.names import DEFAULT_ALIAS, DRAFT, TemplateReference, is_alias, is_
 from prompts.requirements import Requirements
 from prompts.runtime_failures import RuntimeFailures
 from prompts.sandbox import MAX_SOURCE
-from prompts.store import Stamp, Table, read_table, stamp
+from prompts.store import Stamp, Table, file_stamp, read_table
 from prompts.template import PromptTemplate
 
 SHIPPED = Path(__file__).parent / "templates"
@@ -182,7 +182,7 @@ class PromptLibrary:
 
     def state(self) -> tuple[Stamp | None, ...]:
         """What changes whenever a version is saved or an alias moves."""
-        return tuple(stamp(folder / table) for folder in self._folders() for table in (ALIASES, HASHES))
+        return tuple(file_stamp(folder / table) for folder in self._folders() for table in (ALIASES, HASHES))
 
     def find(self, family: str, locale: str) -> PromptTemplate:
         """The production template of a family for a language: ``zh-Hant`` takes ``zh`` where there is no closer one,
@@ -317,14 +317,14 @@ class PromptLibrary:
         return self._loaded[key]
 
     def _draft(self, path: Path, name: str) -> PromptTemplate:
-        before, seen = self._drafts.get(path), stamp(path)
+        before, seen = self._drafts.get(path), file_stamp(path)
         if before is None or before[0] != seen:
             template = PromptTemplate(read_source(path, told=_told(path)), name=name, version=DRAFT)
             before = self._drafts[path] = seen, template
         return before[1]
 
     def _table(self, path: Path) -> Table:
-        before, seen = self._tables.get(path), stamp(path)
+        before, seen = self._tables.get(path), file_stamp(path)
         if before is None or before[0] != seen:
             try:
                 before = self._tables[path] = seen, read_table(path)

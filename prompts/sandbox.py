@@ -106,7 +106,7 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _Value = Any
 
 
-class Record:
+class ReadableObject:
     """An object whose public attributes a template may read as they are."""
 
     __slots__ = ()
@@ -174,7 +174,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """As the sandbox's, quicker for our own records: that no name begins with '_' is known since compiling."""
-        if not isinstance(obj, Record):
+        if not isinstance(obj, ReadableObject):
             return super().getattr(obj, attribute)
         try:
             return getattr(obj, attribute)
@@ -297,7 +297,7 @@ def _printed(value: _Value) -> _Value:
         return f"{value:g}"  # four stars are "4", not "4.0"
     if isinstance(value, str):
         return str(value)
-    kind = "a whole entry" if isinstance(value, Record) else "a list or table"
+    kind = "a whole entry" if isinstance(value, ReadableObject) else "a list or table"
     raise SandboxError(f"it prints {kind}; print a part of it ('.title'), or its parts ('| join(\", \")')")
 
 
@@ -339,7 +339,7 @@ def _range(*bounds: int) -> range:
     return values
 
 
-class _Loaded(Record):
+class _Loaded(ReadableObject):
     """An entry as it came through the pipe."""
 
     def __init__(self, fields: Mapping[str, object]) -> None:

@@ -36,7 +36,7 @@ class Change(BaseModel):
     note: str = ""
 
 
-def stamp(path: Path) -> Stamp | None:
+def file_stamp(path: Path) -> Stamp | None:
     """What changes with a file, or None if it is not there; atomic writes change the inode, too."""
     try:
         status = path.stat()
@@ -45,7 +45,7 @@ def stamp(path: Path) -> Stamp | None:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def write(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Replaces a file in one step that survives a crash."""
     descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
     try:
@@ -84,7 +84,7 @@ def read_table(path: Path) -> Table:
 
 def write_table(path: Path, table: Table) -> None:
     """Replaces a table."""
-    write(path, json.dumps(table, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    write_atomically(path, json.dumps(table, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from jinja2 import TemplateError as JinjaError
 
 from prompts.errors import TemplateError
 from prompts.front_matter import InputProblem, Sampling, check_inputs, parse
-from prompts.inputs import ABSENT, ItemInput, showing
+from prompts.inputs import ABSENT, ItemInput, with_attributes
 from prompts.mistakes import jinja_mistake, named_column, section_meant
 from prompts.sandbox import MAX_SOURCE, Sandbox, SandboxError, fill, line_of
 
@@ -204,7 +204,7 @@ class PromptTemplate:
 
     def showing(self, value: V) -> V:
         """An input with the attributes that the template shows."""
-        return value if self.meta.attributes is None else showing(value, self.meta.attributes)
+        return value if self.meta.attributes is None else with_attributes(value, self.meta.attributes)
 
     def _fill(self, section: Section, given: Mapping[str, object]) -> str:
         try:

@@ -1,4 +1,4 @@
-"""How well texts answer a query, for callers who bring both."""
+"""Rank a caller's documents by their relevance to a query."""
 
 import asyncio
 import time
@@ -31,26 +31,26 @@ FAMILY = "rerank"
 MAX_DOCUMENT_COUNT = 1000
 _BATCH = 32
 _BATCH_TOKENS = 16_384
-"""Tokens of the prompts of one request, where it has several: what comes back is checked between other requests."""
+"""Maximum prompt tokens per request with several documents; parsing its answer delays other requests."""
 _AT_ONCE = 4
-"""Batches in flight: enough to keep the server's batch full, few enough to leave room for others."""
+"""Concurrent batches: enough to fill the server's batch, few enough to leave room for other requests."""
 _LEAST_ROOM = 16
-"""Tokens of a document that must fit beside the query; a ranking by fewer would be one by first words."""
+"""Minimum number of document tokens that must fit after the query."""
 _PRIOR_CACHE = 100_000
 
 
 @dataclass(frozen=True)
 class DocumentRanking:
-    """Relevance of each document, in the order in which they were given.
+    """Relevance of each document, in the caller's order.
 
     Args:
-        relevance: shape (documents,), each from 0 to 1; 0.5 says that the query makes the document neither more nor
-            less likely, 0 is an empty document.
-        usage: tokens used; a document that was read before costs less.
-        model: the served name of the model that was read.
+        relevance: shape (documents,), from 0 to 1. At 0.5 the query makes the document neither more nor less likely; an
+            empty document has 0.
+        usage: tokens used; cached reads cost none.
+        model: served name of the model.
         prompt: the template that was used.
-        cut: positions of the documents of which only the beginning was read.
-        query_cut: whether that is so of the query.
+        cut: positions of truncated documents.
+        query_cut: whether the query was truncated.
         unread: positions of the documents that could not be read in time; their relevance is 0.
     """
 
@@ -64,23 +64,22 @@ class DocumentRanking:
 
 
 class DocumentRanker:
-    """Ranks texts by what a query adds to their likelihood.
+    """Ranks documents by how much a query raises their likelihood.
 
     With n tokens in a document d and a query q::
 
         relevance = 1 / (1 + exp(-(log p(d | q) - log p(d | no query)) / sqrt(n)))
 
-    The difference is the pointwise mutual information of query and document. It is a sum over the tokens, whose noise
-    grows with the square root of their number; divided by that, short and long documents stand on one scale, and
-    neither the other documents of the request nor their order matter. The logistic function is monotone: it changes no
-    order.
+    The difference is the pointwise mutual information of query and document. It is a sum over tokens, whose noise grows
+    with the square root of their number. The division puts short and long documents on one scale, so that a document's
+    relevance does not depend on the other documents. The logistic function is monotone and does not change the order.
 
-    The likelihoods are read from ``prompt_logprobs``: a document is mostly longer than what it shares with the others
-    (the query), and reading tokens is several times faster than forcing them one by one.
+    The likelihoods are read from ``prompt_logprobs``. A document is usually longer than the query that it shares with
+    the others, and reading tokens is several times faster than forcing them one by one.
 
     Args:
-        engine: the server to read from.
-        library: where the templates of the family ``rerank`` are.
+        engine: client of the LLM server.
+        library: holds the templates of the family ``rerank``.
     """
 
     def __init__(self, engine: Engine, library: PromptLibrary) -> None:
@@ -97,21 +96,20 @@ class DocumentRanker:
         most_tokens: int | None = None,
         timeout_s: float | None = None,
     ) -> DocumentRanking:
-        """Relevance of every document.
+        """Compute the relevance of every document.
 
         Args:
-            query: what somebody searched for.
-            documents: 1 to 1000 texts; a long one is cut, and the answer says which.
+            query: the search query.
+            documents: 1 to 1000 texts; long ones are truncated, and the result says which.
             locale: chooses the template.
-            most_tokens: of each document; what follows is cut off. None for as many as the model has room for.
-            timeout_s: after this time the answer has what was read by then. Documents are read in the order in which
-                they were given, in batches.
+            most_tokens: maximum number of tokens of each document; None for as many as fit the model's context.
+            timeout_s: time after which the result holds the documents read so far. Documents are read in batches, in
+                the caller's order.
 
         Raises:
-            InputError: the query is blank or leaves no room in the model's context, or there are too many documents or
-                none.
-            LLMError: the LLM did not answer as it should, or read nothing in time; there is no fallback here.
-            TemplateError: the template does not render.
+            InputError: If the query is blank or leaves no room in the context, or the number of documents is invalid.
+            LLMError: If the LLM fails or reads nothing in time; there is no fallback.
+            TemplateError: If the template does not render.
         """
         if not 1 <= len(documents) <= MAX_DOCUMENT_COUNT:
             raise InputError(f"must hold 1 to {MAX_DOCUMENT_COUNT} texts", field="documents", code="out_of_range")
@@ -126,7 +124,7 @@ class DocumentRanker:
         if distinct and not gain:
             raise _late()
         relevance = np.zeros(len(documents))
-        known = [place for place, tokens in zip(ready.full, ready.read, strict=True) if tokens in gain]
+        known = [position for position, tokens in zip(ready.full, ready.read, strict=True) if tokens in gain]
         relevance[known] = expit([gain[tokens] for tokens in ready.read if tokens in gain])
         return DocumentRanking(
             relevance=relevance,
@@ -135,20 +133,22 @@ class DocumentRanker:
             prompt=PromptUsed.of(ready.template),
             cut=ready.cut,
             query_cut=ready.query_cut,
-            unread=tuple(place for place, tokens in zip(ready.full, ready.read, strict=True) if tokens not in gain),
+            unread=tuple(
+                position for position, tokens in zip(ready.full, ready.read, strict=True) if tokens not in gain
+            ),
         )
 
     async def _prepare(self, query: str, documents: Sequence[str], locale: str, most_tokens: int | None) -> "_Ready":
         model = await self._engine.info()
         sanitizer = await self._engine.sanitizer()
-        asked = sanitizer.text(query, most=MAX_DOCUMENT)
-        if not asked:
-            raise InputError("is empty", field="query", remedy="Say what is searched for", code="missing")
-        # In threads: a thousand long texts take a second, and others wait for the loop.
+        clean_query = sanitizer.text(query, most=MAX_DOCUMENT)
+        if not clean_query:
+            raise InputError("is empty", field="query", remedy="Give the text to search for", code="missing")
+        # In threads, since a thousand long texts take a second.
         full, shown = await asyncio.to_thread(_clean, documents, sanitizer)
-        template, texts = await self._rendered(asked, shown, locale)
+        template, texts = await self._rendered(clean_query, shown, locale)
         prefix, bare = [await self._engine.tokens.of_prompt(prompt) for prompt in (texts.prompt, texts.bare)]
-        room = model.max_model_len - max(len(prefix), len(bare)) - 1  # the server writes one token, wanted or not
+        room = model.max_model_len - max(len(prefix), len(bare)) - 1  # the server always writes one token
         if room < _LEAST_ROOM:
             raise InputError("is too long for the model", field="query", remedy="Shorten it", code="too_long")
         whole = await self._tokens(texts.continuations)
@@ -161,20 +161,20 @@ class DocumentRanker:
             full=full,
             read=read,
             cut=tuple(
-                place
-                for place, text, tokens, kept in zip(full, shown, whole, read, strict=True)
+                position
+                for position, text, tokens, kept in zip(full, shown, whole, read, strict=True)
                 if _is_cut(text.title) or len(kept) < len(tokens)
             ),
-            query_cut=_is_cut(asked),
+            query_cut=_is_cut(clean_query),
         )
 
     async def _rendered(
         self, query: str, documents: Sequence[CandidateInput], locale: str
     ) -> tuple[PromptTemplate, "_Texts"]:
-        """What the model reads. A team's template that fails on it is replaced by the shipped one, and counted.
+        """Render the prompts; a team's template that fails is counted and replaced by the shipped one.
 
         Raises:
-            TemplateError: the shipped one fails, too.
+            TemplateError: If the shipped template fails as well.
         """
         template = self._library.find(FAMILY, locale)
         try:
@@ -189,15 +189,18 @@ class DocumentRanker:
     async def _tokens(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         tokens: dict[str, tuple[int, ...]] = {}
         for begin in range(0, len(texts), _BATCH):
-            some = [text for text in dict.fromkeys(texts[begin : begin + _BATCH]) if text not in tokens]
-            counted = await asyncio.gather(*(self._engine.tokens.of_text(text, beginning=False) for text in some))
-            tokens.update(zip(some, counted, strict=True))
+            new = [text for text in dict.fromkeys(texts[begin : begin + _BATCH]) if text not in tokens]
+            counted = await asyncio.gather(*(self._engine.tokens.of_text(text, beginning=False) for text in new))
+            tokens.update(zip(new, counted, strict=True))
         return [tokens[text] for text in texts]
 
     async def _gains(
         self, ready: "_Ready", texts: Sequence[Tokens], ends: float | None
     ) -> tuple[dict[Tokens, float], Usage]:
-        """What the query adds to each text that is read before the end, and what that cost."""
+        """Read how much the query adds to each text's log-probability, and the tokens used.
+
+        Texts that are not read before ``ends`` are left out.
+        """
         gate = asyncio.Semaphore(_AT_ONCE)
         gain: dict[Tokens, float] = {}
         usage = Usage()
@@ -209,8 +212,8 @@ class DocumentRanker:
                 usage += used
                 without, used = await self._without_query(ready.model, ready.bare, batch)
                 usage += used
-            for tokens, one, other in zip(batch, with_query, without, strict=True):
-                gain[tokens] = (one - other) / len(tokens) ** 0.5
+            for tokens, conditional, prior in zip(batch, with_query, without, strict=True):
+                gain[tokens] = (conditional - prior) / len(tokens) ** 0.5
 
         tasks = [asyncio.create_task(read(batch)) for batch in _batches(texts, len(ready.prefix))]
         if not tasks:
@@ -223,11 +226,11 @@ class DocumentRanker:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         for task in done:
-            task.result()  # the first failure ends the other batches
+            task.result()  # raises the failure that ended the other batches
         return gain, usage
 
     async def _logprobs(self, prefix: Tokens, texts: Sequence[Tokens]) -> tuple[list[float], Usage]:
-        """Log-probability of each text after the prefix, and what that cost."""
+        """Read the log-probability of each text after the prefix, and the tokens used."""
         if not texts:
             return [], Usage()
         logprobs, usage = await self._engine.prompt_logprobs(prefix, texts)
@@ -236,7 +239,7 @@ class DocumentRanker:
     async def _without_query(
         self, model: ModelInfo, prefix: Tokens, texts: Sequence[Tokens]
     ) -> tuple[list[float], Usage]:
-        """The same without the query, which does not change from one query to the next and is remembered."""
+        """Read the log-probabilities without the query; they do not depend on it and are cached."""
         start = (model.name, model.generation, digest(prefix))
         keys = [(*start, digest(text)) for text in texts]
         known = {key: value for key in keys if (value := self._priors.lookup(key)) is not None}
@@ -249,7 +252,7 @@ class DocumentRanker:
 
 @dataclass(frozen=True)
 class _Ready:
-    """Documents as tokens, ready to be read: those at the positions ``full`` hold any."""
+    """Tokenized documents; ``full`` holds the positions of those that are not empty."""
 
     model: ModelInfo
     template: PromptTemplate
@@ -263,7 +266,7 @@ class _Ready:
 
 @dataclass(frozen=True)
 class _Texts:
-    """What the model reads: the prompt with the query and without, and each document after it."""
+    """Rendered prompts with and without the query, and the documents that follow."""
 
     prompt: Prompt
     bare: Prompt
@@ -271,21 +274,22 @@ class _Texts:
 
 
 def _texts(template: PromptTemplate, query: str, documents: Sequence[CandidateInput], locale: str) -> _Texts:
-    asked, bare = [{"query": text, "locale": locale, "history": []} for text in (query, "")]
-    continuations = [template.render_candidate(bare, one) for one in documents]
-    return _Texts(template.render(asked), template.render(bare), continuations)
+    with_query, bare = [{"query": text, "locale": locale, "history": []} for text in (query, "")]
+    continuations = [template.render_candidate(bare, document) for document in documents]
+    return _Texts(template.render(with_query), template.render(bare), continuations)
 
 
 def _clean(documents: Sequence[str], sanitizer: Sanitizer) -> tuple[list[int], list[CandidateInput]]:
-    """The places of the documents that are not empty, and what a template sees of these."""
-    full = [place for place, text in enumerate(documents) if sanitizer.text(text, most=MAX_DOCUMENT)]
-    return full, document_inputs([documents[place] for place in full], sanitizer)
+    """Return the positions of the non-empty documents, and their template inputs."""
+    full = [position for position, text in enumerate(documents) if sanitizer.text(text, most=MAX_DOCUMENT)]
+    return full, document_inputs([documents[position] for position in full], sanitizer)
 
 
 def _batches(texts: Sequence[Tokens], prefix: int) -> Iterator[Sequence[Tokens]]:
-    """Texts to read together after a prefix of so many tokens. Among those that are read at once, texts of one length
-    share a batch, so that the batches take equally long; apart from that the order stays, since callers mostly send
-    the likeliest first.
+    """Group texts into batches after a prefix of ``prefix`` tokens.
+
+    Texts of similar length share a batch, so that concurrent batches take equally long. Otherwise the order stays,
+    since callers usually send the likeliest documents first.
     """
     window = _BATCH * _AT_ONCE
     for begin in range(0, len(texts), window):
@@ -305,5 +309,5 @@ def _late() -> LLMTimeout:
 
 
 def _is_cut(text: str) -> bool:
-    """Whether the sanitizer has cut a text at its limit; one of exactly that length ends otherwise."""
+    """Return whether the sanitizer truncated a text at its limit, which it marks with an ellipsis."""
     return len(text) >= MAX_DOCUMENT - 1 and text.endswith("…")

@@ -1,8 +1,8 @@
-"""Retrieval's evidence and the LLM's, in one score.
+"""Fuse retrieval's signals and the LLM's into one score.
 
-Each candidate has a few features, standardised within the request, and its score is their weighted sum. Weights are
-fitted on held-out interactions (``whyrank fuse``) and stored with what they were fitted for: another model, prompt or
-catalog gets the fixed weights instead.
+The score of a candidate is a weighted sum of features that are standardised within the request. ``whyrank fuse`` fits
+the weights on held-out interactions and stores them with hashes of the model, the prompt and the data. Requests with
+another model, prompt or data use fixed weights.
 """
 
 import math
@@ -17,55 +17,53 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from prompts import write
+from prompts import write_atomically
 from reranker.scoring import Read
 from retrieval import ArtifactError, Retrieved, Retriever, deviation, read_small_file
 
 Floats = NDArray[np.float64]
 FUSION_FILE = "fusion.json"
-"""Of fitted weights, in the artifact's directory."""
+"""File of the fitted weights, in the artifact's directory."""
 _LARGEST_FILE = 1 << 20
 _HISTORY_SCALE = math.log1p(30)
 
 
 class Feature(StrEnum):
-    """What is known of a candidate, in the order of the columns of :func:`features`."""
+    """Features of a candidate, in the order of the columns of :func:`fusion_features`."""
 
     retrieval_score = "retrieval_score"
     retrieval_rank = "retrieval_rank"
     """Minus the logarithm of the 1-based rank."""
     popularity = "popularity"
-    """Logarithm of one plus the decayed number of likings."""
+    """Logarithm of one plus the decayed number of likes."""
     recency = "recency"
-    """When somebody last liked the item."""
+    """Time of the latest like."""
     llm = "llm"
     """Log-probability of the continuation after the history."""
     llm_gain = "llm_gain"
-    """What the history adds to it: the same, less its log-probability without the history. A way of reading that has
-    no such prior adds all that it says.
-    """
+    """The same less the log-probability without the history; equal to ``llm`` for scorings without a prior."""
     llm_gain_by_history = "llm_gain_by_history"
-    """The gain times how long the history is, from -1 (none) to about 0 (30 entries)."""
+    """The gain times a measure of the history's length, from -1 (empty) to about 0 (30 entries)."""
 
 
 LLM_FEATURES = (Feature.llm, Feature.llm_gain, Feature.llm_gain_by_history)
 PLAIN_FEATURES = tuple(feature for feature in Feature if feature not in LLM_FEATURES)
 Weights = Mapping[Feature, float]
 Weight = Annotated[float, Field(ge=-1e6, le=1e6)]
-"""Of a standardised feature; bounds keep scores finite."""
+"""Weight of a standardised feature; the bounds keep scores finite."""
 
 
 @dataclass(frozen=True)
 class Signals:
-    """Raw evidence on one request's candidates, in retrieval's order; every array of shape (candidates,).
+    """Raw signals of one request's candidates in retrieval's order; every array has shape (candidates,).
 
     Args:
         retrieval: retrieval scores.
-        popularity: decayed numbers of likings.
-        recency: seconds since 1970 of the latest liking; 0 where there is none.
-        llm: what the LLM said of each, None where it was not asked.
-        llm_prior: what it says without a history, None where that was not asked.
-        history: how many history entries the LLM saw.
+        popularity: decayed numbers of likes.
+        recency: time of the latest like in seconds since 1970; 0 if there is none.
+        llm: the LLM's scores; None if it was not used.
+        llm_prior: the LLM's scores without a history; None if they were not read.
+        history: number of history entries in the prompt.
     """
 
     retrieval: Floats
@@ -77,8 +75,10 @@ class Signals:
 
 
 def candidate_signals(retriever: Retriever, retrieved: Retrieved, read: Read | None) -> Signals:
-    """What retrieval and, where it was asked, the LLM say of the candidates."""
-    positions = retriever.catalog.positions([one.item.item_id for one in retrieved.candidates], "candidates")
+    """Collect the candidates' signals from retrieval and from the LLM's read, if there is one."""
+    positions = retriever.catalog.positions(
+        [candidate.item.item_id for candidate in retrieved.candidates], "candidates"
+    )
     return Signals(
         retrieval=np.array([candidate.score for candidate in retrieved.candidates], dtype=np.float64),
         popularity=retriever.popularity()[positions].astype(np.float64),
@@ -90,7 +90,10 @@ def candidate_signals(retriever: Retriever, retrieved: Retrieved, read: Read | N
 
 
 def fusion_features(signals: Signals) -> Floats:
-    """Standardised features, shape (candidates, features) in the order of :class:`Feature`; 0 for what is not known."""
+    """Compute standardised features, shape (candidates, features) in the order of :class:`Feature`.
+
+    Unknown features are 0.
+    """
     count = len(signals.retrieval)
     nothing = np.zeros(count)
     llm = nothing if signals.llm is None else standardise(signals.llm)
@@ -110,40 +113,43 @@ def fusion_features(signals: Signals) -> Floats:
 
 
 def fused_scores(table: Floats, weights: Weights) -> Floats:
-    """Weighted sum of the features, shape (candidates,)."""
+    """Compute the weighted sum of the features, shape (candidates,)."""
     total: Floats = table @ np.array([weights.get(feature, 0.0) for feature in Feature])
     return total
 
 
 def fixed_weights(llm_weight: float) -> dict[Feature, float]:
-    """Weights where none were fitted: retrieval's score, and a modest part of what the LLM says of the history."""
+    """Return the weights to use without a fit: 1 for retrieval's score and ``llm_weight`` for the LLM's gain."""
     return {Feature.retrieval_score: 1.0, Feature.llm_gain: llm_weight}
 
 
 def llm_weight(weights: Weights) -> float:
-    """How much the LLM counts beside retrieval: the sizes of its weights over those of all others."""
+    """Weight of the LLM relative to retrieval: the sum of its absolute weights over that of all others."""
     of_llm = sum(abs(weights.get(feature, 0.0)) for feature in LLM_FEATURES)
     others = sum(abs(weights.get(feature, 0.0)) for feature in PLAIN_FEATURES)
     return of_llm / others if others else of_llm
 
 
 class FusionFit(BaseModel):
-    """Fitted weights, what they were fitted for, and what they were worth there.
+    """Fitted weights, the conditions they were fitted under, and their quality on validation users.
 
     Args:
         model: served name of the LLM.
-        template: ``name@version`` of the rank prompt, and the hash of its source.
-        data_hash: of the data set that the artifact was fitted on (:attr:`retrieval.Manifest.data_hash`).
-        candidates: how many candidates each read had.
-        weights: of all features.
-        twin: the same fit without the LLM's features (``fused-nollm``).
+        template: ``name@version`` of the rank prompt.
+        template_hash: hash of the prompt's source.
+        data_hash: hash of the artifact's data set (:attr:`retrieval.Manifest.data_hash`).
+        candidates: number of candidates in each read.
+        weights: weights of all features.
+        twin: weights of the same fit without the LLM's features (``fused-nollm``).
         llm_helps: whether the LLM beat the twin on validation users; if not, the twin's weights apply and the LLM is
-            not asked.
-        users: validation users with a relevant candidate.
-        ndcg_fused: NDCG@10 of validation users, scored with weights that were fitted on other users.
+            not used.
+        users: number of validation users with a relevant candidate.
+        ndcg_fused: NDCG@10 of the validation users, with weights that were fitted on other users.
         ndcg_twin: the same for the twin.
-        gain: mean of the paired differences, ``gain_low`` to ``gain_high`` its 80 % interval.
-        created: when.
+        gain: mean of the paired differences.
+        gain_low: lower end of the gain's 80 % interval.
+        gain_high: upper end of the interval.
+        created: time of the fit.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -170,32 +176,33 @@ class FusionFit(BaseModel):
         return self.weights if self.llm_helps else self.twin
 
     def misfit(self, *, data_hash: str, model: str | None = None, template_hash: str | None = None) -> str | None:
-        """Why these weights do not apply to this catalog, model and prompt; None if they do. A model or prompt that is
-        None is not looked at.
+        """Return why these weights do not apply to this data, model and prompt, or None if they do.
+
+        A model or prompt that is None is not checked.
         """
         if data_hash != self.data_hash:
             return "they were fitted for other data"
         if not self.llm_helps:
-            return None  # whatever model and prompt: none is asked
+            return None  # model and prompt do not matter, since the LLM is not used
         if model is not None and model != self.model:
             return f"they were fitted for the model '{self.model}', not '{model}'"
         if template_hash is not None and template_hash != self.template_hash:
-            return f"they were fitted for the prompt {self.template} as it was then"
+            return f"they were fitted for another text of the prompt {self.template}"
         return None
 
 
 def save_fit(directory: Path, fit: FusionFit) -> Path:
-    """Writes the weights beside an artifact, atomically."""
+    """Write the weights into an artifact's directory, atomically."""
     target = directory / FUSION_FILE
-    write(target, fit.model_dump_json(indent=2))
+    write_atomically(target, fit.model_dump_json(indent=2))
     return target
 
 
 def load_fit(directory: Path) -> FusionFit | None:
-    """The weights beside an artifact; None where none were fitted.
+    """Load the weights from an artifact's directory; None if there are none.
 
     Raises:
-        ArtifactError: the file is damaged.
+        ArtifactError: If the file is damaged.
     """
     file = directory / FUSION_FILE
     try:
@@ -212,7 +219,7 @@ def load_fit(directory: Path) -> FusionFit | None:
 
 
 def standardise(values: Sequence[float] | NDArray[np.floating]) -> Floats:
-    """Mean 0 and standard deviation 1 within one request, shape (candidates,); zeros where all values are equal.
+    """Scale to mean 0 and standard deviation 1, shape (candidates,); zeros if all values are equal.
 
     >>> standardise([1.0, 3.0]).tolist()
     [-1.0, 1.0]
@@ -226,5 +233,5 @@ def standardise(values: Sequence[float] | NDArray[np.floating]) -> Floats:
 
 
 def positions_by_score(scores: Floats) -> list[int]:
-    """Positions from the best score to the worst; equal scores keep retrieval's order, which the positions are in."""
+    """Return positions from the best score to the worst; equal scores keep retrieval's order."""
     return [int(position) for position in np.argsort(-scores, kind="stable")]

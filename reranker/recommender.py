@@ -19,7 +19,7 @@ from prompts import (
     PromptLibrary,
     PromptTemplate,
     Sanitizer,
-    newest,
+    newest_entries,
     user_sample,
 )
 from reranker.answer import (
@@ -263,7 +263,9 @@ class Recommender:
         context.usage += read.usage
         context.warnings += read.notices
         # Warn of entries that did not fit the context, not of those beyond the history limit.
-        dropped = read.trimmed.history - (len(retrieved.history) - len(newest(retrieved.history, self._history_limit)))
+        dropped = read.trimmed.history - (
+            len(retrieved.history) - len(newest_entries(retrieved.history, self._history_limit))
+        )
         if dropped or read.trimmed.attributes:
             left_out = [f"{dropped} history entries"] if dropped else []
             left_out += [f"the attribute '{name}'" for name in read.trimmed.attributes]

@@ -1,4 +1,4 @@
-"""What the reranking step may be told."""
+"""Settings for the LLM and for reranking."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 EMBEDDED = "embedded"
-"""Names the model that is installed with whyrank, SmolLM2-135M-Instruct."""
+"""Name of the model that is installed with whyrank, SmolLM2-135M-Instruct."""
 SHIPPED_ADAPTER = Path(__file__).parent / "adapters" / "movielens"
-"""What the embedded model was taught of the embedded MovieLens; docs/tuning.md says how."""
+"""Adapter of the embedded model for the embedded MovieLens; see docs/tuning.md."""
 
 
-def _an_address(url: str) -> str:
+def _check_address(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or (parts.port or 1) < 1:
         raise ValueError("must be an address such as http://gpu-box:8000")
@@ -20,88 +20,88 @@ def _an_address(url: str) -> str:
 
 
 class Limits(BaseModel):
-    """How much is asked of an LLM server at once, and how long anyone waits for it."""
+    """Timeouts, concurrency limits and retries of an LLM server."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     timeout_s: float = Field(default=60.0, gt=0)
-    """The longest wait for one answer, the time in line included, where the caller sets no deadline."""
+    """Timeout of a request including its time in the queue, if the caller sets no deadline."""
     connect_timeout_s: float = Field(default=2.0, gt=0)
     first_token_timeout_s: float = Field(default=30.0, gt=0)
-    """The longest silence of a server that has taken a request: text is streamed, so that this bounds the wait for its
-    first token; the scores of at most 64 candidates come in one piece, so that it bounds their whole read. Whatever the
-    server sends to others who wait ends the silence for all: one that is busy is not one that is stuck.
+    """Timeout for the first bytes of an answer. For text, which is streamed, that is the first token; for scores of at
+    most 64 candidates it is the whole read. Bytes for any other request restart the timeout, since a server that
+    answers others is busy, not stuck.
     """
     max_in_flight: int = Field(default=64, ge=1)
-    """Requests that the server works on at once; further ones wait in line here."""
+    """Maximum number of concurrent requests; further ones wait in the queue."""
     max_waiting: int = Field(default=256, ge=0)
-    """Requests that may wait in line; further ones are refused at once."""
+    """Maximum length of the queue; further requests are refused."""
     retries: int = Field(default=4, ge=0, le=10)
-    """How often a request is repeated that failed quickly, while the server mostly works and the deadline allows."""
+    """Maximum number of retries of a request that failed quickly, within the deadline and the retry budget."""
     breaker_failures: int = Field(default=5, ge=1)
-    """After so many failures in a row, retries included, nothing is asked for ``breaker_cool_down_s``; then one request
-    tries again.
+    """Number of consecutive failures, retries included, after which the circuit breaker opens for
+    ``breaker_cool_down_s``; then one request may try again.
     """
     breaker_cool_down_s: float = Field(default=5.0, gt=0)
     stall_s: float = Field(default=5.0, gt=0)
-    """A caller who gives up after so long counts as a failure of the server; one who gives up sooner does not."""
+    """A request that is cancelled after this time counts as a failure of the server; before it does not."""
     cache_size: int = Field(default=100_000, ge=0)
-    """Results that are remembered while the process runs; 0 remembers none."""
+    """Number of cached results; 0 disables the cache."""
 
 
 class EngineSettings(Limits):
-    """How to reach a vLLM server."""
+    """Address and limits of a vLLM server."""
 
     url: str
-    """Its address, such as ``http://127.0.0.1:8711`` (a trailing ``/v1`` is understood)."""
+    """Address, such as ``http://127.0.0.1:8711``; a trailing ``/v1`` is accepted."""
     model: str | None = None
-    """The served model's name; None takes the server's first."""
+    """Name of the served model; None for the server's first."""
     api_key: SecretStr | None = None
 
 
 class LlmSettings(Limits):
-    """Which LLM, where, and how much it counts."""
+    """The LLM, its address and its weight."""
 
-    url: Annotated[str, AfterValidator(_an_address)] | None = None
-    """A running vLLM, such as ``http://gpu-box:8000``; None runs one on this machine."""
+    url: Annotated[str, AfterValidator(_check_address)] | None = None
+    """Address of a running vLLM, such as ``http://gpu-box:8000``; None starts one on this machine."""
     model: str = EMBEDDED
-    """A preset (``embedded``, ``small``, ``standard``), the folder of a checkpoint, or a model's name; with a ``url``,
-    the served name (``embedded``: its first).
+    """A preset (``embedded``, ``small``, ``standard``), the folder of a checkpoint, or the name of a model. With
+    ``url``, the served name; ``embedded`` then means the server's first model.
     """
     api_key: SecretStr | None = None
     adapter: Path | Literal["shipped", "none"] = "shipped"
-    """The folder of an adapter that ``whyrank tune`` made. It is read where it fits model, prompt and data, nowhere
-    else. ``shipped`` is the embedded model's own, for the embedded MovieLens: ``none`` with other data, or where the
-    model is not run on this machine.
+    """Folder of an adapter from ``whyrank tune``; it is used if it fits the model, the prompt and the data.
+    ``shipped`` is the embedded model's adapter for the embedded MovieLens; with other data or another model it means
+    ``none``.
     """
     history_limit: int = Field(default=30, ge=10, le=1000)
-    """The most history entries that a prompt shows."""
+    """Maximum number of history entries in a prompt."""
     weight: float = Field(default=0.5, ge=0, le=10)
-    """How much the LLM's standardised feature counts beside the standardised retrieval score."""
+    """Weight of the LLM's standardised feature relative to the standardised retrieval score."""
 
     port: int = Field(default=8711, ge=1, le=65535)
-    """Where ``whyrank llm`` listens, on loopback, and where other commands look for it."""
+    """Loopback port of ``whyrank llm``, where other commands look for it."""
     kv_cache_gib: int | None = Field(default=None, ge=1)
-    """Memory for the key-value cache of a local vLLM on a CPU; None takes a part of what is free."""
+    """Memory for the key-value cache of a local vLLM on a CPU; None for a share of the free memory."""
     start_timeout_s: float = Field(default=600.0, gt=0)
     vllm_args: tuple[str, ...] = ()
-    """Further arguments for a local vLLM; they come last and win."""
+    """Additional arguments for a local vLLM; they override the chosen ones."""
     cache_dir: Path = Field(default_factory=lambda: Path.home() / ".cache" / "whyrank")
-    """Where the embedded model's checkpoint, the servers' logs and what needs to be read once are kept."""
+    """Folder of the embedded model's checkpoint, the servers' logs and stored reads."""
 
     @property
     def memory(self) -> Path:
-        """The file of what needs to be read from a model once."""
+        """File of stored priors and measurements."""
         return self.cache_dir / "reads.sqlite"
 
     @property
     def adapter_folder(self) -> Path | None:
-        """Where the adapter lies; None for none."""
+        """Folder of the adapter; None if there is none."""
         if self.adapter == "shipped":
             ours = self.model == EMBEDDED and self.url is None
             return SHIPPED_ADAPTER if ours and SHIPPED_ADAPTER.is_dir() else None
         return None if self.adapter == "none" else Path(self.adapter)
 
     def limits(self) -> dict[str, object]:
-        """The limits alone, for another object that has them."""
+        """Return the limits by name, to create another settings object with them."""
         return {name: getattr(self, name) for name in Limits.model_fields}

@@ -161,6 +161,10 @@ class Retriever:
         """All users of the fitted data, sorted."""
         return self._users
 
+    def has_user(self, user_id: str) -> bool:
+        """Whether the fitted data hold the user."""
+        return user_id in self._user_position
+
     def popularity(self) -> NDArray[np.float32]:
         """Decayed number of likings of each item, shape (items,)."""
         return self.models.likings

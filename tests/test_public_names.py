@@ -12,12 +12,13 @@ PUBLIC = {
     "current_build current_data current_manifest describe_data describe_origin deviation diversified_order "
     "encode_dataset fit flush_to_disk known_parameters load make_dataset meaning popularity read_small_file readers "
     "rebuild_dataset save search_parameters splits with_relative_paths",
-    "prompts": "BudgetError CandidateInput DEFAULT_ALIAS DRAFT EXAMPLE FACTS Fitted Fitting FrontMatter HistoryInput "
-    "ItemInput KNOWN LibraryError MAX_DOCUMENT MAX_LENGTH Message Prompt PromptEditor PromptLibrary "
-    "PromptTemplate Rendered RuntimeFailures Sample Sampling Sanitizer Scoring Stamp TemplateError "
-    "TemplateReference Trimmed candidate_inputs check document_inputs evidence_inputs fit fitting "
-    "history_inputs inputs_of item_input newest profile_input read_source render_isolated rendered "
-    "showing stamp user_sample version_number write",
+    "prompts": "BudgetError BudgetSteps BudgetedPrompt CandidateInput DEFAULT_ALIAS DRAFT EXAMPLE FACTS FrontMatter "
+    "HistoryInput ItemInput KNOWN LibraryError MAX_DOCUMENT MAX_LENGTH Message Prompt PromptEditor "
+    "PromptLibrary PromptTemplate Rendered RuntimeFailures Sample Sampling Sanitizer Scoring Stamp "
+    "TemplateError TemplateReference Trimmed allowed_inputs budget_steps candidate_inputs check_template "
+    "document_inputs evidence_inputs file_stamp fit_to_budget history_inputs item_input newest_entries "
+    "profile_input read_source render_isolated render_sample user_sample version_number with_attributes "
+    "write_atomically",
     "reranker": "ADAPTER_FILE ADAPTER_WEIGHTS AdapterChoice AdapterManifest Agreement Answer Basis BreakerState "
     "Calibration DocumentRanker DocumentRanking DoneEvent EMBEDDED Engine EngineSettings EngineState Event "
     "FUSION_FILE Feature FusionFit LLMBadAnswer LLMBusy LLMError LLMStartError LLMTimeout LLMUnavailable "

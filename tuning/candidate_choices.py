@@ -12,7 +12,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from tempfile import TemporaryDirectory
 
-from prompts import ItemInput, item_input, newest
+from prompts import ItemInput, item_input, newest_entries
 from reranker import label_candidates
 from retrieval import AlsParameters, Columns, DataError, Dataset, RetrievalRequest, Retriever, fit, load
 from tuning.prompt_writer import HistoryStep, PromptWriter, Tokens
@@ -145,7 +145,7 @@ class ChoiceSampler:
             limit = len(self._labels) - 1 if self._labels else len(proposals.proposed)
             items: list[ItemInput] = [ItemInput(chosen.title, chosen.attributes), *proposals.proposed[:limit]]
             order = rng.sample(range(len(items)), len(items))
-            history = [step.shown for step in newest(self._histories[user], self._length)]
+            history = [step.shown for step in newest_entries(self._histories[user], self._length)]
             shown = label_candidates([items[index] for index in order], [*self._labels] or [None] * len(items))
             candidates = list(self._labels.values())[: len(shown)] or [self._writer.line(item) for item in shown]
             prefix = self._writer.prefix(history, shown, reserve=max(map(len, candidates)))

@@ -62,7 +62,7 @@ def show(answer: Answer, *, heading: str) -> None:
         out.print(Text(f"  degraded ({degraded.stage}, {degraded.code}): {degraded.message}", style="yellow"))
     for item in answer.items:
         moved = item.retrieval_rank - item.rank
-        place = "same place as ALS" if moved == 0 else f"ALS had it at {item.retrieval_rank}"
+        place = "same place as in retrieval" if moved == 0 else f"retrieval had it at {item.retrieval_rank}"
         title = f"{item.rank:>3}. {printable(item.title)}"
         if "year" in item.attributes:
             title += f" ({item.attributes['year']})"

@@ -29,11 +29,11 @@ from prompts import (
     PromptTemplate,
     Sample,
     TemplateError,
-    check,
-    inputs_of,
+    allowed_inputs,
+    check_template,
+    file_stamp,
     read_source,
-    rendered,
-    stamp,
+    render_sample,
     user_sample,
     version_number,
 )
@@ -87,7 +87,7 @@ def show(
             error_console().print(f"{template.reference} stands in for it: {problem}", markup=False)
         _say(template.source.rstrip("\n"))
         return
-    for name in inputs_of(template.meta.task, template.meta.scoring) if template else KNOWN:
+    for name in allowed_inputs(template.meta.task, template.meta.scoring) if template else KNOWN:
         used = " (used here)" if template and name in template.meta.inputs else ""
         _say(f"{name}{used}\n    {KNOWN[name].holds}\n    {KNOWN[name].example}")
 
@@ -107,7 +107,7 @@ def check_templates(
     for wanted in [str(file)] if file else list(_all(library)):
         try:
             template = _template(library, wanted)
-            check(template, samples)
+            check_template(template, samples)
             _say(f"    ok  {file or template.reference}")
         except TemplateError as error:
             failed += 1
@@ -130,7 +130,7 @@ def render(
     """Show what the model would be shown for a user."""
     settings = load_settings()
     template = _template(_library(settings), what)
-    _say(str(rendered(template, _sample(settings, user, template, query))).rstrip("\n"))
+    _say(str(render_sample(template, _sample(settings, user, template, query))).rstrip("\n"))
 
 
 @app.command()
@@ -254,7 +254,7 @@ def diff(one: Either, other: Either, user: User = None) -> None:
     left, right = (_template(library, what) for what in (one, other))
 
     def text(template: PromptTemplate) -> str:
-        return template.source if user is None else str(rendered(template, _sample(settings, user, template)))
+        return template.source if user is None else str(render_sample(template, _sample(settings, user, template)))
 
     _show_difference(text(left), text(right), before=one, after=other)
 
@@ -272,7 +272,7 @@ def watch(
     released = library.get(name)
     sample = _sample(settings, user, released)
     error_console().print(f"Edit {draft}; this shows what changes for {sample.who}. Ctrl-C ends it.", markup=False)
-    watch_draft(name, draft, sample, str(rendered(released, sample)), saves(draft, once=once))
+    watch_draft(name, draft, sample, str(render_sample(released, sample)), saves(draft, once=once))
 
 
 def watch_draft(name: str, draft: Path, sample: Sample, before: str, moments: Iterable[None]) -> None:
@@ -281,7 +281,7 @@ def watch_draft(name: str, draft: Path, sample: Sample, before: str, moments: It
     for _ in moments:
         _say(f"--- {time.strftime('%H:%M:%S')} {draft.name} ---")
         try:
-            output = str(rendered(PromptTemplate(read_source(draft), name=name, version=DRAFT), sample))
+            output = str(render_sample(PromptTemplate(read_source(draft), name=name, version=DRAFT), sample))
         except TemplateError as error:
             error_console().print(f"{error}. {shown} stays as it is.", style="red", markup=False)
             _point(error, _complain)
@@ -293,12 +293,12 @@ def watch_draft(name: str, draft: Path, sample: Sample, before: str, moments: It
 
 def saves(path: Path, *, once: bool = False, pause_s: float = 0.3) -> Iterator[None]:
     """Now, and every time a file is saved."""
-    seen = stamp(path)
+    seen = file_stamp(path)
     yield
     while not once:
         time.sleep(pause_s)
-        if stamp(path) not in (seen, None):  # editors may delete and write anew; then it is not there for a moment
-            seen = stamp(path)
+        if file_stamp(path) not in (seen, None):  # editors may delete and write anew; then it is not there for a moment
+            seen = file_stamp(path)
             yield
 
 
@@ -355,7 +355,7 @@ def _sample(settings: Settings, user: str | None, template: PromptTemplate, quer
     if user is None:
         return EXAMPLE_SAMPLE
     retriever = Retriever(load(settings.artifact))
-    if user not in retriever.user_ids():
+    if not retriever.has_user(user):
         raise InputError(f"there is no user '{user}' in the fitted data", field="--user", code="unknown_user")
     return user_sample(retriever, user, query=query, locale=template.meta.locale)
 

@@ -40,7 +40,7 @@ def recommend(
         str | None,
         typer.Option(metavar="ATTRIBUTE", help="Keep items apart that share its value; 'no' leaves all alike."),
     ] = None,
-    llm: Annotated[bool, typer.Option(help="Rerank with the LLM; without, ALS order.")] = True,
+    llm: Annotated[bool, typer.Option(help="Rerank with the LLM; --no-llm keeps retrieval's order.")] = True,
     json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON, as the HTTP API gives it.")] = False,
 ) -> None:
     """Recommend items to a user, with reasons."""

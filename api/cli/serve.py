@@ -26,12 +26,12 @@ def serve(
         bool | None,
         typer.Option("--allow-open", help="Listen where other machines can ask, too: there are no keys."),
     ] = None,
-    llm: Annotated[bool, typer.Option(help="Rerank with the LLM; without, ALS order.")] = True,
+    llm: Annotated[bool, typer.Option(help="Rerank with the LLM; --no-llm keeps retrieval's order.")] = True,
     show_settings: Annotated[bool, typer.Option("--show-settings", help="Print every setting, and end.")] = False,
 ) -> None:
     """Serve the HTTP API.
 
-    It answers at once, in ALS order until the LLM is ready.
+    It answers at once, in retrieval's order until the LLM is ready.
     """
     settings = load_settings(host=host, port=port, allow_open=allow_open)
     if show_settings:
@@ -60,7 +60,7 @@ def _supervised(app: FastAPI, settings: Settings, server: LocalServer) -> Iterat
     )
     supervisor.start()
     error_console().print(
-        f"The LLM is starting (logs: {server.log.parent}); until then answers come in ALS order.", markup=False
+        f"The LLM is starting (logs: {server.log.parent}); until then answers come in retrieval's order.", markup=False
     )
     try:
         yield

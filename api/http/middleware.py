@@ -32,7 +32,7 @@ _REQUEST_ID = REQUEST_ID.decode()
 log = structlog.get_logger()
 
 
-class _Connection(Protocol):
+class _ClientConnection(Protocol):
     """What the server lets a request do with its connection."""
 
     def unread(self) -> bool: ...
@@ -136,7 +136,7 @@ class _Request:
         self.arrived: float = self._state.get("arrived", time.perf_counter())
         self._state.setdefault("began", self.arrived)
         self._state["request_id"] = self.id
-        self._connection: _Connection | None = self._state.get("connection")
+        self._connection: _ClientConnection | None = self._state.get("connection")
         self.status = 500
         self.started = False
         self._send = send

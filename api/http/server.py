@@ -26,7 +26,7 @@ _QUEUE = 2048
 log = structlog.get_logger()
 
 
-class Server(uvicorn.Server):
+class DrainingServer(uvicorn.Server):
     """Ends in three steps: readiness says so, the port is closed after a notice, requests in flight are answered.
 
     uvicorn's second step ends idle connections and waits for those that are being answered, ``drain_s`` at most.
@@ -93,4 +93,4 @@ def run(app: FastAPI, settings: Settings) -> None:
     )
     # uvicorn raises the signal that ended it once more when all is done; by then SIGTERM is an end like any other.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    Server(config, app.state.service).run()
+    DrainingServer(config, app.state.service).run()

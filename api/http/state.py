@@ -17,7 +17,7 @@ from api.http.metrics import Metrics
 from api.http.watching import Watching
 from api.observability import places
 from api.settings.model import Settings
-from prompts import PromptLibrary, Stamp, TemplateError, stamp
+from prompts import PromptLibrary, Stamp, TemplateError, file_stamp
 from reranker import FUSION_FILE, TASKS, DocumentRanker, Engine, FusionFit, Memory, PromptChoice, Recommender, load_fit
 from retrieval import Retriever, WhyrankError, current_build, load
 
@@ -150,7 +150,7 @@ class Service:
             name = current_build(self.settings.artifact)
         except WhyrankError:
             name = None  # loading says what is wrong
-        return name, stamp(self.settings.artifact / FUSION_FILE)
+        return name, file_stamp(self.settings.artifact / FUSION_FILE)
 
     def _load(self) -> Recommender:
         artifact = self.settings.artifact

@@ -14,7 +14,7 @@ from retrieval import WhyrankError
 log = structlog.get_logger()
 
 
-class Server(Protocol):
+class SupervisedServer(Protocol):
     """What is supervised; :class:`reranker.LocalServer` is one."""
 
     def start(self) -> None: ...
@@ -37,7 +37,7 @@ class Supervisor:
 
     def __init__(
         self,
-        make: Callable[[StartProgress], Server],
+        make: Callable[[StartProgress], SupervisedServer],
         *,
         restarted: Callable[[], None],
         watching: Watching | None = None,

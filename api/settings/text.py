@@ -1,11 +1,11 @@
 """Settings in words: what is wrong with them, and what they are, without secrets."""
 
 import difflib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
+import tomli_w
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from retrieval import InputError
@@ -47,26 +47,35 @@ def show(settings: BaseModel) -> str:
 def _lines(tree: BaseModel, path: tuple[str, ...]) -> Iterator[str]:
     if path:
         yield f"\n[{'.'.join(path)}]"
+    tables: dict[str, dict[str, Any]] = {}
     for name, value in tree:
         if isinstance(value, SecretStr):
             yield f'# {name} = "{_MASK}"'
         elif value is None:
             yield f"# {name} is not set"
+        elif isinstance(value, Mapping):
+            tables[name] = {key: _plain(entry) for key, entry in value.items()}
         elif not isinstance(value, BaseModel):
-            yield f"{name} = {_toml(value)}"
+            yield tomli_w.dumps({name: _plain(value)}).rstrip()
+    for name, table in tables.items():
+        nested: dict[str, Any] = {name: table}
+        for above in reversed(path):
+            nested = {above: nested}
+        yield "\n" + tomli_w.dumps(nested).rstrip()
     for name, value in tree:
         if isinstance(value, BaseModel):
             yield from _lines(value, (*path, name))
 
 
-def _toml(value: object) -> str:
+def _plain(value: object) -> Any:
+    """Convert a setting to a type that TOML has, without secrets."""
     if isinstance(value, bool | int | float):
-        return json.dumps(value)
+        return value
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(one)}" for key, one in value.items()) + "}"
+        return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml(one) for one in _without_secrets(list(map(str, value)))) + "]"
-    return json.dumps(_USER_OF_URL.sub(_MASK, str(value)), ensure_ascii=False)
+        return list(_without_secrets([str(entry) for entry in value]))
+    return _USER_OF_URL.sub(_MASK, str(value))
 
 
 def _without_secrets(arguments: list[str]) -> Iterator[str]:

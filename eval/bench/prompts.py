@@ -17,8 +17,8 @@ from prompts import (
     Sanitizer,
     candidate_inputs,
     history_inputs,
-    showing,
     user_sample,
+    with_attributes,
 )
 from retrieval import RetrievalRequest, Retrieved, Retriever
 
@@ -182,7 +182,7 @@ def _mean_tokens(template: PromptTemplate, samples: Sequence[Sample], count: Cal
 
 
 def _stripped(sample: Sample) -> Sample:
-    inputs = {name: showing(value, ()) for name, value in sample.inputs.items()}
+    inputs = {name: with_attributes(value, ()) for name, value in sample.inputs.items()}
     return Sample(sample.who, inputs, [candidate.showing(()) for candidate in sample.candidates])
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from eval.compare import Mean, interval
-from prompts import PromptLibrary, Sanitizer, candidate_inputs, history_inputs, newest
+from prompts import PromptLibrary, Sanitizer, candidate_inputs, history_inputs, newest_entries
 from reranker import (
     Agreement,
     Basis,
@@ -230,7 +230,7 @@ async def _llm_drops(
         cited = set(case.reason.evidence)
         # What a prompt shows, and the cited items where they are older than that.
         entries = case.retrieved.history
-        recent = len(entries) - len(newest(entries, _HISTORY))
+        recent = len(entries) - len(newest_entries(entries, _HISTORY))
         shown = [one for at, one in enumerate(entries) if at >= recent or (one.item and one.item.item_id in cited)]
         others = _others(case, {entry.item.item_id for entry in shown if entry.item}, len(cited), rng)
         if others is not None:

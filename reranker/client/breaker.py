@@ -1,6 +1,6 @@
-"""When a server that fails is asked again, and when it is left alone.
+"""Circuit breaker and retry budget for a server that fails.
 
-The circuit breaker is after Michael T. Nygard, Release It! (2007).
+The circuit breaker follows Michael T. Nygard, Release It! (2007).
 """
 
 import time
@@ -14,39 +14,39 @@ BreakerState = Literal["closed", "open", "half_open"]
 
 
 class BreakerOpen(LLMUnavailable):
-    """The server was not asked."""
+    """The circuit breaker is open; no request was sent."""
 
 
 class RetryBudget:
-    """Bounds retries by what succeeds, so that a server that fails is not asked several times as often.
+    """Bounds retries by the number of successes, so that they do not multiply the load on a failing server.
 
-    After the throttling of retries in gRPC (proposal A6). Each failed try costs a token and each success earns
-    :attr:`GAIN`: while fewer than 37% of the tries fail there is always one, and a server that is down is asked
-    :attr:`MOST` times more in all.
+    Follows the retry throttling of gRPC (proposal A6). A failure costs one token and a success earns :attr:`GAIN`.
+    While fewer than 37 % of the attempts fail, retries are always allowed; a server that is down gets :attr:`CAPACITY`
+    retries in total.
     """
 
-    MOST, GAIN = 50.0, 0.6
+    CAPACITY, GAIN = 50.0, 0.6
 
     def __init__(self) -> None:
-        self._tokens = self.MOST
+        self._tokens = self.CAPACITY
 
     def earn(self) -> None:
-        """Counts a success."""
-        self._tokens = min(self._tokens + self.GAIN, self.MOST)
+        """Count a success."""
+        self._tokens = min(self._tokens + self.GAIN, self.CAPACITY)
 
     def spend(self) -> bool:
-        """Counts a failure; whether it may be repaired."""
+        """Count a failure and return whether a retry is allowed."""
         allowed = self._tokens >= 1
         self._tokens = max(self._tokens - 1, 0.0)
         return allowed
 
 
 class Breaker:
-    """Stops asking a server that fails: ``closed`` asks, ``open`` does not, ``half_open`` lets one piece of work try.
+    """Circuit breaker: ``closed`` lets requests through, ``open`` refuses them, ``half_open`` lets one completion try.
 
     Args:
-        limits: after how many failures in a row it opens, and for how long.
-        clock: seconds that only go up.
+        limits: number of consecutive failures that open it, and for how long.
+        clock: monotonic clock in seconds.
     """
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
@@ -58,34 +58,37 @@ class Breaker:
 
     @property
     def state(self) -> BreakerState:
-        """Where it stands now."""
+        """Current state."""
         if self._opened is None:
             return "closed"
         return "open" if self._clock() - self._opened < self._limits.breaker_cool_down_s else "half_open"
 
     def admit(self, *, work: bool) -> None:
-        """Returns if the server may be asked.
+        """Check that a request may be sent.
+
+        Args:
+            work: whether the request needs the model.
 
         Raises:
-            LLMUnavailable: it may not.
+            BreakerOpen: If it may not.
         """
         state = self.state
         if state == "open" or (state == "half_open" and work and self._probing):
-            raise BreakerOpen("the LLM server has failed several times in a row and is left alone for a while")
+            raise BreakerOpen("the LLM server failed several times in a row; requests are paused for a while")
         if state == "half_open" and work:
             self._probing = True
 
     def succeeded(self) -> None:
-        """A piece of work was done: only that shows that the server works, not that it lists its models."""
+        """Close the breaker after a completion; an answer that needs no model does not prove that the model works."""
         self._failures, self._opened, self._probing = 0, None, False
 
     def failed(self) -> None:
-        """The server did not answer, or answered that it cannot."""
+        """Count a failure."""
         self._failures += 1
         self._probing = False
         if self._opened is not None or self._failures >= self._limits.breaker_failures:
             self._opened = self._clock()
 
     def left_open(self) -> None:
-        """A piece of work ended without telling anything of the server; another may try."""
+        """Let another request try, after one that proved nothing about the server."""
         self._probing = False

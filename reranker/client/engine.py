@@ -1,11 +1,11 @@
 """Client of a vLLM server: tokens, log-probabilities of continuations and of single tokens, text.
 
-Every answer is checked for being possible before anyone uses it; what cannot be is an :class:`LLMBadAnswer`. Messages
-do not name the server's address: they reach callers of the API.
+Every answer is validated; an invalid one is an :class:`LLMBadAnswer`. Messages do not name the server's address, since
+they reach callers of the API.
 
-What is exact: the same question gets the same numbers while the process runs and remembers them (``cache_size``), also
-where two ask it at once. What is not: vLLM composes its batches as requests come in, and in bfloat16 the same question
-read twice differs by some tenths in the log-probability of a line of fifteen tokens.
+While a result is cached (``cache_size``), the same request gets the same numbers, also when it is made twice at the
+same time. Without the cache it may not: vLLM composes batches as requests arrive, and in bfloat16 two reads of a line
+of fifteen tokens differ by some tenths of a nat.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from prompts import Prompt, Sampling, Sanitizer
 from reranker.client.breaker import BreakerState
 from reranker.client.cache import CountingCache
 from reranker.client.generation import TextWriter
-from reranker.client.probe import ModelMonitor, ServedModel, alike, card_of, models, special_tokens
+from reranker.client.probe import ModelMonitor, ServedModel, card_of, models, same_weights, special_tokens
 from reranker.client.responses import (
     CompletionChoice,
     ModelInfo,
@@ -40,19 +40,19 @@ __all__ = ["MAX_LABELS", "Engine", "EngineState", "ModelInfo", "Usage"]
 T = TypeVar("T")
 
 MAX_LABELS = 128
-"""Token ids that vLLM reads in one request."""
+"""Maximum number of token ids whose log-probabilities vLLM returns in one request."""
 
-_HEARD_S = 0.25
-"""What is remembered is answered only while the server was heard of so lately: one that is down must not seem up."""
+_ALIVE_S = 0.25
+"""Cached results are returned only if the server answered within this time, so that a dead server does not seem
+alive."""
 _AT_ONCE = 64
-"""Continuations of one request; vLLM works on no more sequences at once by default, and a caller may want its turn."""
+"""Continuations per request; vLLM's default number of concurrent sequences, which leaves turns to other callers."""
 _AT_ONCE_READ = 16_384
-"""Tokens of the prompts of one request that reads prompt log-probabilities: about a megabyte comes back, which takes
-some 15 ms to check."""
+"""Prompt tokens per request that reads prompt log-probabilities; the answer is about 1 MB and takes 15 ms to check."""
 _FORGET_S = 5.0
-"""Between two times that tokens are forgotten since the server refused what was made of them."""
+"""Minimum time between two clearings of the token cache after refused requests."""
 _FORCED_SAMPLE = ("zebra quartz", "quartz")
-"""Texts that no model would write by itself."""
+"""Texts that no model writes unless it is forced to."""
 _FINGERPRINT = (
     "In the spring of that year the two sisters left the old house by the river, sold what they could not carry, and "
     "took the night train to the city, where nobody knew them."
@@ -61,15 +61,15 @@ _FINGERPRINT = (
 
 @dataclass(frozen=True)
 class EngineState:
-    """How busy the engine is, for metrics.
+    """Load of the engine, for metrics.
 
     Args:
-        in_flight: requests that the server works on.
-        waiting: requests in line for that.
-        breaker: whether the server is asked at all.
-        cache_entries: results that are remembered.
-        cache_hits: questions that were answered from memory since the start.
-        cache_misses: those that were not.
+        in_flight: requests at the server.
+        waiting: requests in the queue.
+        breaker: state of the circuit breaker.
+        cache_entries: number of cached results.
+        cache_hits: cache hits since the start.
+        cache_misses: cache misses since the start.
     """
 
     in_flight: int
@@ -81,9 +81,14 @@ class EngineState:
 
 
 class Engine:
-    """One shared client of one vLLM server. Use as an async context manager, or call :meth:`close`.
+    """Client of one vLLM server, shared by all requests. Use it as an async context manager, or call :meth:`close`.
 
-    ``tokens`` splits texts and prompts (:class:`~reranker.client.tokenizer.Tokenizer`).
+    Args:
+        settings: address and limits of the server.
+        model_of: another engine whose connections, queue and breaker this one shares; see :meth:`beside`.
+
+    Attributes:
+        tokens: splits texts and prompts into tokens (:class:`~reranker.client.tokenizer.Tokenizer`).
     """
 
     def __init__(self, settings: EngineSettings, *, model_of: "Engine | None" = None) -> None:
@@ -92,10 +97,10 @@ class Engine:
         self._transport: Transport = model_of._transport if model_of else Transport(settings)
         self.tokens = Tokenizer(self._transport, self.info)
         self._writer = TextWriter(self._transport)
-        self._view = ModelMonitor(self._look, lambda: self._transport.outages, self._replaced)
+        self._monitor = ModelMonitor(self._probe, lambda: self._transport.outages, self._replaced)
         self._fingerprint: tuple[float, ...] | None = None
         self._sanitizer: tuple[frozenset[str], Sanitizer] | None = None
-        self._forgot = -_FORGET_S
+        self._cleared_tokens = -_FORGET_S
         self._results = CountingCache[Hashable, Any](settings.cache_size)
         self._beside: dict[str, Engine] = {}
 
@@ -106,16 +111,17 @@ class Engine:
         await self.close()
 
     async def close(self) -> None:
-        """Closes the connections."""
-        for other in self._beside.values():
-            await other.close()
-        await self._view.close()
+        """Close the connections."""
+        for engine in self._beside.values():
+            await engine.close()
+        await self._monitor.close()
         await self._writer.close()
         await self._transport.close()
 
     def beside(self, model: str) -> "Engine":
-        """Another model of the same server, such as an adapter of this one: over the same connections, in the same
-        line, behind the same breaker. Closed with this one.
+        """Return an engine for another model of the server, such as an adapter.
+
+        It shares this engine's connections, queue and circuit breaker, and is closed with it.
         """
         if model not in self._beside:
             settings = self.settings.model_copy(update={"model": model})
@@ -123,22 +129,22 @@ class Engine:
         return self._beside[model]
 
     def state(self) -> EngineState:
-        """How busy it is right now."""
+        """Current load."""
         gate, results = self._transport.gate, self._results
         return EngineState(
             gate.in_flight, gate.waiting, self._transport.breaker.state, len(results), results.hits, results.misses
         )
 
     async def info(self) -> ModelInfo:
-        """What the server serves; asked once, and again after it was gone.
+        """Describe the served model; cached until the server may have been replaced.
 
         Raises:
-            LLMError: the server cannot be reached, or does not serve the model that the settings name.
+            LLMError: If the server cannot be reached, or does not serve the configured model.
         """
-        own = (await self._view.seen()).info
+        own = (await self._monitor.seen()).info
         if self._model_of is None:
             return own
-        base = await self._model_of.info()  # what the server lacks is found out once, and not by each in turn
+        base = await self._model_of.info()  # the server's features are probed once for all its models
         return replace(own, special_tokens=base.special_tokens, forced=base.forced)
 
     async def sanitizer(self) -> Sanitizer:
@@ -155,7 +161,7 @@ class Engine:
         return self._sanitizer[1]
 
     async def healthy(self) -> bool:
-        """Whether the server answers right now."""
+        """Return whether the server answers."""
         try:
             await models(self._transport)
         except LLMError:
@@ -163,13 +169,11 @@ class Engine:
         return True
 
     async def fingerprint(self) -> tuple[float, ...]:
-        """Log-probabilities of a fixed sentence's tokens: two servers whose values differ serve different weights,
-        whatever they call them.
-        """
-        seen = await self._view.seen()
+        """Read the log-probabilities of a fixed sentence's tokens, which identify the served weights; cached."""
+        seen = await self._monitor.seen()
         if self._fingerprint is None:
             values = await self._read_fingerprint(seen.info.name, seen.sample)
-            if (await self._view.seen()).info.generation != seen.info.generation:
+            if (await self._monitor.seen()).info.generation != seen.info.generation:
                 return values
             self._fingerprint = self._fingerprint or values
         return self._fingerprint
@@ -181,36 +185,36 @@ class Engine:
     async def continuation_logprobs(
         self, prefix: Tokens, continuations: Sequence[Tokens]
     ) -> tuple[list[list[float]], Usage]:
-        """Natural log-probability of every token of every continuation after the shared prefix; remembered.
+        """Read the natural log-probability of every token of every continuation after a shared prefix; cached.
 
-        By forced decoding where the server has our logits processor, else from ``prompt_logprobs``: the same numbers,
-        at several times the cost, since the second reads the prefix again for every continuation.
+        Uses forced decoding if the server has our logits processor, else ``prompt_logprobs``: the same numbers at
+        several times the cost, since the prefix is read again for every continuation.
 
         Returns:
             One list per continuation, in order, with one value per token; and the tokens used.
 
         Raises:
-            LLMError: the server failed, or answered what cannot be.
+            LLMError: If the server fails, or its answer is invalid.
         """
         info = await self.info()
         read = self.forced_logprobs if info.forced else self.prompt_logprobs
         start = digest(prefix)
-        keys: list[Hashable] = [(info.name, start, digest(one)) for one in continuations]
+        keys: list[Hashable] = [(info.name, start, digest(tokens)) for tokens in continuations]
         known: dict[Hashable, tuple[float, ...]] = {}
         missing: dict[Hashable, Tokens] = {}
-        for key, one in zip(keys, continuations, strict=True):
+        for key, tokens in zip(keys, continuations, strict=True):
             if (value := self._results.lookup(key)) is None:
-                missing[key] = one
+                missing[key] = tokens
             else:
                 known[key] = value
-        asked = list(missing.items())
-        most = _AT_ONCE
-        if not info.forced:  # the prefix is then part of every prompt
-            most = min(most, max(_AT_ONCE_READ // (len(prefix) + max(map(len, continuations), default=0) + 1), 1))
-        parts = [asked[at : at + most] for at in range(0, len(asked), most)]
+        to_read = list(missing.items())
+        batch = _AT_ONCE
+        if not info.forced:  # the prefix is part of every prompt
+            batch = min(batch, max(_AT_ONCE_READ // (len(prefix) + max(map(len, continuations), default=0) + 1), 1))
+        parts = [to_read[start : start + batch] for start in range(0, len(to_read), batch)]
         usage = Usage()
         if not parts:
-            await self._still_there()
+            await self._check_alive()
         for part in parts:
             values, used = await read(prefix, [tokens for _, tokens in part])
             usage += used
@@ -219,13 +223,14 @@ class Engine:
         return [list(known[key]) for key in keys], usage
 
     async def forced_logprobs(self, prefix: Tokens, continuations: Sequence[Tokens]) -> tuple[list[list[float]], Usage]:
-        """As :meth:`continuation_logprobs`, by forced decoding and not remembered: one request, every continuation a
-        choice of it.
+        """As :meth:`continuation_logprobs`, by forced decoding in one request and not cached.
+
+        Every continuation is a choice of the request.
         """
         try:
             return await self._forced((await self.info()).name, prefix, continuations)
         except LLMRefused:
-            self._transport.outages += 1  # the server has no processor, or has it no more
+            self._transport.outages += 1  # the server does not have the processor, or no longer
             raise
 
     async def _forced(
@@ -253,7 +258,7 @@ class Engine:
         )
 
     async def prompt_logprobs(self, prefix: Tokens, continuations: Sequence[Tokens]) -> tuple[list[list[float]], Usage]:
-        """As :meth:`forced_logprobs`, read from the prompt, which any vLLM can do."""
+        """As :meth:`forced_logprobs`, read from the prompt, which every vLLM supports."""
         return await self._prompt_logprobs((await self.info()).name, prefix, continuations)
 
     async def _prompt_logprobs(
@@ -275,11 +280,12 @@ class Engine:
         )
 
     async def next_logprobs(self, prompts: Sequence[Tokens], ids: Sequence[int]) -> tuple[list[list[float]], Usage]:
-        """Natural log-probability of each of these token ids to be the next, after every prompt: one forward pass each,
-        in one request; remembered.
+        """Read the natural log-probability of each token id as the next token after every prompt; cached.
+
+        One request with one forward pass per prompt.
 
         Args:
-            ids: at most :data:`MAX_LABELS`, each once.
+            ids: at most :data:`MAX_LABELS` distinct ids.
 
         Returns:
             One list per prompt, in order, with one value per id; and the tokens used.
@@ -287,7 +293,7 @@ class Engine:
         name = (await self.info()).name
         key = (name, "next", tuple(ids), tuple(digest(prompt) for prompt in prompts))
         if (known := self._results.lookup(key)) is not None:
-            await self._still_there()
+            await self._check_alive()
             return known, Usage()
         logprobs, usage = await self._complete(
             {
@@ -307,46 +313,48 @@ class Engine:
     async def write(
         self, prompt: Prompt, sampling: Sampling, *, stop: Sequence[str] = (), pattern: str | None = None
     ) -> tuple[str, Usage]:
-        """Text that goes on from the prompt, without the opening that the prompt already holds; remembered.
+        """Write text that continues the prompt; cached.
+
+        The text does not repeat the opening that the prompt holds.
 
         Args:
-            pattern: a regular expression that the text is held to, by vLLM's structured outputs; not where the server
-                cannot, or refuses this one.
+            pattern: regular expression that the text must match, enforced by vLLM's structured outputs; ignored if the
+                server does not support them or refuses the pattern.
 
         Raises:
-            LLMError: the server failed, or answered what cannot be.
+            LLMError: If the server fails, or its answer is invalid.
         """
         info, tokens = await self.info(), await self.tokens.of_prompt(prompt)
         key = (info.name, "text", digest(tokens), sampling.model_dump_json(), tuple(stop), pattern)
         if (known := self._results.lookup(key)) is not None:
-            await self._still_there()
+            await self._check_alive()
             return known, Usage()
-        with self._doubting():
+        with self._forget_tokens_if_refused():
             text, usage = await self._writer.write(info, tokens, sampling, stop=stop, pattern=pattern)
         return self._results.keep(key, text), usage
 
-    async def _still_there(self) -> None:
-        if self._transport.heard_of() > _HEARD_S:
+    async def _check_alive(self) -> None:
+        if self._transport.since_answer_s() > _ALIVE_S:
             await models(self._transport)
 
     async def _complete(
         self, body: Mapping[str, Any], read: Callable[[list[CompletionChoice]], T], *, choices: int
     ) -> tuple[T, Usage]:
-        with self._doubting():
+        with self._forget_tokens_if_refused():
             return await self._transport.complete(body, read, choices=choices)
 
     @contextmanager
-    def _doubting(self) -> Iterator[None]:
-        """Forgets tokens where what was made of them is refused: they may come from an answer that was wrong."""
+    def _forget_tokens_if_refused(self) -> Iterator[None]:
+        """Clear the token cache after a refused request, since the tokens may come from a wrong answer."""
         try:
             yield
         except LLMRefused:
-            if time.monotonic() - self._forgot >= _FORGET_S:
-                self._forgot = time.monotonic()
+            if time.monotonic() - self._cleared_tokens >= _FORGET_S:
+                self._cleared_tokens = time.monotonic()
                 self.tokens.forget()
             raise
 
-    async def _look(self, known: ServedModel | None) -> ServedModel:
+    async def _probe(self, known: ServedModel | None) -> ServedModel:
         card = await card_of(self._transport, self.settings.model)
         assert card.max_model_len is not None  # noqa: S101  # filled in
         if known is not None:
@@ -354,7 +362,7 @@ class Engine:
                 *(known.info.name, known.info.root, known.info.max_model_len),
             )
             if same and (self._model_of is not None or (known.info.forced and known.info.special_tokens)):
-                return known  # a server that lacks something is asked whether it still does
+                return known  # otherwise probe again for the missing features
         info = ModelInfo(
             name=card.id,
             root=card.root or card.id,
@@ -365,12 +373,12 @@ class Engine:
         return ServedModel(info, await self.tokens.split(_FINGERPRINT, beginning=False, model=info.name))
 
     async def _replaced(self, before: ServedModel, now: ServedModel) -> bool:
-        """Whether the model, its tokenizer or its weights are others than before; what was known is then forgotten."""
+        """Return whether the model, its tokenizer or its weights changed, and clear the caches if they did."""
         if now.looks_like(before):
-            if self._fingerprint is None:  # nothing tells whether the weights are the same
+            if self._fingerprint is None:  # the weights cannot be compared
                 self._results.clear()
                 return False
-            if alike(self._fingerprint, await self._read_fingerprint(now.info.name, now.sample)):
+            if same_weights(self._fingerprint, await self._read_fingerprint(now.info.name, now.sample)):
                 return False
         self._fingerprint = None
         self.tokens.forget()
@@ -378,15 +386,15 @@ class Engine:
         return True
 
     async def _has_forced(self, model: str) -> bool:
-        """Forces two continuations that no model would write by itself, and looks whether they were written."""
-        one, other = [await self.tokens.split(text, beginning=False, model=model) for text in _FORCED_SAMPLE]
+        """Probe forced decoding: force two texts that no model writes otherwise."""
+        first, second = [await self.tokens.split(text, beginning=False, model=model) for text in _FORCED_SAMPLE]
         try:
-            await self._forced(model, one, [one, other])
+            await self._forced(model, first, [first, second])
         except LLMRefused:
             return False
         return True
 
 
 def digest(tokens: Tokens) -> bytes:
-    """Stands for tokens in the keys of what is remembered."""
+    """Hash tokens for use in cache keys."""
     return hashlib.blake2b(array("I", tokens).tobytes(), digest_size=16).digest()

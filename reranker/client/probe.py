@@ -1,4 +1,4 @@
-"""Finds out what a server serves, and keeps it in view: another server, or other weights, may take its place."""
+"""Probe what a server serves, and notice when another server or other weights take its place."""
 
 import asyncio
 import time
@@ -9,50 +9,52 @@ from reranker.client.responses import ModelCard, ModelInfo, models_of, special_t
 from reranker.client.transport import Transport
 from reranker.errors import LLMBadAnswer, LLMNotServed, LLMRefused
 
-_PATIENCE_S = 2.0
-"""After so long a question what is served is asked again for whoever comes next: the server may have hung."""
-_QUESTIONS = 3
-"""The most of them at once."""
-_LOOK_AGAIN_S = 5.0
-"""Until a server is looked at again without reason for doubt: what it said may have been wrong."""
+_PROBE_HANG_S = 2.0
+"""Time after which a probe is assumed to hang and the next caller starts another."""
+_MAX_PROBES = 3
+"""Maximum number of concurrent probes."""
+_REFRESH_S = 5.0
+"""Interval of probes without an outage, since an earlier answer may have been wrong."""
 _SAME_WEIGHTS = 0.1
-"""Mean difference, in nats per token, up to which two reads of one sentence come from the same weights: rounding stays
-far below it, another quantisation or some steps of training far above."""
+"""Maximum mean difference, in nats per token, between two reads of a sentence with the same weights. Rounding stays far
+below it; another quantisation or a few training steps go far above."""
 _MOST_NAMED = 10
 
 
-def alike(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether two fingerprints (:meth:`reranker.Engine.fingerprint`) come from the same weights."""
-    return len(one) == len(other) and sum(abs(a - b) for a, b in zip(one, other, strict=True)) <= _SAME_WEIGHTS * len(
-        one
-    )
+def same_weights(first: Sequence[float], second: Sequence[float]) -> bool:
+    """Return whether two fingerprints (:meth:`reranker.Engine.fingerprint`) come from the same weights."""
+    if len(first) != len(second):
+        return False
+    difference = sum(abs(a - b) for a, b in zip(first, second, strict=True))
+    return difference <= _SAME_WEIGHTS * len(first)
 
 
 async def models(transport: Transport) -> list[ModelCard]:
-    """What the server lists."""
+    """List the served models."""
     return await transport.ask("/v1/models", read=models_of)
 
 
 async def card_of(transport: Transport, wanted: str | None) -> ModelCard:
-    """The model of this name or root, by default the first; its context is its parent's where it is an adapter.
+    """Find a served model by name or root; by default the first. An adapter has its base model's context length.
 
     Raises:
-        LLMNotServed: there is none.
+        LLMNotServed: If it is not served.
     """
     served = await models(transport)
-    card = next((one for one in served if wanted in (None, one.id, one.root)), None)
+    card = next((model for model in served if wanted in (None, model.id, model.root)), None)
     if card is None:
-        names = ", ".join(f"'{one.id[:100]}'" for one in served[:_MOST_NAMED]) or "no model"
+        names = ", ".join(f"'{model.id[:100]}'" for model in served[:_MOST_NAMED]) or "no model"
         raise LLMNotServed(f"the server serves {names}" + (f", not '{wanted}'" if wanted else ""))
-    limit = card.max_model_len or next((one.max_model_len for one in served if one.id == card.parent), None)
+    limit = card.max_model_len or next((model.max_model_len for model in served if model.id == card.parent), None)
     if limit is None:
-        raise LLMBadAnswer("the server's list of models is not one of vLLM's")
+        raise LLMBadAnswer("the server's list of models does not have vLLM's format")
     return card.model_copy(update={"max_model_len": limit})
 
 
 async def special_tokens(transport: Transport) -> frozenset[str]:
-    """The tokenizer's special tokens; none where the server does not tell them, which is optional: the sanitizer then
-    goes by what special tokens look like.
+    """Fetch the tokenizer's special tokens; empty if the server's optional endpoint is off.
+
+    The sanitizer then relies on the usual form of special tokens.
     """
     try:
         return await transport.ask("/tokenizer_info", read=special_tokens_of)
@@ -62,91 +64,93 @@ async def special_tokens(transport: Transport) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class ServedModel:
-    """What was found.
+    """Result of a probe.
 
     Args:
-        info: what callers see of it.
-        sample: tokens of a fixed sentence, by which two tokenizers are told apart.
+        info: the served model.
+        sample: tokens of a fixed sentence, which identify the tokenizer.
     """
 
     info: ModelInfo
     sample: tuple[int, ...]
 
     def looks_like(self, other: "ServedModel") -> bool:
-        """Whether model and tokenizer are the same, as far as can be seen without reading from the model."""
-        known = [(one.info.name, one.info.root, one.info.max_model_len, one.sample) for one in (self, other)]
-        return known[0] == known[1]
+        """Return whether model and tokenizer are the same, as far as is known without a read."""
+        first, second = [
+            (seen.info.name, seen.info.root, seen.info.max_model_len, seen.sample) for seen in (self, other)
+        ]
+        return first == second
 
 
 class ModelMonitor:
-    """What is served, asked once for all who want to know, and again after there was reason for doubt.
+    """Keeps a description of the served model up to date; concurrent callers share one probe.
 
     Args:
-        look: finds out; given what was seen before where there is no doubt about it.
-        doubts: grows whenever something may have changed.
-        replaced: called with what was seen before and what is seen now, after a doubt: whether another server, or other
-            weights, took the place of the first.
+        probe: probes the server; gets the previous result if nothing suggests a change, else None.
+        outages: counts events after which the server may be another.
+        replaced: compares the previous result with a new one after an outage, and returns whether another server or
+            other weights took over.
     """
 
     def __init__(
         self,
-        look: Callable[[ServedModel | None], Awaitable[ServedModel]],
-        doubts: Callable[[], int],
+        probe: Callable[[ServedModel | None], Awaitable[ServedModel]],
+        outages: Callable[[], int],
         replaced: Callable[[ServedModel, ServedModel], Awaitable[bool]],
     ) -> None:
-        self._look = look
-        self._doubts = doubts
+        self._probe = probe
+        self._outages = outages
         self._replaced = replaced
         self._seen: ServedModel | None = None
         self._settled = -1
-        self._looked = 0.0
-        self._asking: list[tuple[float, asyncio.Task[None]]] = []
+        self._probed_at = 0.0
+        self._probes: list[tuple[float, asyncio.Task[None]]] = []
 
     async def close(self) -> None:
-        """Stops asking."""
-        tasks = {task for _, task in self._asking}
+        """Cancel running probes."""
+        tasks = {task for _, task in self._probes}
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
     async def seen(self) -> ServedModel:
-        """What is served.
+        """Return the latest result; probes first if the server may have changed.
 
         Raises:
-            LLMError: the server cannot be reached, or does not serve the model that is wanted.
+            LLMError: If the server cannot be reached, or does not serve the configured model.
         """
-        if self._seen is None or self._settled != self._doubts():
-            # On nobody's deadline: each who gives up would leave the next with less time.
-            await asyncio.shield(self._ask())
-        elif time.monotonic() - self._looked > _LOOK_AGAIN_S:
-            self._looked = time.monotonic()
-            self._ask()
-        assert self._seen is not None  # noqa: S101  # it was found, or an error raised
+        if self._seen is None or self._settled != self._outages():
+            # Shielded from the caller's deadline, so that the next caller finds the probe further along.
+            await asyncio.shield(self._start_probe())
+        elif time.monotonic() - self._probed_at > _REFRESH_S:
+            self._probed_at = time.monotonic()
+            self._start_probe()
+        assert self._seen is not None  # noqa: S101  # the probe raises on failure
         return self._seen
 
-    def _ask(self) -> asyncio.Task[None]:
+    def _start_probe(self) -> asyncio.Task[None]:
         now = time.monotonic()
-        self._asking = [(began, task) for began, task in self._asking if not task.done()]
-        if self._asking and (now - self._asking[-1][0] < _PATIENCE_S or len(self._asking) >= _QUESTIONS):
-            return self._asking[-1][1]
-        task = asyncio.create_task(self._find_out())
-        task.add_done_callback(_retrieved)
-        self._asking.append((now, task))
+        self._probes = [(began, task) for began, task in self._probes if not task.done()]
+        if self._probes and (now - self._probes[-1][0] < _PROBE_HANG_S or len(self._probes) >= _MAX_PROBES):
+            return self._probes[-1][1]
+        task = asyncio.create_task(self._run_probe())
+        task.add_done_callback(_retrieve_exception)
+        self._probes.append((now, task))
         return task
 
-    async def _find_out(self) -> None:
-        doubts = self._doubts()
-        found = await self._look(self._seen if self._settled == doubts else None)
+    async def _run_probe(self) -> None:
+        outages = self._outages()
+        found = await self._probe(self._seen if self._settled == outages else None)
         before = self._seen
         if before is not None and found is not before:
-            doubted = self._settled != doubts or not found.looks_like(before)
-            generation = before.info.generation + (doubted and await self._replaced(before, found))
+            suspect = self._settled != outages or not found.looks_like(before)
+            generation = before.info.generation + (suspect and await self._replaced(before, found))
             found = replace(found, info=replace(found.info, generation=generation))
-        self._seen, self._settled, self._looked = found, doubts, time.monotonic()
+        self._seen, self._settled, self._probed_at = found, outages, time.monotonic()
 
 
-def _retrieved(task: asyncio.Task[None]) -> None:
-    """Retrieves the exception, so that asyncio does not warn where nobody waits any more."""
+def _retrieve_exception(task: asyncio.Task[None]) -> None:
+    """Retrieve the exception so that asyncio does not warn."""
     if not task.cancelled():
         task.exception()

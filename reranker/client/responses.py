@@ -1,8 +1,8 @@
-"""What vLLM's answers must look like, checked before anything uses them.
+"""Parse and validate vLLM's answers.
 
-Every reader here takes the bytes of one answer and raises :class:`LLMBadAnswer` for what cannot be one: JSON that is
-none, is nested too deeply or holds lone surrogates; wrong shapes and types (strictly: ``true`` is no number); numbers
-out of range. Parsing is pydantic's, which bounds depth and the digits of a number.
+Every parser takes the bytes of one answer and raises :class:`LLMBadAnswer` if it is invalid: malformed or deeply nested
+JSON, lone surrogates, wrong shapes and types (strictly: ``true`` is not a number), numbers out of range. Pydantic
+bounds the depth and the digits of a number.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _LEAST_LOGPROB, _MOST_LOGPROB = -10_000.0, 1e-3
 _MOST_TOKENS = 10**12
 _MOST_CONTEXT = 2**31 - 1
 _MOST_SPECIAL = 256
-"""Characters of one special token."""
+"""Maximum length of a special token in characters."""
 
 TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
 _Count = Annotated[int, Field(ge=0, le=_MOST_TOKENS)]
@@ -28,10 +28,10 @@ Part = TypeVar("Part", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens that the server counted; adds up. What was remembered cost none.
+    """Tokens that the server counted; supports addition. Cached results cost none.
 
-    Of a request with several prompts vLLM tells the cached tokens of the last one only, so ``cached_tokens`` is then
-    less than there were.
+    For a request with several prompts vLLM reports the cached tokens of the last prompt only, so ``cached_tokens`` is
+    then too low.
     """
 
     requests: int = 0
@@ -50,7 +50,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a server said of the model it serves."""
+    """Description of a served model."""
 
     name: str
     root: str
@@ -59,7 +59,7 @@ class ModelInfo:
     forced: bool
     """Whether the server has our logits processor (see :mod:`reranker.server.forced`)."""
     generation: int = 0
-    """How often another server or other weights took the place of the first."""
+    """Number of times that another server or other weights took over."""
 
 
 class _Strict(BaseModel):
@@ -105,7 +105,7 @@ class _TokenLogprobs(_Strict):
 
 
 class CompletionChoice(_Strict):
-    """One choice of a completion, its numbers still to be checked by who knows how many there must be."""
+    """One choice of a completion; its numbers are validated later, against the request."""
 
     index: Annotated[int, Field(ge=0, le=10**6)]
     text: str | None = None
@@ -124,48 +124,48 @@ class _Piece(_Strict):
     text: str
 
 
-class _Event(_Strict):
+class _StreamEvent(_Strict):
     choices: Annotated[list[_Piece], Field(fail_fast=True)] | None = None
     usage: _UsageCounts | None = None
     error: Any = None
 
 
 def models_of(content: bytes) -> list[ModelCard]:
-    """The models of ``/v1/models``."""
+    """Parse ``/v1/models``."""
     return _part(_ModelList, content).data
 
 
 def tokens_of(content: bytes) -> tuple[int, ...]:
-    """The token ids of ``/tokenize``, at least one."""
+    """Parse the token ids of ``/tokenize``; there is at least one."""
     return tuple(_part(_Tokenized, content).tokens)
 
 
 def special_tokens_of(content: bytes) -> frozenset[str]:
-    """The special and added tokens of ``/tokenizer_info``."""
+    """Parse the special and added tokens of ``/tokenizer_info``."""
     info = _part(_TokenizerInfo, content)
-    # Some settings of a tokenizer are called so, too: "add_bos_token" is true or false.
+    # Some settings have such names as well: "add_bos_token" is true or false.
     named = [value for name, value in (info.model_extra or {}).items() if name.endswith("_token")]
     entries = [*(info.added_tokens_decoder or {}).values(), *named]
     found = [entry.get("content") if isinstance(entry, dict) else entry for entry in entries]
     tokens = frozenset(token for token in found if isinstance(token, str) and token)
     if any(len(token) > _MOST_SPECIAL for token in tokens):
-        raise LLMBadAnswer("the server's list of special tokens is not one of vLLM's")
+        raise LLMBadAnswer("the server's list of special tokens does not have vLLM's format")
     return tokens
 
 
 def completion_of(content: bytes, count: int) -> tuple[list[CompletionChoice], Usage]:
-    """As many choices of a completion, in the order of their numbers, which is not the order that they come in."""
+    """Parse a completion with ``count`` choices, and sort them by index; vLLM sends them in any order."""
     answer = _part(_Completion, content)
-    choices = sorted(answer.choices, key=lambda one: one.index)
+    choices = sorted(answer.choices, key=lambda choice: choice.index)
     if len(choices) != count:
         raise LLMBadAnswer(f"the server gave {len(choices)} choices of {count}")
-    if [one.index for one in choices] != list(range(count)):
+    if [choice.index for choice in choices] != list(range(count)):
         raise LLMBadAnswer("the server's choices are not numbered from 0")
     return choices, _usage(answer.usage)
 
 
 def text_of(content: bytes) -> tuple[str, Usage]:
-    """The text of a completion with one choice that came in one piece."""
+    """Parse the text of a completion with one choice that was not streamed."""
     [choice], usage = completion_of(content, 1)
     if choice.text is None:
         raise LLMBadAnswer("the server's answer has no text")
@@ -173,19 +173,19 @@ def text_of(content: bytes) -> tuple[str, Usage]:
 
 
 def streamed_text_of(content: bytes) -> tuple[str, Usage]:
-    """The same of one that came as server-sent events.
+    """Parse the text of a streamed completion with one choice.
 
     Raises:
-        LLMBadAnswer: an event is none of a completion's, or the last one is missing.
-        LLMRefused: the request was refused, which vLLM may notice only after it has sent the head of a good answer.
-        LLMUnavailable: the server failed while writing.
+        LLMBadAnswer: If an event is invalid, or the last one is missing.
+        LLMRefused: If the request was refused, which vLLM may notice only after it has sent status 200.
+        LLMUnavailable: If the server failed while it was writing.
     """
     events = [line[5:].strip() for line in content.splitlines() if line.startswith(b"data:")]
     if not events or events.pop() != b"[DONE]":
         raise LLMBadAnswer("the server's stream broke off")
     pieces, counts = list[str](), None
     for event in events:
-        part = _part(_Event, event)
+        part = _part(_StreamEvent, event)
         if part.error is not None:
             code = part.error.get("code") if isinstance(part.error, dict) else None
             if type(code) is int and 400 <= code < 500:
@@ -194,7 +194,7 @@ def streamed_text_of(content: bytes) -> tuple[str, Usage]:
         counts = part.usage or counts
         for piece in part.choices or []:
             if piece.index != 0:
-                raise LLMBadAnswer("the server's stream holds choices that were not asked for")
+                raise LLMBadAnswer("the server's stream holds choices that were not requested")
             pieces.append(piece.text)
     if not pieces:
         raise LLMBadAnswer("the server's answer has no text")
@@ -202,24 +202,24 @@ def streamed_text_of(content: bytes) -> tuple[str, Usage]:
 
 
 def logprobs_of(values: Sequence[object] | None, count: int) -> list[float]:
-    """The first ``count`` values, if each can be a log-probability."""
+    """Validate the first ``count`` values as log-probabilities."""
     if values is None or len(values) < count:
         raise LLMBadAnswer("the server left out log-probabilities")
     found = []
     for value in values[:count]:
-        # An integer may be too long for a float, and to be shown; comparing is exact.
+        # An integer may be too long to convert or print; the comparison is exact.
         if type(value) not in (int, float) or not _LEAST_LOGPROB <= value <= _MOST_LOGPROB:  # type: ignore[operator]
-            shown = f"{value:g}" if isinstance(value, float) else f"what is none ({type(value).__name__})"
+            shown = f"{value:g}" if isinstance(value, float) else f"a value of type {type(value).__name__}"
             raise LLMBadAnswer(f"the server gave {shown} for a log-probability")
         found.append(float(value))  # type: ignore[arg-type]
     return found
 
 
 def forced_logprobs_of(choice: CompletionChoice, tokens: Sequence[int]) -> list[float]:
-    """Log-probabilities of tokens that a choice was forced to write.
+    """Extract the log-probabilities of forced tokens.
 
     Raises:
-        LLMRefused: it wrote others.
+        LLMRefused: If the choice holds other tokens.
     """
     if not choice.token_ids:
         raise LLMBadAnswer("the server's answer has no token ids")
@@ -232,23 +232,23 @@ def forced_logprobs_of(choice: CompletionChoice, tokens: Sequence[int]) -> list[
 
 
 def prompt_logprobs_of(choice: CompletionChoice, start: int, tokens: Sequence[int]) -> list[float]:
-    """Log-probabilities of the tokens of a prompt from position ``start`` to its end."""
+    """Extract the log-probabilities of a prompt's tokens from position ``start`` to its end."""
     places = choice.prompt_logprobs
     if places is None or len(places) != start + len(tokens):
         raise LLMBadAnswer("the server left out prompt log-probabilities")
     entries = [(place or {}).get(str(token)) for place, token in zip(places[start:], tokens, strict=True)]
-    return logprobs_of([one.get("logprob") if isinstance(one, dict) else None for one in entries], len(tokens))
+    return logprobs_of([entry.get("logprob") if isinstance(entry, dict) else None for entry in entries], len(tokens))
 
 
 def next_logprobs_of(choice: CompletionChoice, ids: Sequence[int]) -> list[float]:
-    """Log-probabilities of these token ids to be the first that is written."""
+    """Extract the log-probabilities of token ids as the first written token."""
     places = (choice.logprobs and choice.logprobs.top_logprobs) or [None]
     place = places[0] or {}
     return logprobs_of([place.get(f"token_id:{token}") for token in ids], len(ids))
 
 
 def _usage(counts: _UsageCounts | None) -> Usage:
-    """The tokens of one request; what the server does not tell is 0."""
+    """Convert the usage of one request; counts that the server does not report are 0."""
     counts = counts or _UsageCounts()
     cached = counts.prompt_tokens_details and counts.prompt_tokens_details.cached_tokens
     return Usage(1, counts.prompt_tokens or 0, cached or 0, counts.completion_tokens or 0)
@@ -260,9 +260,9 @@ def _part(kind: type[Part], content: bytes) -> Part:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         if first["type"] == "json_invalid":
-            raise LLMBadAnswer("the server did not answer JSON") from None
-        # Of a dict, a place may be whatever the server calls it.
-        place = ".".join(str(one)[:40] for one in first["loc"][:6] if str(one).isidentifier() or isinstance(one, int))
+            raise LLMBadAnswer("the server's answer is not JSON") from None
+        # A path can contain keys that the server chose.
+        place = ".".join(str(key)[:40] for key in first["loc"][:6] if str(key).isidentifier() or isinstance(key, int))
         raise LLMBadAnswer(
-            f"the server's answer is not one of vLLM's ({place or 'as a whole'}: {first['type']})"
+            f"the server's answer does not have vLLM's format ({place or 'as a whole'}: {first['type']})"
         ) from None

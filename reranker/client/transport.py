@@ -1,10 +1,11 @@
 """HTTP client for the LLM server: timeouts, concurrency limit, queue, retries, circuit breaker.
 
-Who asks sets a deadline with ``asyncio.timeout``: the request is then cancelled, its connection closed, and vLLM gives
-up the work. Within it a server has its own limits: to accept the connection, to send something, and of how much.
+Callers set a deadline with ``asyncio.timeout``: at the deadline the request is cancelled and its connection closed, and
+vLLM stops working on it. Independently there are timeouts for the connection and for the first bytes, and a limit on
+the answer's size.
 
-Everything that is asked here is a read, so that asking again is always safe. A quick failure is repaired that way, as
-far as the server mostly works (:class:`~reranker.client.breaker.RetryBudget`) and the deadline allows.
+All requests are reads, so retries are safe. A request that failed quickly is retried within the deadline and the
+retry budget (:class:`~reranker.client.breaker.RetryBudget`).
 """
 
 import asyncio
@@ -31,33 +32,33 @@ from reranker.settings import EngineSettings, Limits
 T = TypeVar("T")
 
 _BACKOFF_S = 0.02
-"""Before the first retry; doubled for each further one, and jittered."""
+"""Delay before the first retry; doubled for each further one, with jitter."""
 _QUICK_S = 1.0
-"""What took longer before it failed is not repaired: the time is the caller's."""
-_KEEP_ALIVE_S = 3.0  # vLLM closes idle connections after 5 s; a request must not meet one that is being closed
+"""A failure after more time is not retried."""
+_KEEP_ALIVE_S = 3.0  # less than the 5 s after which vLLM closes idle connections
 _LIGHT_AT_ONCE = 32
 _LIGHT_S = 10.0
-"""The longest that what needs no model may take."""
+"""Timeout of requests that need no model."""
 _LEAST_ROOM = 2**20
-"""Bytes that any answer may have: a list of models, the tokens of a chat template."""
+"""Bytes that every answer may have, such as a list of models or the tokens of a chat template."""
 _OFF_LOOP = 2**18
-"""Bytes from which on an answer is read in a thread."""
+"""Answers of more bytes are parsed in a thread."""
 _MOST_SHOWN = 200
-"""Characters of a refusal that are passed on."""
+"""Maximum characters of the server's error message that are passed on."""
 _HEADERS = {"Accept-Encoding": "identity"}
 _JSON, _EVENTS = "application/json", "text/event-stream"
 
 
 class _ServerGone(LLMUnavailable):
-    """Another server may be there the next time."""
+    """The connection broke; another server may answer next time."""
 
 
 class _NotFound(LLMRefused):
-    """Perhaps of a model that the server serves no more."""
+    """HTTP 404, perhaps for a model that is no longer served."""
 
 
 class RequestGate:
-    """Lets ``max_in_flight`` requests through at once and keeps ``max_waiting`` in line, in order of arrival."""
+    """Concurrency limit of ``max_in_flight`` requests, with a first-in-first-out queue of ``max_waiting``."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -66,15 +67,13 @@ class RequestGate:
 
     @asynccontextmanager
     async def pass_through(self) -> AsyncIterator[None]:
-        """Holds a place for the ``with`` block.
+        """Occupy a slot for the ``with`` block; wait in the queue until one is free.
 
         Raises:
-            LLMBusy: the line is full.
+            LLMBusy: If the queue is full.
         """
         if self._free.locked() and self.waiting >= self._limits.max_waiting:
-            raise LLMBusy(
-                f"{self.in_flight} requests are at the LLM and {self.waiting} wait in line, which is the most"
-            )
+            raise LLMBusy(f"the queue for the LLM is full: {self.in_flight} requests in flight, {self.waiting} waiting")
         self.waiting += 1
         try:
             await self._free.acquire()
@@ -89,10 +88,12 @@ class RequestGate:
 
 
 class SilenceTimeout:
-    """Ends waits for a server that sends nothing to anybody: a busy one answers at least others.
+    """Timeout for the first bytes of answers, restarted for all requests when any of them receives bytes.
+
+    A busy server still answers some requests; a stuck one sends nothing at all.
 
     Args:
-        limit_s: seconds without anything before the wait ends.
+        limit_s: timeout in seconds.
     """
 
     def __init__(self, limit_s: float) -> None:
@@ -101,11 +102,10 @@ class SilenceTimeout:
 
     @asynccontextmanager
     async def bounded(self) -> AsyncIterator[Callable[[], None]]:
-        """Bounds the wait for the first bytes within the ``with`` block, which calls what it is given for whatever
-        comes.
+        """Bound the wait for the first bytes within the ``with`` block; yields a function to call when bytes arrive.
 
         Raises:
-            TimeoutError: nothing came.
+            TimeoutError: If no request received bytes in time.
         """
         async with asyncio.timeout(self._limit_s) as wait:
 
@@ -113,9 +113,9 @@ class SilenceTimeout:
                 self._waits.discard(wait)
                 wait.reschedule(None)
                 until = asyncio.get_running_loop().time() + self._limit_s
-                for other in self._waits:
-                    if not other.expired():
-                        other.reschedule(until)
+                for waiting in self._waits:
+                    if not waiting.expired():
+                        waiting.reschedule(until)
 
             self._waits.add(wait)
             try:
@@ -126,7 +126,7 @@ class SilenceTimeout:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What a server sent."""
+    """A server's answer."""
 
     status: int
     kind: str
@@ -134,29 +134,29 @@ class _Answer:
 
 
 class Transport:
-    """Asks a server, and has what it answers checked."""
+    """Sends requests to a server and validates the answers."""
 
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
         self._base = settings.url.rstrip("/").removesuffix("/v1")
-        if settings.api_key:  # a key and a user of the address cannot both be sent
+        if settings.api_key:  # a key and credentials in the address cannot both be sent
             self._base = re.sub(r"(?<=://)[^/@]*@", "", self._base)
         self.gate = RequestGate(settings)
         self.breaker = Breaker(settings)
         self.outages = 0
-        """How often the server was not there, or may be another than before: what was known of it may be wrong."""
+        """Number of events after which another server may answer, so that cached knowledge of it may be wrong."""
         self._retries = RetryBudget()
         self._light = asyncio.Semaphore(_LIGHT_AT_ONCE)
-        # Apart: a server whose model is stuck still lists its models.
+        # Separate timeouts, since a server whose model is stuck still lists its models.
         self._working, self._talking = (SilenceTimeout(settings.first_token_timeout_s) for _ in range(2))
-        self._heard = -math.inf
+        self._answered_at = -math.inf
 
-    def heard_of(self) -> float:
+    def since_answer_s(self) -> float:
         """Seconds since the server last answered."""
-        return time.monotonic() - self._heard
+        return time.monotonic() - self._answered_at
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         if "_client" in self.__dict__:
             await self._client.close()
 
@@ -166,53 +166,58 @@ class Transport:
         return aiohttp.ClientSession(
             headers=_HEADERS | ({"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}),
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
-            # The total is bounded in ask(), the wait for the first bytes in _send().
+            # _retried() bounds the total, _send() the wait for the first bytes.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._settings.connect_timeout_s),
             cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,  # what was not asked for may unpack to a thousand times its size
-            trust_env=False,  # a proxy setting meant for the internet must not carry users' histories away
+            auto_decompress=False,  # a compressed answer could expand a thousandfold
+            trust_env=False,  # proxy settings for the internet must not receive users' histories
         )
 
     async def ask(
         self, path: str, body: Mapping[str, Any] | None = None, *, read: Callable[[bytes], T], most: int = 0
     ) -> T:
-        """What the server answers to something that needs no model: GET without a body, POST with one.
+        """Send a request that needs no model: GET without a body, POST with one.
 
         Args:
-            read: checks the answer's bytes; raises :class:`LLMBadAnswer`.
-            most: bytes that the answer may have beyond what any may.
+            read: parses the answer's bytes; raises :class:`LLMBadAnswer`.
+            most: bytes that the answer may have in addition to the general limit.
 
         Raises:
-            LLMError: of the kind that the failure is.
+            LLMError: If the request fails; see :mod:`reranker.errors`.
         """
-        return await self._repaired(path, body, lambda answer: read(answer.content), most, work=False)
+        return await self._retried(path, body, lambda answer: read(answer.content), most, work=False)
 
     async def complete(
         self, body: Mapping[str, Any], read: Callable[[list[CompletionChoice]], T], *, choices: int
     ) -> tuple[T, Usage]:
-        """What is read from as many choices of a completion, in the order of their numbers, and the tokens used; counts
-        as in flight and may have to wait in line. Raises what :meth:`ask` does.
+        """Request a completion and parse its choices, sorted by index; subject to the concurrency limit.
+
+        Returns:
+            The result of ``read``, and the tokens used.
+
+        Raises:
+            LLMError: See :meth:`ask`.
         """
 
         def checked(answer: _Answer) -> tuple[T, Usage]:
             found, usage = completion_of(answer.content, choices)
             return read(found), usage
 
-        return await self._repaired("/v1/completions", body, checked, _room(body, choices), work=True)
+        return await self._retried("/v1/completions", body, checked, _room(body, choices), work=True)
 
-    async def write(self, body: Mapping[str, Any], *, repair: bool = True) -> tuple[str, Usage]:
-        """The text of a completion with one choice, streamed or not; otherwise as :meth:`complete`.
+    async def write(self, body: Mapping[str, Any], *, retry: bool = True) -> tuple[str, Usage]:
+        """Request a completion with one choice and return its text; otherwise as :meth:`complete`.
 
         Args:
-            repair: False asks once only, since what is asked may be what makes the server fail.
+            retry: False sends the request once, if the request itself may crash the server.
         """
 
         def checked(answer: _Answer) -> tuple[str, Usage]:
             return (streamed_text_of if answer.kind == _EVENTS else text_of)(answer.content)
 
-        return await self._repaired("/v1/completions", body, checked, _room(body, 1), work=True, repair=repair)
+        return await self._retried("/v1/completions", body, checked, _room(body, 1), work=True, retry=retry)
 
-    async def _repaired(
+    async def _retried(
         self,
         path: str,
         body: Mapping[str, Any] | None,
@@ -220,11 +225,11 @@ class Transport:
         most: int,
         *,
         work: bool,
-        repair: bool = True,
+        retry: bool = True,
     ) -> T:
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         limit_s = self._settings.timeout_s if work else min(_LIGHT_S, self._settings.timeout_s)
-        left = self._settings.retries if repair else 0
+        left = self._settings.retries if retry else 0
         pause = _BACKOFF_S
         try:
             async with asyncio.timeout(limit_s):
@@ -235,8 +240,7 @@ class Transport:
                             return await self._guarded(path, data, read, most + _LEAST_ROOM, work=work)
                     except (LLMUnavailable, LLMBadAnswer) as error:
                         quick = time.monotonic() - began < _QUICK_S
-                        again = self._may_repair(error) and left > 0 and quick
-                        if not again:
+                        if not (self._may_retry(error) and left > 0 and quick):
                             self._failed(error, asked_for_model=body is not None and "model" in body)
                             raise
                     left -= 1
@@ -245,13 +249,13 @@ class Transport:
         except TimeoutError as error:
             raise LLMTimeout("the LLM server did not answer in time") from error
 
-    def _may_repair(self, error: LLMError) -> bool:
+    def _may_retry(self, error: LLMError) -> bool:
         if isinstance(error, LLMRefused) or self.breaker.state == "open":
             return False
         return self._retries.spend()
 
     def _failed(self, error: LLMError, *, asked_for_model: bool) -> None:
-        """Counts what was not repaired."""
+        """Count a failure that is not retried."""
         if isinstance(error, _ServerGone) or (isinstance(error, _NotFound) and asked_for_model):
             self.outages += 1
         if isinstance(error, LLMUnavailable) and not isinstance(error, BreakerOpen):
@@ -277,11 +281,11 @@ class Transport:
             elif work:
                 self.breaker.left_open()
             raise
-        except LLMError:  # counted when it is not repaired; until then another may try
+        except LLMError:  # counted when it is not retried; until then others may try
             if work:
                 self.breaker.left_open()
             raise
-        self._heard = time.monotonic()
+        self._answered_at = time.monotonic()
         self._retries.earn()
         if work:
             self.breaker.succeeded()
@@ -295,17 +299,17 @@ class Transport:
             raise _ServerGone("the LLM server did not accept a connection in time") from error
         except TimeoutError as error:
             raise LLMTimeout(
-                f"the LLM server took a request and sent nothing for {self._settings.first_token_timeout_s:g} s",
-                remedy="Where it is only slow, raise WHYRANK_LLM__FIRST_TOKEN_TIMEOUT_S",
+                f"the LLM server accepted a request and sent nothing for {self._settings.first_token_timeout_s:g} s",
+                remedy="If it is only slow, raise WHYRANK_LLM__FIRST_TOKEN_TIMEOUT_S",
             ) from error
         except aiohttp.ClientConnectorError as error:
-            self.outages += 1  # nothing listened: who answers next time may be another
+            self.outages += 1  # nothing listens; another server may answer next time
             raise LLMUnavailable(f"the LLM server cannot be reached ({_why(error)})") from error
         except (aiohttp.ClientError, OSError, EOFError) as error:
             raise _ServerGone(f"the LLM server cannot be reached ({_why(error)})") from error
         if answer.status in (429, 503):
-            raise LLMBusy(f"the LLM server refuses for load (HTTP {answer.status})")
-        if answer.status in (502, 504):  # a gateway's; otherwise who answers is who was there before
+            raise LLMBusy(f"the LLM server is overloaded (HTTP {answer.status})")
+        if answer.status in (502, 504):  # from a gateway, so that another server may answer next time
             raise _ServerGone(f"the LLM server failed (HTTP {answer.status})")
         if answer.status >= 500:
             raise LLMUnavailable(f"the LLM server failed (HTTP {answer.status})")
@@ -315,7 +319,7 @@ class Transport:
         if answer.status != 200:
             raise LLMBadAnswer(f"{path} was answered with HTTP {answer.status}")
         if answer.kind not in (_JSON, _EVENTS):
-            raise LLMBadAnswer(f"{path} did not answer JSON")
+            raise LLMBadAnswer(f"{path} was not answered with JSON")
         return answer
 
     async def _exchange(self, path: str, data: bytes | None, most: int, heard: Callable[[], None]) -> _Answer:
@@ -328,20 +332,20 @@ class Transport:
             allow_redirects=False,
         ) as response:
             if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-                raise LLMBadAnswer(f"{path} was answered compressed, which was not asked for")
-            # The head of a stream says nothing: vLLM sends it before the request has its turn.
+                raise LLMBadAnswer(f"{path} was answered with compressed data, which was not requested")
+            # The headers do not count: vLLM sends them before it works on the request.
             async for part in response.content.iter_any():
                 heard()
                 size += len(part)
                 if size > most:
                     response.close()
-                    raise LLMBadAnswer(f"{path} was answered with more than the {most:,} bytes that it may have")
+                    raise LLMBadAnswer(f"{path} was answered with more than {most:,} bytes")
                 parts.append(part)
         return _Answer(response.status, response.content_type, b"".join(parts))
 
 
 def _room(body: Mapping[str, Any], choices: int) -> int:
-    """Bytes that a completion may have: what was asked for, at several times what vLLM writes for each."""
+    """Maximum bytes of a completion: several times what vLLM writes for the requested tokens."""
     prompt = body["prompt"]
     read = sum(map(len, prompt)) if prompt and isinstance(prompt[0], list) else len(prompt) * choices
     written = choices * int(body["max_tokens"])
@@ -350,15 +354,15 @@ def _room(body: Mapping[str, Any], choices: int) -> int:
 
 
 def _why(error: Exception) -> str:
-    """What happened, without the server's address, which the library's own messages name."""
-    if isinstance(error, aiohttp.ClientSSLError):  # its number is of another list
+    """Describe an error without the server's address, which the library's messages contain."""
+    if isinstance(error, aiohttp.ClientSSLError):  # its number is not an errno
         return type(error).__name__
     number = error.errno if isinstance(error, OSError) else None
     return os.strerror(number) if number and number > 0 else type(error).__name__
 
 
 def _refusal(content: bytes) -> str:
-    """Why a server refused, without what it repeats of the request: that may hold a user's history."""
+    """Extract the server's error message, without parts of the request, which may hold a user's history."""
     try:
         text = str(from_json(content)["error"]["message"])
     except (ValueError, KeyError, TypeError, IndexError):

@@ -1,7 +1,7 @@
-"""A score for every candidate, out of the model's probabilities.
+"""Score every candidate with the model's probabilities.
 
-The model is never asked to write a list (:mod:`reranker.scoring.permutation` does, to show what that costs): nothing is
-parsed, nothing is lost, and no item can be invented.
+The model never writes a list, so there is nothing to parse and no item can be lost or invented. (Only
+:mod:`reranker.scoring.permutation` lets it write one, to measure the cost in ``eval`` and ``bench``.)
 """
 
 from reranker.scoring.calibration import Calibration

@@ -1,4 +1,4 @@
-"""Corrections of label reads: what the model says whatever stands there, and averaging over orders."""
+"""Corrections of label reads: subtract the labels' prior, and average over orders of the candidates."""
 
 from collections.abc import Sequence
 
@@ -7,18 +7,19 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 CONTENT_FREE = ("N/A", "unknown", "...")
-"""Titles that say nothing. Zhao, Wallace, Feng, Klein and Singh. 2021. Calibrate Before Use: Improving Few-Shot
+"""Content-free titles. Zhao, Wallace, Feng, Klein and Singh. 2021. Calibrate Before Use: Improving Few-Shot
 Performance of Language Models. ICML."""
 
 
 class Calibration(BaseModel):
-    """How label reads are corrected.
+    """Options for correcting label reads.
 
     Args:
-        prior: subtract what the model says of each label where every candidate is content-free (Zhao et al. 2021);
+        prior: subtract each label's log-probability when every candidate is content-free (Zhao et al. 2021). This takes
             three passes, once for a prompt, a model and a number of labels.
-        orders: read the candidates in so many orders and average; as many passes. Tang, Zhang, Ma, Lin and Ture. 2024.
-            Found in the Middle: Permutation Self-Consistency Improves Listwise Ranking in Large Language Models. NAACL.
+        orders: number of orders of the candidates to read and average, with a pass for each. Tang, Zhang, Ma, Lin and
+            Ture. 2024. Found in the Middle: Permutation Self-Consistency Improves Listwise Ranking in Large Language
+            Models. NAACL.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -28,14 +29,15 @@ class Calibration(BaseModel):
 
 
 def orders(count: int, number: int) -> list[NDArray[np.int64]]:
-    """Orders of ``count`` candidates to read: the caller's own if it is one, else ``number`` seeded ones."""
+    """Return ``number`` seeded orders of ``count`` candidates; a single order is the caller's own."""
     if number == 1:
         return [np.arange(count)]
     return [np.random.default_rng([count, seed]).permutation(count) for seed in range(number)]
 
 
 def windows(count: int, size: int) -> list[NDArray[np.int64]]:
-    """Windows of ``size`` places over ``count`` in a ring; where one is not enough, every place lies in two or more.
+    """Cover a ring of ``count`` positions with windows of ``size``; several windows cover every position at least
+    twice.
 
     >>> [window.tolist() for window in windows(5, 4)]
     [[0, 1, 2, 3], [1, 2, 3, 4], [3, 4, 0, 1]]
@@ -47,13 +49,13 @@ def windows(count: int, size: int) -> list[NDArray[np.int64]]:
 
 
 def merge(count: int, read: Sequence[tuple[NDArray[np.int64], NDArray[np.float64]]]) -> NDArray[np.float64]:
-    """One score for each of ``count`` candidates out of windows that overlap, shape (count,).
+    """Merge the reads of overlapping windows into one score per candidate, shape (count,).
 
-    By Luce's choice axiom a candidate's log-probability within a window is its own score minus a constant of the window
-    (R. Duncan Luce. 1959. Individual Choice Behavior). Scores and constants are fitted by least squares.
+    By Luce's choice axiom the log-probability of a candidate within a window is its score minus a constant of the
+    window (R. Duncan Luce. 1959. Individual Choice Behavior). Scores and constants are fitted by least squares.
 
     Args:
-        read: for each window, which candidates it held and their log-probabilities.
+        read: the candidates of each window and their log-probabilities.
     """
     if len(read) == 1:
         scores = np.empty(count)

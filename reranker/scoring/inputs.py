@@ -1,4 +1,4 @@
-"""What a rank prompt shows of one request: the same for the service and for whoever measures it."""
+"""Inputs of a rank prompt, shared by the service, ``eval`` and ``bench``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ class RankInputs:
     """Inputs of a rank template, sanitised and without ids.
 
     Args:
-        inputs: what it uses besides history and candidates.
-        history: oldest first.
-        candidates: in retrieval's order; :class:`~prompts.CandidateInput` where the template shows their place.
+        inputs: inputs other than history and candidates.
+        history: history entries, oldest first.
+        candidates: in retrieval's order; :class:`~prompts.CandidateInput` if the template shows their position.
     """
 
     inputs: Mapping[str, object]
@@ -32,16 +32,16 @@ class RankInputs:
 
     @classmethod
     def of(cls, sample: Sample) -> Self:
-        """What a rank prompt shows of a sample."""
+        """Take the inputs from a sample."""
         history = sample.inputs["history"]
-        assert isinstance(history, list)  # noqa: S101  # a sample's always is
+        assert isinstance(history, list)  # noqa: S101  # always true for a sample
         own = ("history", "candidate", "candidates")
         inputs = {name: value for name, value in sample.inputs.items() if name not in own}
         return cls(inputs, history, sample.candidates)
 
     @property
     def shared(self) -> dict[str, object]:
-        """What the template is rendered with for every candidate alike: the inputs and the history."""
+        """Inputs that all candidates share: ``inputs`` and the history."""
         return {**self.inputs, "history": list(self.history)}
 
 
@@ -54,7 +54,7 @@ def rank_inputs(
     profile: Mapping[str, str] | None = None,
     locale: str = "en",
 ) -> RankInputs:
-    """What a rank prompt may show of this history and these candidates."""
+    """Build the inputs of a rank prompt from a history and its candidates."""
     return RankInputs(
         inputs={
             "noun": sanitizer.text(noun),

@@ -1,9 +1,8 @@
-"""Likelihood reads: how likely a candidate's text is as what comes next, with the history and without.
+"""Likelihood reads: the log-probability of a candidate's text as a continuation, with and without the history.
 
-No order among candidates exists in the prompt, so there is no position bias; and they are read in an order of their
-own, so that the server is sent the same whatever the caller's order was. With the engine's memory the order of the
-candidates then changes no score at all; without it, no more than reading the same twice does (see
-:mod:`reranker.client.engine`).
+The prompt does not list the candidates, so there is no position bias. They are sorted before they are read, so that the
+requests do not depend on the caller's order. With the engine's cache the order then changes no score; without it, no
+more than a repeated read does (see :mod:`reranker.client.engine`).
 """
 
 import asyncio
@@ -11,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from prompts import Prompt, PromptTemplate, fitting
+from prompts import Prompt, PromptTemplate, budget_steps
 from reranker.client.engine import Engine
 from reranker.client.responses import Usage
 from reranker.client.tokenizer import Tokens
@@ -22,18 +21,18 @@ from reranker.scoring.store import Memory, kept_number, key
 
 
 def _rendered(template: PromptTemplate, shown: RankInputs) -> tuple[list[str], Prompt]:
-    """Each candidate's continuation, and the prompt without a history."""
+    """Render each candidate's continuation, and the prompt without a history."""
     texts = [template.render_candidate(shown.shared, candidate) for candidate in shown.candidates]
     return texts, template.render({**shown.shared, "history": []})
 
 
 class LikelihoodScorer:
-    """Scores a candidate by how likely its continuation is after the shared prefix.
+    """Scores a candidate by the log-probability of its continuation after the shared prefix.
 
     Args:
-        engine: the server to read from.
-        history_limit: the most history entries that a prompt shows.
-        memory: where likelihoods without a history are kept: they depend on the model, the prompt and the text alone.
+        engine: client of the LLM server.
+        history_limit: maximum number of history entries in a prompt.
+        memory: stores priors, which depend only on the model, the prompt and the text.
     """
 
     def __init__(self, engine: Engine, history_limit: int, memory: Memory) -> None:
@@ -46,18 +45,19 @@ class LikelihoodScorer:
         shared = shown.shared
         texts, empty = await asyncio.to_thread(_rendered, template, shown)
         distinct = sorted(set(texts))
-        end = prompt_ending(empty)  # with a history or without, the last words are the template's own
+        end = prompt_ending(empty)  # the ending is the same with and without a history
         tokens = await asyncio.gather(*(self._tokens(end, text) for text in distinct))
-        reserve = max(len(one) for one in tokens) + 1  # the server wants to write one token at least
-        steps = fitting(template, shared, context=model.max_model_len, reserve=reserve, most=self._history_limit)
+        reserve = max(map(len, tokens)) + 1  # the server always writes one token
+        steps = budget_steps(template, shared, context=model.max_model_len, reserve=reserve, most=self._history_limit)
         [fitted], [prefix] = await fit_together(self._engine, [steps])
         logprobs, usage = await self._engine.continuation_logprobs(prefix, tokens)
         conditional = dict(zip(distinct, map(sum, logprobs), strict=True))
         prior = None
         if with_prior:
-            # What a request brings along (a query, a profile) comes once: not worth a place on disk.
+            # Priors for a query or profile of one request are not worth storing.
             lasting = not any(shown.inputs.get(name) for name in ("query", "profile"))
-            values, more = await self._priors(await self._engine.tokens.of_prompt(end.prompt), tokens, lasting=lasting)
+            empty_prefix = await self._engine.tokens.of_prompt(end.prompt)
+            values, more = await self._priors(empty_prefix, tokens, lasting=lasting)
             known = dict(zip(distinct, values, strict=True))
             prior, usage = np.array([known[text] for text in texts]), usage + more
         return Read(
@@ -77,7 +77,7 @@ class LikelihoodScorer:
     async def _priors(
         self, prefix: Tokens, continuations: Sequence[Tokens], *, lasting: bool
     ) -> tuple[list[float], Usage]:
-        """Log-probabilities without a history."""
+        """Read log-probabilities without a history; ``lasting`` ones are stored."""
         if not lasting:
             logprobs, usage = await self._engine.continuation_logprobs(prefix, continuations)
             return [sum(values) for values in logprobs], usage
@@ -86,15 +86,17 @@ class LikelihoodScorer:
         start = key(weights, tuple(prefix))
         keys = [key(start, tuple(tokens)) for tokens in continuations]
         kept = await self._memory.get(keys)
-        known = {one: number for one, text in kept.items() if (number := kept_number(text)) is not None}
-        missing = [at for at, one in enumerate(keys) if one not in known]
+        known = {slot: number for slot, text in kept.items() if (number := kept_number(text)) is not None}
+        missing = [index for index, slot in enumerate(keys) if slot not in known]
         usage = Usage()
         if missing:
-            logprobs, usage = await self._engine.continuation_logprobs(prefix, [continuations[at] for at in missing])
-            read = {keys[at]: sum(values) for at, values in zip(missing, logprobs, strict=True)}
-            damaged = any(one in kept for one in read)
-            now = await self._memory.keep({one: repr(value) for one, value in read.items()}, replace=damaged)
+            logprobs, usage = await self._engine.continuation_logprobs(
+                prefix, [continuations[index] for index in missing]
+            )
+            read = {keys[index]: sum(values) for index, values in zip(missing, logprobs, strict=True)}
+            damaged = any(slot in kept for slot in read)
+            now = await self._memory.keep({slot: repr(value) for slot, value in read.items()}, replace=damaged)
             known |= {
-                one: value if (number := kept_number(now[one])) is None else number for one, value in read.items()
+                slot: value if (number := kept_number(now[slot])) is None else number for slot, value in read.items()
             }
-        return [known[one] for one in keys], usage
+        return [known[slot] for slot in keys], usage

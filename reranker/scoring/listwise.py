@@ -1,7 +1,6 @@
-"""Label reads: the prompt lists the candidates behind letters and ends where a letter would be next; one forward pass
-gives the probability of each.
+"""Label reads: the prompt lists the candidates with letters, and one forward pass gives the probability of each letter.
 
-More candidates than letters are read in windows that overlap, and the windows' scores are fitted together
+If there are more candidates than letters, overlapping windows are read and their scores merged
 (:func:`reranker.scoring.calibration.merge`).
 """
 
@@ -13,7 +12,7 @@ from string import ascii_uppercase
 import numpy as np
 from numpy.typing import NDArray
 
-from prompts import CandidateInput, ItemInput, PromptTemplate, fitting
+from prompts import CandidateInput, ItemInput, PromptTemplate, budget_steps
 from reranker.client.engine import MAX_LABELS, Engine
 from reranker.client.responses import Usage
 from reranker.client.tokenizer import Tokens
@@ -25,17 +24,17 @@ from reranker.scoring.read import Read
 from reranker.scoring.store import Memory, kept_number, key
 
 Labels = Mapping[str, tuple[int, ...]]
-"""Each label's tokens: with a space before it and without, where that is one token."""
+"""Token ids of each label: with and without a leading space, if that is a single token."""
 
 
 class ListwiseScorer:
     """Scores a candidate by the log-probability of its label.
 
     Args:
-        engine: the server to read from.
-        history_limit: the most history entries that a prompt shows.
-        memory: where the labels' priors are kept.
-        calibration: how reads are corrected.
+        engine: client of the LLM server.
+        history_limit: maximum number of history entries in a prompt.
+        memory: stores the labels' priors.
+        calibration: corrections of the reads.
     """
 
     def __init__(self, engine: Engine, history_limit: int, memory: Memory, calibration: Calibration) -> None:
@@ -48,32 +47,35 @@ class ListwiseScorer:
         model = await self._engine.info()
         shared, candidates = shown.shared, shown.candidates
         labels = await self._labels(template, shared, candidates)
-        places = [
+        shown_orders = [
             order[window]
             for order in orders(len(candidates), self._calibration.orders)
             for window in windows(len(candidates), len(labels))
         ]
         steps = [
-            fitting(
+            budget_steps(
                 template,
-                {**shared, "candidates": label_candidates([candidates[at] for at in window], labels, places=window)},
+                {
+                    **shared,
+                    "candidates": label_candidates([candidates[index] for index in window], labels, positions=window),
+                },
                 context=model.max_model_len,
                 reserve=1,
                 most=self._history_limit,
             )
-            for window in places
+            for window in shown_orders
         ]
         fitted, prompts = await fit_together(self._engine, steps)
-        used = dict(list(labels.items())[: len(places[0])])
+        used = dict(list(labels.items())[: len(shown_orders[0])])
         logprobs, usage = await self._label_logprobs(prompts, used)
         mass = float(np.exp(logprobs).sum(axis=1).mean())
         if self._calibration.prior:
             prior, more = await self._label_prior(template, shown.inputs, used)
             logprobs, usage = logprobs - prior, usage + more
-        read = list(zip(places, logprobs, strict=True))
+        read = list(zip(shown_orders, logprobs, strict=True))
         each = len(read) // self._calibration.orders
-        rounds = [merge(len(candidates), read[at : at + each]) for at in range(0, len(read), each)]
-        scores = np.mean([one - np.logaddexp.reduce(one) for one in rounds], axis=0)
+        rounds = [merge(len(candidates), read[start : start + each]) for start in range(0, len(read), each)]
+        scores = np.mean([values - np.logaddexp.reduce(values) for values in rounds], axis=0)
         return Read(
             model=model.name,
             scores=scores - np.logaddexp.reduce(scores) + np.log(max(mass, 1e-300)),
@@ -88,10 +90,10 @@ class ListwiseScorer:
     async def _labels(
         self, template: PromptTemplate, inputs: Mapping[str, object], candidates: Sequence[ItemInput]
     ) -> Labels:
-        """The letters that are one token where the answer begins, as many as one request can read.
+        """Return the letters that are single tokens at the beginning of the answer, up to the limit of one request.
 
         Raises:
-            LLMRefused: there are not enough.
+            LLMRefused: If there are too few.
         """
         sample = label_candidates(candidates[:1], ascii_uppercase)
         end = prompt_ending(template.render({**inputs, "history": [], "candidates": sample}))
@@ -104,14 +106,14 @@ class ListwiseScorer:
                 taken |= set(ids)
         if len(labels) < min(len(candidates), 4):
             raise LLMRefused(
-                f"only {len(labels)} letters are one token of this model after '{end.before.strip()}', so that labels "
-                "cannot be read",
+                f"labels cannot be read: only {len(labels)} letters are single tokens of this model after "
+                f"'{end.before.strip()}'",
                 remedy="Rank with a likelihood template",
             )
         return labels
 
     async def _label_logprobs(self, prompts: Sequence[Tokens], labels: Labels) -> tuple[NDArray[np.float64], Usage]:
-        """Log-probability of every label after every prompt, shape (prompts, labels)."""
+        """Read the log-probability of every label after every prompt, shape (prompts, labels)."""
         ids = [token for own in labels.values() for token in own]
         logprobs, usage = await self._engine.next_logprobs(prompts, ids)
         starts = np.cumsum([0, *(len(own) for own in labels.values())])[:-1]
@@ -120,7 +122,7 @@ class ListwiseScorer:
     async def _label_prior(
         self, template: PromptTemplate, inputs: Mapping[str, object], labels: Labels
     ) -> tuple[NDArray[np.float64], Usage]:
-        """What the model says of each label where nothing is known and every candidate is the same, shape (labels,)."""
+        """Read each label's log-probability without a history and with equal candidates, shape (labels,)."""
         known = {name: value for name, value in inputs.items() if name in ("noun", "locale")}
         rendered = [
             template.render(
@@ -147,8 +149,8 @@ class ListwiseScorer:
 
 
 def _numbers(text: str) -> list[float]:
-    """Numbers that were kept; none where one of them is none."""
-    found = [number for one in text.split() if (number := kept_number(one)) is not None]
+    """Parse stored numbers; empty if one of them is invalid."""
+    found = [number for word in text.split() if (number := kept_number(word)) is not None]
     return found if len(found) == len(text.split()) else []
 
 
@@ -156,17 +158,18 @@ def label_candidates(
     candidates: Sequence[ItemInput],
     labels: Sequence[str | None] | Labels,
     *,
-    places: Sequence[int] | NDArray[np.int64] = (),
+    positions: Sequence[int] | NDArray[np.int64] = (),
 ) -> list[CandidateInput]:
-    """Candidates behind labels. One that does not say where retrieval had it is taken to be where it stands.
+    """Give candidates labels.
 
     Args:
-        places: where each candidate stands among all of them, counted from 0.
+        positions: retrieval position of each candidate, counted from 0, for candidates that do not hold it; by default
+            their position in ``candidates``.
     """
-    own = places if len(places) else range(len(candidates))
+    own = positions if len(positions) else range(len(candidates))
     return [
-        replace(one, label=label)
-        if isinstance(one, CandidateInput)
-        else CandidateInput(one.title, one.attributes, label, int(place) + 1)
-        for one, label, place in zip(candidates, labels, own, strict=False)
+        replace(candidate, label=label)
+        if isinstance(candidate, CandidateInput)
+        else CandidateInput(candidate.title, candidate.attributes, label, int(position) + 1)
+        for candidate, label, position in zip(candidates, labels, own, strict=False)
     ]

@@ -1,4 +1,4 @@
-"""Pointwise reads: one question for each candidate, answered with yes or no."""
+"""Pointwise reads: one yes-or-no question per candidate."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from prompts import PromptTemplate, TemplateError, fitting
+from prompts import PromptTemplate, TemplateError, budget_steps
 from reranker.client.engine import Engine
 from reranker.client.responses import Usage
 from reranker.client.tokenizer import Tokens
@@ -17,14 +17,14 @@ from reranker.scoring.read import Read
 
 
 class PointwiseScorer:
-    """Scores a candidate by how much likelier yes is than no: log p(yes) - log p(no).
+    """Scores a candidate by log p(yes) - log p(no).
 
-    All questions go in one request and share their beginning, which the server computes once. Answers that are one
-    token are read in one forward pass each; others as continuations.
+    All questions go in one request and share a prefix, which the server computes once. Answers that are single tokens
+    take one forward pass each; others are read as continuations.
 
     Args:
-        engine: the server to read from.
-        history_limit: the most history entries that a prompt shows.
+        engine: client of the LLM server.
+        history_limit: maximum number of history entries in a prompt.
     """
 
     def __init__(self, engine: Engine, history_limit: int) -> None:
@@ -36,18 +36,18 @@ class PointwiseScorer:
             raise TemplateError(f"template {template.reference} has no 'answers'", code="template_invalid")
         model = await self._engine.info()
         shared = shown.shared
-        asked = label_candidates(shown.candidates, [""] * len(shown.candidates))
-        end = prompt_ending(template.render({**shared, "candidate": asked[0]}))
+        candidates = label_candidates(shown.candidates, [""] * len(shown.candidates))
+        end = prompt_ending(template.render({**shared, "candidate": candidates[0]}))
         words = [await self._word(end, answer) for answer in template.meta.answers]
         steps = [
-            fitting(
+            budget_steps(
                 template,
-                {**shared, "candidate": one},
+                {**shared, "candidate": candidate},
                 context=model.max_model_len,
                 reserve=max(map(len, words)) + 1,
                 most=self._history_limit,
             )
-            for one in asked
+            for candidate in candidates
         ]
         fitted, prompts = await fit_together(self._engine, steps)
         answers, usage = await self._answers(template.meta.answers, end, words, prompts)
@@ -63,7 +63,7 @@ class PointwiseScorer:
         )
 
     async def _word(self, end: Ending, answer: str) -> Tokens:
-        """An answer's tokens after the prompt. A space stands before it where the prompt or the template has one."""
+        """Tokenize an answer after the prompt, with a leading space if the prompt or the template has one."""
         text = answer.rstrip()
         text = end.gap + text.lstrip() if end.gap else text
         return await self._engine.tokens.after(end.before, text) or await self._engine.tokens.of_text(
@@ -73,7 +73,7 @@ class PointwiseScorer:
     async def _answers(
         self, answers: Sequence[str], end: Ending, words: Sequence[Tokens], prompts: Sequence[Tokens]
     ) -> tuple[NDArray[np.float64], Usage]:
-        """Log-probabilities of yes and of no after every prompt, shape (prompts, 2)."""
+        """Read the log-probabilities of yes and no after every prompt, shape (prompts, 2)."""
         yes, no = [await single_tokens(self._engine, end, answer) for answer in answers]
         if yes and no and not set(yes) & set(no):
             logprobs, usage = await self._engine.next_logprobs(prompts, [*yes, *no])

@@ -1,37 +1,37 @@
-"""Where a prompt ends and what follows begins, as tokens; and several prompts that are made to fit together."""
+"""Token boundaries at the end of a prompt, and prompts that are trimmed together to fit the context."""
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from prompts import Fitted, Fitting, Message, Prompt, PromptTemplate
+from prompts import BudgetedPrompt, BudgetSteps, Message, Prompt, PromptTemplate
 from reranker.client.engine import Engine
 from reranker.client.tokenizer import Tokens
 from reranker.scoring.inputs import RankInputs
 from reranker.scoring.read import Read
 
 _BORDER = 80
-"""Characters of a prompt's last line that can matter to how what follows is split into tokens."""
+"""Characters of a prompt's last line that can affect the tokens of the continuation."""
 
 
 class Scorer(Protocol):
-    """One way of reading; see :meth:`reranker.Reader.read` for what the arguments are."""
+    """One way of reading; see :meth:`reranker.Reader.read` for the arguments."""
 
     async def read(self, template: PromptTemplate, shown: RankInputs, *, with_prior: bool = False) -> Read: ...
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a prompt ends.
+    """A prompt without its trailing spaces.
 
-    Tokenizers put a space before a word into the word's token. A prompt that ends in a space would leave it in a token
-    of its own, and the word that follows would be one that the model never saw there; so the space moves on.
+    Tokenizers join a word with the space before it. If a prompt ended in a space, the space would be a token of its
+    own, followed by a token that the model rarely saw there. So the spaces move to the continuation.
 
     Args:
-        prompt: the prompt without the spaces that it ended in.
-        before: the end of its last line, or a line break where a message begins anew.
-        gap: the spaces, which belong to what follows.
+        prompt: the prompt without trailing spaces.
+        before: the end of its last line; a line break if a new message begins.
+        gap: the trailing spaces, to put before the continuation.
     """
 
     prompt: Prompt
@@ -40,10 +40,10 @@ class Ending:
 
 
 def prompt_ending(prompt: Prompt) -> Ending:
-    """How this prompt ends."""
+    """Split the trailing spaces off a prompt."""
     text = prompt.content if isinstance(prompt.content, str) else prompt.opening
     kept = text.rstrip(" \t")
-    # After a line break nothing before it matters, and the same words come after it again and again.
+    # Text before a line break does not matter, and without it the tokens can be cached.
     before = "\n" if not kept or kept.endswith("\n") else kept.rpartition("\n")[2][-_BORDER:]
     if isinstance(prompt.content, str) or not prompt.continued:
         content = kept if isinstance(prompt.content, str) else prompt.content
@@ -53,9 +53,9 @@ def prompt_ending(prompt: Prompt) -> Ending:
 
 
 async def single_tokens(engine: Engine, end: Ending, word: str) -> tuple[int, ...]:
-    """Ids of the tokens that write a word after this ending, with a space and without; none where it takes several.
+    """Return the ids of single tokens that write a word after this ending, with and without a space; possibly none.
 
-    Compared in context: a tokenizer may join a word with the space, or even the colon, before it.
+    The tokens are compared in context, since a tokenizer may join a word with the preceding space or colon.
     """
     bare = word.strip()
     forms = [end.gap + bare] if end.gap else [" " + bare, bare]
@@ -63,15 +63,15 @@ async def single_tokens(engine: Engine, end: Ending, word: str) -> tuple[int, ..
     return tuple({tokens[0]: None for tokens in found if tokens is not None and len(tokens) == 1})
 
 
-async def fit_together(engine: Engine, steps: Sequence[Fitting]) -> tuple[list[Fitted], list[Tokens]]:
-    """Prompts that differ in their candidates only and leave out the same, so that they share their beginning.
+async def fit_together(engine: Engine, steps: Sequence[BudgetSteps]) -> tuple[list[BudgetedPrompt], list[Tokens]]:
+    """Trim prompts that differ only in their candidates in the same way, so that they share their prefix.
 
     Raises:
-        BudgetError: the longest does not fit even without a history.
-        TemplateError: the template does not render.
+        BudgetError: If the longest prompt does not fit even without a history.
+        TemplateError: If the template does not render.
     """
-    # Rendered in a thread: a template may take long over a long history, and others wait for the loop.
-    prompts = await asyncio.to_thread(lambda: [next(one) for one in steps])
+    # Rendered in a thread, since a long history takes time.
+    prompts = await asyncio.to_thread(lambda: [next(step) for step in steps])
     while True:
         tokens = await asyncio.gather(*(engine.tokens.of_prompt(prompt_ending(prompt).prompt) for prompt in prompts))
         fitted = await asyncio.to_thread(_sent, steps, prompts, max(map(len, tokens)))
@@ -79,12 +79,12 @@ async def fit_together(engine: Engine, steps: Sequence[Fitting]) -> tuple[list[F
             return fitted, list(tokens)
 
 
-def _sent(steps: Sequence[Fitting], prompts: list[Prompt], longest: int) -> list[Fitted]:
-    """Tells each what the longest takes: the next prompts stand in ``prompts``, or all fit and are the answer."""
+def _sent(steps: Sequence[BudgetSteps], prompts: list[Prompt], longest: int) -> list[BudgetedPrompt]:
+    """Send the longest prompt's length to each step; put shorter prompts into ``prompts`` or return the fitted ones."""
     fitted = []
-    for at, one in enumerate(steps):
+    for index, step in enumerate(steps):
         try:
-            prompts[at] = one.send(longest)
+            prompts[index] = step.send(longest)
         except StopIteration as done:
             fitted.append(done.value)
     return fitted

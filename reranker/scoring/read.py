@@ -1,4 +1,4 @@
-"""What a read answers, whichever way the model was read."""
+"""Result of a read, for all ways of reading."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,11 @@ from retrieval import Notice
 
 @dataclass(frozen=True)
 class Repairs:
-    """What was wrong with an order that the model wrote.
+    """Repairs of an order that the model wrote.
 
     Args:
-        dropped_duplicate: labels that had been written before.
-        dropped_unknown: what stands for no candidate.
+        dropped_duplicate: repeated labels.
+        dropped_unknown: words that are not labels.
         appended_missing: candidates that were not written; they follow in retrieval's order.
     """
 
@@ -33,31 +33,30 @@ class Repairs:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Number of all repairs."""
         return self.dropped_duplicate + self.dropped_unknown + self.appended_missing
 
 
 @dataclass(frozen=True)
 class Read:
-    """What the model says of each candidate, in the candidates' order; natural logarithms, higher is better.
+    """Scores of the candidates, in their order; natural logarithms, higher is better.
 
     Args:
-        model: the served name of the model that was read.
+        model: served name of the model.
         scores: shape (candidates,). ``likelihood``: log-probability of the continuation after the prefix with the
             history; ``listwise``: log-probability of the candidate's label; ``pointwise``: log p(yes) - log p(no);
-            ``permutation``: minus the logarithm of the written place, which is no probability.
-        prior: shape (candidates,), what the scores would be without the history: how likely the text is anyway; None
-            where it was not asked for, or the way of reading has none.
-        usage: tokens used; what was known already cost none.
-        history_shown: how many history entries the prompt held.
-        trimmed: what the prompt left out to fit.
-        scoring: which way the model was really read.
-        label_mass: probability that the model puts on the labels, or on yes and no, together; None without labels.
-        order_stability: what was measured for this model and prompt (:mod:`reranker.scoring.stability`); None without
+            ``permutation``: minus the logarithm of the written rank, which is not a probability.
+        prior: shape (candidates,), scores without the history; None if they were not requested or the scoring has none.
+        usage: tokens used; cached results cost none.
+        history_shown: number of history entries in the prompt.
+        trimmed: inputs that were left out to fit the context.
+        scoring: the way in which the model was read.
+        label_mass: total probability of the labels, or of yes and no; None without labels.
+        order_stability: stored measurement for this model and prompt (:mod:`reranker.scoring.stability`); None without
             labels.
-        instead: the template that was read in place of the one that was asked for; None where that one was.
-        repaired: what was wrong with a written order; None where none was written.
-        notices: what the caller should tell, such as a read that took another way than its template wanted.
+        instead: the template that replaced the requested one; None if it was not replaced.
+        repaired: repairs of a written order; None if no order was written.
+        notices: notices for the caller, such as a replaced template.
     """
 
     model: str
@@ -75,16 +74,16 @@ class Read:
 
     @property
     def corrected(self) -> NDArray[np.float64] | None:
-        """What the history adds to each score, shape (candidates,); None without a prior."""
+        """Scores less the prior, shape (candidates,); None without a prior."""
         return None if self.prior is None else self.scores - self.prior
 
     @property
     def normalised(self) -> NDArray[np.float64]:
-        """``scores``, renormalised so that the candidates' probabilities add up to one, shape (candidates,)."""
+        """Scores normalised so that the candidates' probabilities sum to one, shape (candidates,)."""
         normalised: NDArray[np.float64] = self.scores - np.logaddexp.reduce(self.scores)
         return normalised
 
     @property
     def repairs(self) -> int | None:
-        """How much was wrong with a written order; None where none was written."""
+        """Number of repairs of a written order; None if no order was written."""
         return None if self.repaired is None else self.repaired.total

@@ -1,4 +1,4 @@
-"""One way in for every way of reading."""
+"""Entry point for all ways of reading."""
 
 import asyncio
 from collections.abc import Sequence
@@ -23,24 +23,24 @@ from reranker.scoring.store import Memory, key
 from retrieval import Notice
 
 FALLBACK = "rank"
-"""The family of templates that is read where another must not be."""
+"""Template family that replaces a refused template."""
 _OWN_ROUNDS = 4
-"""How often a request's own candidates are read in two orders where nobody has measured before."""
+"""Number of times a request's own candidates are read in two orders when no measurement is stored."""
 
 
 class Reader:
-    """Reads candidates the way that a template says (``scoring`` in its front matter), if the model can be read so.
+    """Reads candidates in the way that a template names (``scoring`` in its front matter), if it works for the model.
 
-    Whether it can is measured once for a model and a template (:meth:`prepare`, or the first request that needs it) and
-    remembered. Where it cannot, likelihoods are read with the template of family ``rank``, and ``notices`` says so.
+    Whether it works is measured once per model and template (:meth:`prepare`, or the first request) and stored. If it
+    does not, likelihoods are read with the template of family ``rank``, and ``notices`` say so.
 
     Args:
-        engine: the server to read from.
-        history_limit: the most history entries that a prompt shows.
-        calibration: how label reads are corrected.
-        memory: where priors and measurements are kept; without, as long as the process runs.
-        library: where the template of family ``rank`` is found; without, among the shipped.
-        refuse: whether a model that reads positions is kept from being read so; False for whoever measures it.
+        engine: client of the LLM server.
+        history_limit: maximum number of history entries in a prompt.
+        calibration: corrections of label reads.
+        memory: stores priors and measurements; by default they last as long as the process.
+        library: holds the template of family ``rank``; by default the shipped library.
+        refuse: whether to replace reads that do not work for the model, and written orders; False for measurements.
     """
 
     def __init__(
@@ -69,23 +69,23 @@ class Reader:
             self._scorers["permutation"] = PermutationScorer(engine, history_limit, calibration)
 
     async def read(self, template: PromptTemplate, shown: RankInputs, *, with_prior: bool = False) -> Read:
-        """A score for every candidate.
+        """Score every candidate.
 
         Args:
             template: a rank template.
-            shown: at least one candidate; the oldest blocks of the history are left out where they do not fit the
-                model's context.
-            with_prior: read likelihoods without the history, too; other ways of reading have no such prior.
+            shown: inputs with at least one candidate; the oldest history entries are left out if the prompt does not
+                fit the context.
+            with_prior: read likelihoods without the history as well; other scorings have no prior.
 
         Raises:
-            LLMError: the server failed, or answered what cannot be.
-            BudgetError: the prompt does not fit even without a history.
-            TemplateError: the template does not render, or ranks nothing.
+            LLMError: If the server fails, or its answer is invalid.
+            BudgetError: If the prompt does not fit even without a history.
+            TemplateError: If the template does not render, or is not a rank template.
         """
         scoring = template.meta.scoring
         if scoring is None:
             raise TemplateError(
-                f"template {template.reference} ranks nothing that can be read",
+                f"template {template.reference} has no scoring",
                 field="scoring",
                 code="template_invalid",
             )
@@ -97,20 +97,20 @@ class Reader:
         if objection is None:
             read = await self._scorers[scoring].read(template, shown, with_prior=with_prior)
             return replace(read, order_stability=stability)
-        # A likelihood template whatever the team promotes: the library lets no other serve under this name.
+        # Always a likelihood template: the library lets no other be promoted in this family.
         instead = self._library.find(FALLBACK, template.meta.locale)
         read = await self._scorers["likelihood"].read(instead, shown, with_prior=with_prior)
-        message = f"{template.reference} was not read but {instead.reference}, by likelihood: {objection}"
+        message = f"{instead.reference} was read by likelihood instead of {template.reference}: {objection}"
         return replace(read, notices=(*read.notices, Notice("label_read_refused", message)), instead=instead)
 
     async def prepare(
         self, template: PromptTemplate, samples: Sequence[RankInputs], rng: np.random.Generator | None = None
     ) -> StabilityReport:
-        """Measures whether the model can be read with this template, and remembers what it found.
+        """Measure whether the model can be read with this template, and store the report.
 
         Raises:
-            LLMError: the server failed.
-            InputError: no sample has enough candidates.
+            LLMError: If the server fails.
+            InputError: If no sample has enough candidates.
         """
         report = await measure_stability(
             self._engine, template, samples, rng or np.random.default_rng(0), history_limit=self._history_limit
@@ -119,12 +119,12 @@ class Reader:
         return report
 
     async def report(self, template: PromptTemplate) -> StabilityReport | None:
-        """What was found for the served model and this template; None where nobody has measured."""
+        """Return the stored report for the served model and this template; None if there is none."""
         slot = await self._slot(template)
         kept = await self._memory.get([slot])
         try:
             return StabilityReport.model_validate_json(kept[slot]) if kept else None
-        except ValidationError:  # of another version, or damaged
+        except ValidationError:  # from another version, or damaged
             return None
 
     async def _slot(self, template: PromptTemplate) -> bytes:
@@ -133,15 +133,17 @@ class Reader:
         return key("stability", weights, template.hash)
 
     async def _objection(self, template: PromptTemplate, shown: RankInputs) -> tuple[str | None, float | None]:
-        """Why this model must not be read with this template, None if it may; and its order stability, where known."""
+        """Return why the model must not be read with this template, or None; and its order stability, if known."""
         report = await self.report(template)
         if report is None and len(shown.candidates) < LEAST_CANDIDATES and template.meta.scoring == "listwise":
-            least = f"which takes {LEAST_CANDIDATES} candidates"
-            return f"whether the model reads positions has not been measured, {least}", None
+            return (
+                f"it is not known whether the model reads positions; measuring takes {LEAST_CANDIDATES} candidates",
+                None,
+            )
         try:
             if report is None:
                 async with self._measuring:
                     report = await self.report(template) or await self.prepare(template, [shown] * _OWN_ROUNDS)
-        except LLMRefused as error:  # such as no letters that are one token
+        except LLMRefused as error:  # such as too few single-token letters
             return error.message, None
         return report.reason, report.order_stability

@@ -1,7 +1,7 @@
-"""Does a model answer with a candidate, or with a position? Measured before label reads are believed.
+"""Measure whether a model's label reads depend on the candidates or only on their positions.
 
-Small models put nearly all probability on labels and then always on the same one, whatever stands there. So besides the
-label mass it takes the order stability: read the same candidates in two orders, and correlate.
+Small models put nearly all probability on the labels, but always on the same label, whatever it stands for. So the
+label mass is not enough: order stability is the rank correlation between reads of the same candidates in two orders.
 """
 
 from collections.abc import Sequence
@@ -23,27 +23,26 @@ from reranker.scoring.store import Memory
 from retrieval import InputError
 
 LEAST_MASS = 0.5
-"""Label mass under which label reads are refused: the model then rather says something else than a label."""
+"""Minimum label mass; below it the model tends to answer with something other than a label."""
 LEAST_STABILITY = 0.3
-"""Order stability under which label reads are refused. Models that read positions have 0.02 and less; one that reads
-candidates differs from 1 only where it has no opinion."""
+"""Minimum order stability. Models that read positions have 0.02 or less; those that read candidates are close to 1."""
 LEAST_CANDIDATES = 5
-"""Fewer candidates correlate by chance."""
+"""Minimum number of candidates; fewer correlate by chance."""
 _MOST_CANDIDATES = 20
 MEASURED_ONLY = "the service does not parse written orders; 'whyrank eval' and 'whyrank bench rerank' measure them"
 """Why a model is not read with a permutation template."""
 
 
 class StabilityReport(BaseModel):
-    """What was found for one model and one template.
+    """Measurement of one model with one template.
 
     Args:
-        samples: users whose candidates were read.
-        label_mass: mean probability on the labels together; None where nothing is read from labels.
-        order_stability: mean Spearman rank correlation between reads of the same candidates in two orders; None where
-            candidates do not stand in one prompt, so that they have no order.
-        accepted: whether the template's own way of reading may be used with this model.
-        reason: why not.
+        samples: number of users whose candidates were read.
+        label_mass: mean total probability of the labels; None without labels.
+        order_stability: mean Spearman rank correlation between reads of the same candidates in two orders; None if the
+            prompt does not list the candidates.
+        accepted: whether the template's scoring may be used with this model.
+        reason: why it may not be used.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -59,11 +58,11 @@ class StabilityReport(BaseModel):
 
 
 class OrderSensitivity(BaseModel):
-    """How two reads of the same candidates in different orders differ.
+    """Difference between two reads of the same candidates in different orders.
 
     Args:
-        kendall_tau: rank correlation (tau-b); 1 where nothing changed.
-        top1_flip: whether another candidate comes first.
+        kendall_tau: rank correlation (tau-b); 1 if nothing changed.
+        top1_flip: whether the best candidate changed.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -73,14 +72,14 @@ class OrderSensitivity(BaseModel):
 
 
 def order_sensitivity(
-    one: Sequence[float] | NDArray[np.float64], other: Sequence[float] | NDArray[np.float64]
+    scores: Sequence[float] | NDArray[np.float64], other_scores: Sequence[float] | NDArray[np.float64]
 ) -> OrderSensitivity:
-    """Compares two reads' scores; both shape (candidates,), the same candidates in the same places.
+    """Compare the scores of two reads, both of shape (candidates,) and in the same order of candidates.
 
     >>> order_sensitivity([3.0, 2.0, 1.0], [3.0, 1.0, 2.0])
     OrderSensitivity(kendall_tau=0.33..., top1_flip=False)
     """
-    first, second = np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64)
+    first, second = np.asarray(scores, dtype=np.float64), np.asarray(other_scores, dtype=np.float64)
     flip = bool(first.size) and int(first.argmax()) != int(second.argmax())
     return OrderSensitivity(kendall_tau=_correlation(first, second, "kendalltau"), top1_flip=flip)
 
@@ -93,15 +92,16 @@ async def measure_stability(
     *,
     history_limit: int = 30,
 ) -> StabilityReport:
-    """Reads each sample's candidates in two random orders.
+    """Read each sample's candidates in two random orders.
 
     Args:
-        template: any rank template; a likelihood template has neither labels nor orders and is accepted unread.
-        samples: some five users do; each with at least :data:`LEAST_CANDIDATES` candidates.
+        template: a rank template. Likelihood templates have no labels and are accepted without a read; permutation
+            templates are not accepted.
+        samples: about five users with at least :data:`LEAST_CANDIDATES` candidates each.
 
     Raises:
-        LLMError: the server failed.
-        InputError: no sample has enough candidates.
+        LLMError: If the server fails.
+        InputError: If no sample has enough candidates.
     """
     scoring = template.meta.scoring
     masses: list[float] = []
@@ -117,12 +117,12 @@ async def measure_stability(
     elif not usable:
         raise InputError(f"no sample has {least} candidates", field="samples", code="out_of_range")
     for sample in usable:
-        # Each keeps the place that retrieval gave it, in whatever order they are shown.
+        # Candidates keep their retrieval position in both orders.
         candidates = label_candidates(sample.candidates[:_MOST_CANDIDATES], [""] * _MOST_CANDIDATES)
         reads = []
         for _ in range(1 if scoring == "pointwise" else 2):
             order = rng.permutation(len(candidates))
-            shuffled = replace(sample, candidates=[candidates[at] for at in order])
+            shuffled = replace(sample, candidates=[candidates[index] for index in order])
             read = await scorers[scoring].read(template, shuffled)
             scores = np.empty(len(candidates))
             scores[order] = read.scores
@@ -147,23 +147,23 @@ async def measure_stability(
 
 def _objection(mass: float | None, stability: float | None) -> str | None:
     if mass is not None and mass < LEAST_MASS:
-        return f"only {mass:.2f} of the probability is on the labels; {LEAST_MASS} is the least"
+        return f"the labels have only {mass:.2f} of the probability, less than {LEAST_MASS}"
     if stability is not None and stability < LEAST_STABILITY:
         return (
-            f"two orders of the same candidates correlate at {stability:.2f}, {LEAST_STABILITY} is the least: the "
-            "model answers with a position, not with a candidate"
+            f"two orders of the same candidates have a correlation of {stability:.2f}, less than {LEAST_STABILITY}: "
+            "the model answers with a position, not with a candidate"
         )
     return None
 
 
 def _correlation(
-    one: NDArray[np.float64], other: NDArray[np.float64], name: Literal["spearmanr", "kendalltau"]
+    first: NDArray[np.float64], second: NDArray[np.float64], name: Literal["spearmanr", "kendalltau"]
 ) -> float:
-    """Rank correlation; 1 of reads that are the same, 0 of others where one says nothing."""
-    if np.array_equal(one, other):
+    """Compute a rank correlation: 1 for equal reads, 0 if only one of two different reads is constant."""
+    if np.array_equal(first, second):
         return 1.0
-    if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
+    if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return 0.0
     from scipy import stats  # takes half a second to import
 
-    return float(getattr(stats, name)(one, other).statistic)
+    return float(getattr(stats, name)(first, second).statistic)

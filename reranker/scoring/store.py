@@ -1,8 +1,9 @@
-"""What needs to be read from a model once, kept on disk: priors, label priors, what a measurement found.
+"""Store on disk for reads that are needed once per model: priors, label priors and measurements.
 
-Keys are digests, so that no prompt and no title can be read back from the file. Processes may share it, and one that is
-killed in the middle of a write leaves it whole (SQLite, write-ahead log). A file that is locked, full or damaged is a
-memory that knows nothing: that is counted, logged once a minute and never fails or delays a read.
+Keys are hashes, so that the file reveals no prompts or titles. Processes can share it, and one that is killed during a
+write leaves it intact (SQLite, write-ahead log). If the file is locked, full or damaged, the store behaves as if it
+were
+empty: the failure is counted and logged once a minute, and does not fail or delay a read.
 """
 
 import asyncio
@@ -20,21 +21,21 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from reranker.client.cache import CountingCache
-from reranker.client.probe import alike
+from reranker.client.probe import same_weights
 
 _MOST = 2_000_000
-"""Values that are kept; some 150 MB. The oldest go first."""
+"""Maximum number of stored values, about 150 MB; the oldest are deleted first."""
 _MOST_HELD = 200_000
-"""The same where there is no file."""
+"""Maximum number of values without a file."""
 _MOST_WEIGHTS = 50
-"""Fingerprints that are kept under one name."""
+"""Maximum number of fingerprints per model name."""
 _CHUNK = 500
 _BUSY_S = 0.1
-"""The longest wait for another process that writes."""
+"""Maximum wait for another process that writes."""
 _PATIENCE_S = 0.3
-"""The longest that a caller waits for the file."""
+"""Maximum wait of a caller for the file."""
 _PAUSE_S = 1.0
-"""For so long nothing is written to a file that has just refused it."""
+"""Pause of writes after a failed one."""
 _MOST_IN_LINE = 200
 _QUIET_S = 60.0
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -45,12 +46,12 @@ log = structlog.get_logger()
 
 
 def key(*parts: object) -> bytes:
-    """The digest under which a value is kept."""
+    """Hash the parts of a key."""
     return hashlib.blake2b(repr(parts).encode(errors="replace"), digest_size=20).digest()
 
 
 def kept_number(text: str) -> float | None:
-    """A number that was kept; None where that is none."""
+    """Parse a stored number; None if it is invalid."""
     try:
         number = float(text)
     except ValueError:
@@ -59,17 +60,17 @@ def kept_number(text: str) -> float | None:
 
 
 class Memory:
-    """Values by key; the first that was kept stays.
+    """Key-value store in which the first value of a key stays.
 
-    A thread of its own does what touches the file, in order.
+    A separate thread accesses the file, in order.
 
     Args:
-        path: the file; None keeps values as long as the process runs.
+        path: the file; None keeps the values in memory.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self.failures = 0
-        """How often the file could not be used."""
+        """Number of failed accesses to the file."""
         self._models: dict[tuple[str, str, tuple[float, ...]], str] = {}
         self._held = CountingCache[bytes, str](_MOST_HELD)
         self._file = None if path is None else _SqliteFile(path)
@@ -78,35 +79,35 @@ class Memory:
         self._logged = self._paused = -_QUIET_S
 
     def close(self) -> None:
-        """Writes what is still to be written, and closes the file."""
+        """Finish pending writes and close the file."""
         if self._file is not None:
             self._thread.submit(self._file.close)
         self._thread.shutdown()
 
     async def get(self, keys: Sequence[bytes]) -> dict[bytes, str]:
-        """Those of the values that are known."""
+        """Return the known values of these keys."""
         if self._file is None:
-            return {one: value for one in keys if (value := self._held.lookup(one)) is not None}
+            return {slot: value for slot in keys if (value := self._held.lookup(slot)) is not None}
         file = self._file
         return await self._done(lambda: file.get(keys)) or {}
 
     async def keep(self, values: Mapping[bytes, str], *, replace: bool = False) -> dict[bytes, str]:
-        """Keeps values and answers what is kept now: without ``replace``, what another process kept before."""
+        """Store values and return the stored ones; without ``replace``, existing values stay."""
         if self._file is None:
             if replace:
-                for key_ in values:
-                    self._held.pop(key_, None)
-            return {one: self._held.keep(one, value) for one, value in values.items()}
+                for slot in values:
+                    self._held.pop(slot, None)
+            return {slot: self._held.keep(slot, value) for slot, value in values.items()}
         file, own = self._file, dict(values)
         if time.monotonic() - self._paused < _PAUSE_S:
             return own
         return own | (await self._done(lambda: file.keep(own, replace=replace)) or {})
 
     async def model(self, name: str, root: str, fingerprint: tuple[float, ...]) -> str:
-        """Names a model's weights: what is served under an old name with new weights gets a new one.
+        """Return an identifier of a model's weights; new weights under an old name get a new identifier.
 
         Args:
-            fingerprint: as :meth:`reranker.Engine.fingerprint` reads it; repeats up to rounding.
+            fingerprint: from :meth:`reranker.Engine.fingerprint`; compared up to rounding.
         """
         seen = (name, root, fingerprint)
         if seen not in self._models:
@@ -116,11 +117,13 @@ class Memory:
                 known = _FINGERPRINTS.validate_json(kept.get(slot, "[]"))
             except ValidationError:
                 known = []
-            number: int | str = next((at for at, one in enumerate(known) if alike(one, fingerprint)), len(known))
+            number: int | str = next(
+                (index for index, stored in enumerate(known) if same_weights(stored, fingerprint)), len(known)
+            )
             if number == len(known) < _MOST_WEIGHTS:
-                some = [*known, list(fingerprint)]
-                await self.keep({slot: _FINGERPRINTS.dump_json(some).decode()}, replace=True)
-            elif number == len(known):  # a server that never says the same twice
+                extended = [*known, list(fingerprint)]
+                await self.keep({slot: _FINGERPRINTS.dump_json(extended).decode()}, replace=True)
+            elif number == len(known):  # a server whose fingerprints never repeat
                 number = key(fingerprint).hex()
             if len(self._models) >= _MOST_WEIGHTS:
                 self._models.clear()
@@ -128,7 +131,7 @@ class Memory:
         return self._models[seen]
 
     async def _done(self, work: Callable[[], T]) -> T | None:
-        """What comes of work on the file; None where it fails or takes too long."""
+        """Run work on the file in its thread; None if it fails or takes too long."""
         if self._in_line >= _MOST_IN_LINE:
             self._failed("busy")
             return None
@@ -157,7 +160,7 @@ class Memory:
 
 
 class _SqliteFile:
-    """The file, for one thread; opened when it is first needed, and again after it could not be."""
+    """The file, for use in one thread; opened on first use, and again after a failure."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -196,7 +199,7 @@ class _SqliteFile:
             raise
 
     def _put_aside(self) -> None:
-        # Its log would otherwise be taken for one of the file that follows.
+        # With its log, which SQLite would otherwise apply to the new file.
         for end in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 self._path.with_name(self._path.name + end).replace(self._path.with_suffix(f".damaged{end}"))

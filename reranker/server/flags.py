@@ -1,4 +1,4 @@
-"""How a local vLLM is started: flags that suit the machine, each with its reason; and models to start it with."""
+"""Options of a local vLLM for this machine, each with its reason; and presets of models."""
 
 import os
 from dataclasses import dataclass
@@ -13,11 +13,12 @@ _MOST_KV_GIB = 8
 
 @dataclass(frozen=True)
 class Preset:
-    """A model under a short name.
+    """A model with a short name.
 
     Args:
-        model: what vLLM loads; its name on the hub, but for the embedded one.
-        memory_gib: what weights in bfloat16, key-value cache and vLLM itself need.
+        model: name on the hub; the embedded model is not loaded from there.
+        licence: SPDX identifier.
+        memory_gib: memory for weights in bfloat16, key-value cache and vLLM itself.
     """
 
     model: str
@@ -30,15 +31,17 @@ PRESETS = {
     "small": Preset("Qwen/Qwen3-0.6B", "Apache-2.0", 5),
     "standard": Preset("Qwen/Qwen3-4B-Instruct-2507", "Apache-2.0", 14),
 }
-"""Open models that ``llm.model`` may name: one that is installed, two that are downloaded at the first start."""
+"""Open models that ``llm.model`` may name. The embedded one is installed; the others are downloaded at first start."""
 
 
 @dataclass(frozen=True)
 class MachineResources:
-    """What a local vLLM has to live on.
+    """Resources for a local vLLM.
 
     Args:
-        memory_gib: free memory, of the accelerator if there is one and it is known; None where nobody can tell.
+        cpu: whether the installed vLLM runs on the CPU.
+        cores: ids of the usable cores.
+        memory_gib: free main memory; None if it is unknown or vLLM runs on a GPU.
     """
 
     cpu: bool
@@ -48,7 +51,7 @@ class MachineResources:
 
 @dataclass(frozen=True)
 class ServerOption:
-    """Flags or an environment variable for vLLM, and why."""
+    """Flags or an environment variable for vLLM, and the reason for them."""
 
     why: str
     flags: tuple[str, ...] = ()
@@ -59,43 +62,41 @@ class ServerOption:
 
 
 def this_machine(*, cpu: bool) -> MachineResources:
-    """The machine that this runs on; ``cpu`` says whether the installed vLLM is the one for CPUs."""
+    """Measure this machine; ``cpu`` says whether the installed vLLM runs on the CPU."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return MachineResources(cpu=cpu, cores=tuple(cores), memory_gib=_free_memory() if cpu else None)
 
 
 def server_options(settings: LlmSettings, machine: MachineResources) -> list[ServerOption]:
-    """What is chosen for this machine."""
-    chosen = [ServerOption("the longest context that the model and the memory allow", ("--max-model-len", "auto"))]
+    """Choose vLLM's options for a machine."""
+    chosen = [ServerOption("the longest context that fits the model and the memory", ("--max-model-len", "auto"))]
     if not machine.cpu:
         return chosen  # vLLM measures a GPU itself
     kv = settings.kv_cache_gib or kv_cache_gib(machine.memory_gib)
-    free = "" if machine.memory_gib is None else f" of {machine.memory_gib:.0f} GiB that are free"
+    free = "" if machine.memory_gib is None else f" of {machine.memory_gib:.0f} GiB of free memory"
     return [
         *chosen,
         ServerOption(
-            "memory for keys and values" + (", as the settings say" if settings.kv_cache_gib else free),
+            "memory for keys and values" + (", from the settings" if settings.kv_cache_gib else free),
             variable=("VLLM_CPU_KVCACHE_SPACE", str(kv)),
         ),
         ServerOption(
             f"all {len(machine.cores)} cores; vLLM by itself leaves one idle",
             variable=("VLLM_CPU_OMP_THREADS_BIND", ",".join(map(str, machine.cores))),
         ),
-        ServerOption("smaller blocks than the usual 128 let more of a shared prompt be reused", ("--block-size", "32")),
-        ServerOption("compiling takes a minute at every first start", ("--enforce-eager",)),
+        ServerOption("smaller blocks than the default 128 reuse more of a shared prompt", ("--block-size", "32")),
+        ServerOption("compilation takes a minute at the first start", ("--enforce-eager",)),
+        ServerOption("otherwise the first request waits for a C++ compiler", variable=("TORCH_COMPILE_DISABLE", "1")),
         ServerOption(
-            "the first request would otherwise wait for a C++ compiler", variable=("TORCH_COMPILE_DISABLE", "1")
-        ),
-        ServerOption(
-            "vLLM rewinds the random numbers of a prompt that is read in parts, which on a CPU ends the server",
+            "vLLM rewinds the random numbers of a chunked prompt, which crashes the server on a CPU",
             ("--no-enable-chunked-prefill",),
         ),
-        ServerOption("sequences at once: the candidates of three usual requests", ("--max-num-seqs", "64")),
+        ServerOption("concurrent sequences: the candidates of three typical requests", ("--max-num-seqs", "64")),
     ]
 
 
 def kv_cache_gib(memory_gib: float | None) -> int:
-    """A quarter of the free memory, at least 1 and at most 8 GiB; 2 where nobody can tell.
+    """Size the key-value cache: a quarter of the free memory, from 1 to 8 GiB; 2 GiB if that is unknown.
 
     >>> kv_cache_gib(20.5), kv_cache_gib(1.0), kv_cache_gib(None)
     (5, 1, 2)
@@ -104,11 +105,11 @@ def kv_cache_gib(memory_gib: float | None) -> int:
 
 
 def memory_shortage(settings: LlmSettings, machine: MachineResources) -> str | None:
-    """What to tell where a preset needs more memory than is free; None where it does not, or nobody can tell."""
+    """Warn if a preset needs more memory than is free; None if it does not, or the free memory is unknown."""
     preset = PRESETS.get(settings.model)
     if preset is None or machine.memory_gib is None or machine.memory_gib >= preset.memory_gib:
         return None
-    fitting = [name for name, one in PRESETS.items() if one.memory_gib <= machine.memory_gib]
+    fitting = [name for name, candidate in PRESETS.items() if candidate.memory_gib <= machine.memory_gib]
     instead = f"; '{fitting[-1]}' would fit" if fitting else ""
     return (
         f"'{settings.model}' ({preset.model}) needs about {preset.memory_gib} GiB, and {machine.memory_gib:.1f} GiB "
@@ -117,7 +118,7 @@ def memory_shortage(settings: LlmSettings, machine: MachineResources) -> str | N
 
 
 def _free_memory() -> float | None:
-    """GiB that are free for a new process, within this container's limit; None where neither can be read."""
+    """Free memory in GiB within this container's limit; None if it cannot be read."""
     free: list[float] = []
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()

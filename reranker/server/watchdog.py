@@ -1,7 +1,7 @@
-"""Runs a command that must not outlive whoever asked for it: ``python keeper.py COMMAND ARG ...``.
+"""Run a command that must not outlive its parent: ``python watchdog.py COMMAND ARG ...``.
 
-The asker holds the other end of this process's standard input. When it is closed, by intent or because the asker was
-killed, the command's whole process group is ended. Uses the standard library only, and nothing of whyrank.
+The parent holds the other end of this process's standard input. When the pipe closes, because the parent closed it or
+was killed, the command's whole process group is terminated. Uses the standard library only.
 """
 
 import contextlib
@@ -13,13 +13,13 @@ import subprocess
 import sys
 import time
 
-_GRACE_S = float(os.environ.get("WHYRANK_KEEPER_GRACE_S", "10"))
-"""Between asking the command to end and ending it."""
+_GRACE_S = float(os.environ.get("WHYRANK_WATCHDOG_GRACE_S", "10"))
+"""Time between SIGTERM and SIGKILL."""
 _PR_SET_PDEATHSIG = 1
 
 
-def _die_with_keeper() -> None:
-    """Should the keeper itself be killed, Linux ends the command (other systems cannot)."""
+def _die_with_watchdog() -> None:
+    """Have Linux terminate the command if the watchdog itself is killed; other systems cannot."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -32,14 +32,14 @@ def _end(group: int, number: signal.Signals) -> bool:
 
 
 def main(command: list[str]) -> int:
-    """Runs the command until it ends or standard input is closed; returns its exit status."""
+    """Run the command until it exits or standard input closes; return its exit status."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the asker, which then closes our input
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which then closes the pipe
     child = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=_die_with_keeper,
+        preexec_fn=_die_with_watchdog,
     )
     try:
         while child.poll() is None:
@@ -51,7 +51,7 @@ def main(command: list[str]) -> int:
         end = time.monotonic() + _GRACE_S
         while child.poll() is None and time.monotonic() < end:
             time.sleep(0.05)
-        _end(child.pid, signal.SIGKILL)  # also what the command itself left behind
+        _end(child.pid, signal.SIGKILL)  # including processes that the command left behind
         child.wait()
     return child.returncode
 

@@ -9,9 +9,9 @@ from prompts import (
     Prompt,
     PromptTemplate,
     Trimmed,
-    fit,
-    fitting,
-    newest,
+    budget_steps,
+    fit_to_budget,
+    newest_entries,
 )
 from tests.prompts.conftest import LISTWISE, RANK
 
@@ -35,7 +35,7 @@ def candidates(count: int) -> list[CandidateInput]:
 
 @given(st.integers(0, 500), st.integers(10, 100))
 def test_newest_keeps_the_end_in_blocks(length: int, most: int) -> None:
-    kept = newest(range(length), most)
+    kept = newest_entries(range(length), most)
     assert len(kept) <= most
     assert list(kept) == list(range(length - len(kept), length))
     assert (length - len(kept)) % 10 == 0
@@ -44,7 +44,7 @@ def test_newest_keeps_the_end_in_blocks(length: int, most: int) -> None:
 
 def test_what_fits_is_left_alone() -> None:
     inputs = {"history": history(25), "candidates": candidates(3)}
-    fitted = fit(fitting(LISTED, inputs, context=10_000, reserve=1), characters)
+    fitted = fit_to_budget(budget_steps(LISTED, inputs, context=10_000, reserve=1), characters)
     assert fitted.prompt == LISTED.render(inputs)
     assert fitted.tokens == characters(fitted.prompt)
     assert fitted.trimmed == Trimmed()
@@ -57,7 +57,7 @@ def test_the_oldest_history_goes_first_in_blocks_then_the_least_important_attrib
     whole = characters(LISTED.render(inputs))
     for context in range(whole, 0, -1):
         try:
-            trimmed = fit(fitting(LISTED, inputs, context=context, reserve=0), characters).trimmed
+            trimmed = fit_to_budget(budget_steps(LISTED, inputs, context=context, reserve=0), characters).trimmed
         except BudgetError:
             break
         if trimmed not in seen:
@@ -76,7 +76,7 @@ def test_what_cannot_fit_says_so_with_numbers() -> None:
     inputs = {"history": history(25), "candidates": candidates(40)}
     least = len(str(LISTED.render({"history": [], "candidates": [one.showing([]) for one in candidates(40)]})))
     with pytest.raises(BudgetError) as caught:
-        fit(fitting(LISTED, inputs, context=600, reserve=7), characters)
+        fit_to_budget(budget_steps(LISTED, inputs, context=600, reserve=7), characters)
     assert f"needs {least} tokens with 40 candidates" in str(caught.value)
     assert "context is 600" in str(caught.value)
     assert f"{least + 7 - 600} too many: give fewer candidates" in str(caught.value)
@@ -89,7 +89,7 @@ def test_a_fitted_prompt_fits_holds_every_candidate_and_the_newest_history(
 ) -> None:
     inputs = {"history": history(entries), "candidates": candidates(others)}
     try:
-        fitted = fit(fitting(LISTED, inputs, context=context, reserve=5, most=most), characters)
+        fitted = fit_to_budget(budget_steps(LISTED, inputs, context=context, reserve=5, most=most), characters)
     except BudgetError:
         bare = LISTED.render({"history": [], "candidates": [one.showing([]) for one in candidates(others)]})
         assert characters(bare) + 5 > context
@@ -106,6 +106,6 @@ def test_a_fitted_prompt_fits_holds_every_candidate_and_the_newest_history(
 
 def test_a_template_that_names_no_attributes_loses_none() -> None:
     with pytest.raises(BudgetError, match="give shorter texts"):
-        fit(fitting(PLAIN, {"history": history(9)}, context=5, reserve=1), characters)
-    fitted = fit(fitting(PLAIN, {"history": history(9)}, context=60, reserve=1), characters)
+        fit_to_budget(budget_steps(PLAIN, {"history": history(9)}, context=5, reserve=1), characters)
+    fitted = fit_to_budget(budget_steps(PLAIN, {"history": history(9)}, context=60, reserve=1), characters)
     assert fitted.trimmed == Trimmed(9)

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from prompts import EXAMPLE, PromptLibrary, PromptTemplate, TemplateError, check
+from prompts import EXAMPLE, PromptLibrary, PromptTemplate, TemplateError, check_template
 from prompts.library import SHIPPED
 from tests.prompts.conftest import LISTWISE, RANK
 
@@ -11,7 +11,7 @@ LIBRARY = PromptLibrary()
 
 @pytest.mark.parametrize("name", LIBRARY.names())
 def test_every_shipped_template_passes(name: str) -> None:
-    (shown,) = check(LIBRARY.get(name), [EXAMPLE])
+    (shown,) = check_template(LIBRARY.get(name), [EXAMPLE])
     assert str(shown.prompt) == str(LIBRARY.get(name).render(EXAMPLE.inputs))
 
 
@@ -30,16 +30,16 @@ def test_every_shipped_template_passes(name: str) -> None:
 )
 def test_what_would_fail_later_fails_now(source: str, says: str) -> None:
     with pytest.raises(TemplateError) as caught:
-        check(PromptTemplate(source, name="t", version="draft"))
+        check_template(PromptTemplate(source, name="t", version="draft"))
     assert says in str(caught.value)
 
 
 def test_the_template_in_the_readme_passes() -> None:
     readme = (SHIPPED.parent / "README.md").read_text(encoding="utf-8")
     (source,) = re.findall(r"^```\n(---\ndescription:.*?)^```$", readme, re.MULTILINE | re.DOTALL)
-    check(PromptTemplate(source, name="t", version="draft"))
+    check_template(PromptTemplate(source, name="t", version="draft"))
 
 
 def test_data_behind_a_sign_or_in_a_plain_list_is_fine() -> None:
-    check(PromptTemplate(LISTWISE, name="t", version="draft"))
-    check(PromptTemplate(RANK, name="t", version="draft"))
+    check_template(PromptTemplate(LISTWISE, name="t", version="draft"))
+    check_template(PromptTemplate(RANK, name="t", version="draft"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from prompts import EXAMPLE, PromptLibrary, rendered
+from prompts import EXAMPLE, PromptLibrary, render_sample
 
 GOLDEN = Path(__file__).parent / "golden"
 LIBRARY = PromptLibrary()
@@ -17,7 +17,7 @@ SHIPPED = [f"{name}@{version}" for name in LIBRARY.names() for version in LIBRAR
 @pytest.mark.parametrize("reference", SHIPPED)
 def test_a_shipped_template_shows_what_its_golden_file_says(reference: str, pytestconfig: pytest.Config) -> None:
     file = GOLDEN / f"{reference}.txt"
-    shown = str(rendered(LIBRARY.get(reference), EXAMPLE))
+    shown = str(render_sample(LIBRARY.get(reference), EXAMPLE))
     if pytestconfig.getoption("--update-golden", default=False):
         file.write_text(shown, encoding="utf-8")
     assert file.is_file(), "new template: run 'pytest tests/prompts --update-golden' and read the file"

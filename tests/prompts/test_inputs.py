@@ -5,15 +5,15 @@ from prompts import (
     ItemInput,
     PromptLibrary,
     Sanitizer,
+    allowed_inputs,
     candidate_inputs,
     document_inputs,
     evidence_inputs,
     history_inputs,
-    inputs_of,
     item_input,
     profile_input,
 )
-from prompts.inputs import showing
+from prompts.inputs import with_attributes
 from prompts.samples import EXAMPLE
 from prompts.sandbox import Sandbox, fill
 from retrieval import Candidate, Evidence, HistoryEntry, Interaction, Item, Source
@@ -96,8 +96,8 @@ def test_showing_narrows_every_item_and_leaves_the_rest() -> None:
     assert item.showing(["genres", "year"]) is item
     assert item.showing(["*"]) is item
     assert item.showing([]).details == ""
-    assert showing([item], ["year"])[0].details == "year: 1995"
-    assert showing("films", []) == "films"
+    assert with_attributes([item], ["year"])[0].details == "year: 1995"
+    assert with_attributes("films", []) == "films"
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -108,5 +108,5 @@ def test_the_example_of_every_input_works(name: str) -> None:
 
 
 def test_every_input_is_given_to_some_template() -> None:
-    given = {one for scoring in ("listwise", "pointwise") for one in inputs_of("rank", scoring)}
-    assert given | set(inputs_of("reason", None)) == set(KNOWN)
+    given = {one for scoring in ("listwise", "pointwise") for one in allowed_inputs("rank", scoring)}
+    assert given | set(allowed_inputs("reason", None)) == set(KNOWN)

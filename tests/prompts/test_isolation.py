@@ -2,7 +2,16 @@ from pathlib import Path
 
 import pytest
 
-from prompts import EXAMPLE, PromptLibrary, PromptTemplate, Sample, TemplateError, render_isolated, rendered, sandbox
+from prompts import (
+    EXAMPLE,
+    PromptLibrary,
+    PromptTemplate,
+    Sample,
+    TemplateError,
+    render_isolated,
+    render_sample,
+    sandbox,
+)
 from prompts.samples import BARE, HOSTILE
 from tests.prompts.conftest import LISTWISE, RANK
 
@@ -17,7 +26,7 @@ def draft(text: str) -> PromptTemplate:
 @pytest.mark.parametrize("name", LIBRARY.names())
 def test_it_renders_what_is_rendered_in_place(name: str, sample: Sample) -> None:
     template = LIBRARY.get(name)
-    apart = rendered(template, sample)
+    apart = render_sample(template, sample)
     assert apart.prompt == template.render(sample.inputs)
     if template.meta.scoring == "likelihood":
         assert list(apart.continuations) == [
@@ -82,4 +91,4 @@ def test_the_process_opens_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 def test_only_candidates_of_likelihood_templates_continue() -> None:
     listwise = PromptTemplate(LISTWISE, name="l", version="draft")
-    assert rendered(listwise, EXAMPLE).continuations == ()
+    assert render_sample(listwise, EXAMPLE).continuations == ()

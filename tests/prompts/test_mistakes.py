@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prompts import PromptTemplate, TemplateError
-from prompts.checks import check
+from prompts.checks import check_template
 from tests.prompts.conftest import LISTWISE, RANK
 
 HEAD = "description: d\ntask: rank\nscoring: likelihood\nformat: text\ninputs: [history]\n"
@@ -22,7 +22,7 @@ def read(source: str) -> PromptTemplate:
 
 
 def read_and_checked(source: str) -> object:
-    return check(read(source))
+    return check_template(read(source))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from prompts import store
-from prompts.store import Change, changes, log, now, read_table, stamp, write, write_table
+from prompts.store import Change, changes, file_stamp, log, now, read_table, write_atomically, write_table
 
 
 def change(name: str) -> Change:
@@ -14,24 +14,24 @@ def change(name: str) -> Change:
 
 def test_a_write_replaces_the_whole_file_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     file = tmp_path / "a.jinja"
-    write(file, "one\r\n")
-    before = stamp(file)
-    write(file, "two\r\n")
+    write_atomically(file, "one\r\n")
+    before = file_stamp(file)
+    write_atomically(file, "two\r\n")
     assert file.read_bytes() == b"two\r\n"
-    assert stamp(file) != before
+    assert file_stamp(file) != before
     assert list(tmp_path.iterdir()) == [file]
 
 
 def test_a_write_that_fails_leaves_the_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "a.jinja"
-    write(file, "one")
+    write_atomically(file, "one")
 
     def full(_: int) -> None:
         raise OSError("no space left")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="no space"):
-        write(file, "two")
+        write_atomically(file, "two")
     assert file.read_text() == "one"
     assert list(tmp_path.iterdir()) == [file]
 
@@ -40,7 +40,7 @@ def test_tables_round_trip_and_an_absent_one_is_empty(tmp_path: Path) -> None:
     write_table(tmp_path / "t.json", {"b": {"production": 2}, "a": {}})
     assert read_table(tmp_path / "t.json") == {"a": {}, "b": {"production": 2}}
     assert read_table(tmp_path / "none.json") == {}
-    assert stamp(tmp_path / "none.json") is None
+    assert file_stamp(tmp_path / "none.json") is None
 
 
 def test_the_log_survives_a_line_that_was_cut_short(tmp_path: Path) -> None:

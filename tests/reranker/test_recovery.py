@@ -18,8 +18,8 @@ PREFIX = (120, 10)
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "_LOOK_AGAIN_S", 0.05)
-    monkeypatch.setattr("reranker.client.generation._LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr(probe, "_REFRESH_S", 0.05)
+    monkeypatch.setattr("reranker.client.generation._RETRY_S", 0.05)
 
 
 async def settled(engine: Engine, wanted: Callable[[ModelInfo], bool]) -> bool:
@@ -139,7 +139,7 @@ async def test_tokens_that_the_server_refuses_are_asked_for_again(standin: Stand
 async def test_who_comes_after_a_hung_question_does_not_wait_for_it(
     standin: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe, "_LOCK_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(probe, "_PROBE_HANG_S", 0.1)
     async with Engine(EngineSettings(url=standin.url)) as engine:
         standin.hang(3.0)
         with pytest.raises(TimeoutError):
@@ -169,7 +169,7 @@ async def test_patterns_are_tried_again_after_a_server_failed_at_them(soon: None
 
 
 async def test_a_slow_try_of_a_pattern_keeps_nobody_waiting(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reranker.client.generation._LOCK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("reranker.client.generation._PROBE_WAIT_S", 0.05)
     async with Engine(EngineSettings(url=standin.url)) as engine:
         info = await engine.info()
         writer = TextWriter(engine._transport)

@@ -264,7 +264,7 @@ class TestListwise(Contract):
         )
         assert read.scoring == "likelihood"
         assert read.notices[0].code == "label_read_refused"
-        assert "0 letters are one token" in read.notices[0].message
+        assert "only 0 letters are single tokens" in read.notices[0].message
 
 
 class TestPointwise(Contract):

@@ -72,7 +72,7 @@ async def test_a_refused_template_is_read_by_likelihood_and_the_read_says_so(eng
     assert read.corrected is not None
     [notice] = read.notices
     assert notice.code == "label_read_refused"
-    assert f"rank-labels@1 was not read but {PromptLibrary().get('rank').reference}," in notice.message
+    assert f"{PromptLibrary().get('rank').reference} was read by likelihood instead of rank-labels@1:" in notice.message
 
 
 async def test_it_is_measured_once_and_remembered_by_the_next_process(engine: Engine, standin: StandIn) -> None:

@@ -59,7 +59,7 @@ async def test_an_llm_that_does_not_help_is_not_asked_to_rank(
     ("changes", "says"),
     [
         ({"model": "another"}, "for the model 'another'"),
-        ({"template_hash": "0"}, "for the prompt rank@1 as it was then"),
+        ({"template_hash": "0"}, "for another text of the prompt rank@1"),
         ({"data_hash": "0"}, "for other data"),
         ({"data_hash": "0", "llm_helps": False}, "for other data"),
     ],

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from api.http.dependencies import RecommenderDep, RetrieverDep, ServiceDep
 from api.http.json_body import JsonRoute
 from api.http.models import Id
-from api.http.problems import Refused, responses
+from api.http.problems import Refused, responses, without_folders
 from api.http.security import AdminOnly, allow_prompts
 from api.http.state import Service
 from api.prompt_summary import PromptSummary
@@ -26,7 +26,7 @@ from prompts import (
     Sample,
     TemplateError,
     TemplateReference,
-    rendered,
+    render_sample,
     user_sample,
 )
 from reranker import PromptChoice, RecommendationRequest
@@ -42,7 +42,7 @@ Alias = Annotated[
 Source = Annotated[str, Field(min_length=1, max_length=100_000, description="the whole file")]
 
 
-class _Body(BaseModel):
+class _PromptRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
@@ -60,7 +60,7 @@ class PromptBody(PromptSummary):
     source: str
 
 
-class NewVersion(_Body):
+class NewVersion(_PromptRequest):
     """A template to save as the next version of its name."""
 
     source: Source
@@ -76,7 +76,7 @@ class Version(BaseModel):
     production: bool = Field(description="whether it serves requests now: the first version of a name does")
 
 
-class AliasTarget(_Body):
+class AliasTarget(_PromptRequest):
     """Which version an alias is to stand for."""
 
     version: int = Field(ge=1, le=1_000_000)
@@ -91,7 +91,7 @@ class AliasBody(BaseModel):
     version: int
 
 
-class _OneOf(_Body):
+class _OneOf(_PromptRequest):
     prompt: str | None = Field(default=None, min_length=1, max_length=200, examples=["rank"])
     source: Source | None = None
 
@@ -135,7 +135,7 @@ class TryBody(_OneOf):
 @router.get("")
 def list_prompts(service: ServiceDep) -> PromptPage:
     """All templates, their versions and aliases."""
-    return PromptPage(prompts=[PromptSummary.of(service.library, name) for name in service.library.names()])
+    return PromptPage(prompts=[_summary(service, name) for name in service.library.names()])
 
 
 @router.post("/render", responses=responses(403))
@@ -143,7 +143,7 @@ def render_prompt(body: RenderBody, retriever: RetrieverDep, service: ServiceDep
     """Shows what the model would be shown. What nobody has promoted is for administrators."""
     template = _template(body, service, request)
     sample = _sample(retriever, body.user_id, body.query, template)
-    shown = rendered(template, sample)
+    shown = render_sample(template, sample)
     content = shown.prompt.content
     return RenderedBody(
         prompt=template.reference,
@@ -265,9 +265,16 @@ def _editor(service: Service, retriever: Retriever) -> PromptEditor:
 
 def _found(service: Service, name: str) -> PromptSummary:
     try:
-        return PromptSummary.of(service.library, name)
+        return _summary(service, name)
     except TemplateError as error:
         raise Refused(404 if error.code == "unknown_template" else 500, error) from error
+
+
+def _summary(service: Service, name: str) -> PromptSummary:
+    """Summarise a template without telling where its files are on this machine."""
+    summary = PromptSummary.of(service.library, name)
+    problem = summary.problem and without_folders(summary.problem)
+    return summary.model_copy(update={"problem": problem})
 
 
 def _saved(service: Service, reference: TemplateReference) -> PromptTemplate:
@@ -289,6 +296,6 @@ def _template(body: _OneOf, service: Service, request: Request) -> PromptTemplat
 def _sample(retriever: Retriever, user_id: str | None, query: str, template: PromptTemplate) -> Sample:
     if user_id is None:
         return EXAMPLE
-    if user_id not in retriever.user_ids():
+    if not retriever.has_user(user_id):
         raise InputError("there is no such user", field="user_id", code="unknown_user")
     return user_sample(retriever, user_id, query=query, locale=template.meta.locale)

@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 from api.http.state import Service
 from api.http.watching import Watching
 from retrieval import current_build
+from tests.api.http.test_reload import mine, refit, reloading
 from tests.api.process import wait_for
-from tests.api.test_reload import mine, refit, reloading
 
 __all__ = ["mine", "reloading"]  # fixtures
 

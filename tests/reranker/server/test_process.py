@@ -106,7 +106,7 @@ def test_a_damaged_checkpoint_is_noticed(tmp_path: Path) -> None:
     assert embedded.problems(tmp_path, thorough=False) == []
     assert "damaged" in embedded.problems(tmp_path, thorough=True)[0]
     (tmp_path / "weights").write_bytes(b"ab")
-    assert "cut" in embedded.problems(tmp_path, thorough=False)[0]
+    assert "truncated" in embedded.problems(tmp_path, thorough=False)[0]
 
 
 def test_the_processor_imports_nothing_of_ours() -> None:

@@ -52,7 +52,7 @@ def all_gone(pids: list[int]) -> bool:
 
 @pytest.fixture(autouse=True)
 def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WHYRANK_KEEPER_GRACE_S", "0.3")
+    monkeypatch.setenv("WHYRANK_WATCHDOG_GRACE_S", "0.3")
 
 
 def test_closing_its_input_ends_the_whole_group(tmp_path: Path) -> None:

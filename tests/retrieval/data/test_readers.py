@@ -179,7 +179,7 @@ def test_missing_files_and_contradictions_are_named(tmp_path: Path) -> None:
         readers.read(DataSettings(interactions=tmp_path / "did.csv"))
     with pytest.raises(InputError, match="not a known column"):
         readers.read(DataSettings(columns={"itemid": "sku"}))
-    with pytest.raises(DataError, match="neither ratings"):
+    with pytest.raises(DataError, match="has none of ratings"):
         readers.read(DataSettings(grouplens=tmp_path))
 
 

@@ -61,6 +61,17 @@ def test_save_promote_and_what_serves(admin: TestClient) -> None:
     assert answer["prompts"]["rank"]["version"] == str(version)
 
 
+def test_a_broken_library_is_described_without_its_folder(admin: TestClient, settings: Settings) -> None:
+    assert settings.prompts_dir is not None
+    settings.prompts_dir.mkdir(exist_ok=True)
+    (settings.prompts_dir / "aliases.json").write_text("{")
+    listed = admin.get("/v1/prompts")
+    problems = [prompt["problem"] for prompt in listed.json()["prompts"] if prompt["problem"]]
+    assert problems
+    assert all("aliases.json" in problem for problem in problems)
+    assert str(settings.prompts_dir.parent) not in listed.text
+
+
 def test_a_new_alias(admin: TestClient) -> None:
     target = f"{URL}/rank/aliases/canary"
     assert admin.put(target, json={"version": 1}, headers={"If-Match": '"1"'}).status_code == 412

@@ -108,7 +108,7 @@ def test_doctor_names_what_is_wrong(tmp_path: Path) -> None:
 
 
 def test_the_help_in_the_docs_is_current(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "commands.md").read_text(encoding="utf-8")
     shown = whyrank("--help", folder=tmp_path).stdout
     assert shown.strip() in page, "the help in docs/commands.md is stale"
 
