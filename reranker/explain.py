@@ -3,19 +3,21 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from functools import cached_property
 
 from reranker.context import RequestContext
 from reranker.errors import STAGE_FAILURES, failure_of
+from reranker.reasons.connection import ConnectionIndex, choose_evidence
 from reranker.reasons.counterfactual import ScoredPrompt, removals
 from reranker.reasons.counterfactual import evidence as llm_evidence
-from reranker.reasons.writer import Basis, Reason, ReasonWriter, Wanted, told_apart, write_reasons
+from reranker.reasons.writer import Basis, Reason, ReasonWriter, Wanted, write_reasons
 from reranker.scoring import Reader
 from retrieval import Candidate, Evidence, Item, Notice, Retrieved, Retriever, Source
 
 _EVIDENCE = 2
 """History items that a reason rests on; more make a sentence that nobody reads."""
-_LOOKED_AT = 20
-"""History items out of which those are taken, since several may share a title."""
+_LOOKED_AT = 40
+"""History items that the evidence is chosen from."""
 _EVIDENCE_SHARE = 0.5
 """Part of what is then left that finding the LLM's evidence may take."""
 
@@ -42,12 +44,19 @@ class Explainer:
         items = [one.item for one in top]
         by_models = await asyncio.to_thread(self._retriever.evidence, retrieved, items, _LOOKED_AT)
         by_llm = await self._by_llm(retrieved, chosen, context, asked) if asked else {}
+        found = [(item, by_llm.get(item.item_id) or by_models[item.item_id]) for item in items]
+        # In a thread, since the first access scans the catalog.
+        chosen_evidence = await asyncio.to_thread(lambda: choose_evidence(found, self._connections, _EVIDENCE))
         return [
-            Wanted(one.item, told_apart(found, one.item, _EVIDENCE), Basis.llm)
-            if (found := by_llm.get(one.item.item_id))
-            else self._wanted(one, told_apart(by_models[one.item.item_id], one.item, _EVIDENCE))
-            for one in top
+            Wanted(candidate.item, evidence, Basis.llm)
+            if by_llm.get(candidate.item.item_id)
+            else self._wanted(candidate, evidence)
+            for candidate, evidence in zip(top, chosen_evidence, strict=True)
         ]
+
+    @cached_property
+    def _connections(self) -> ConnectionIndex:
+        return ConnectionIndex(self._retriever.catalog)
 
     async def _by_llm(
         self, retrieved: Retrieved, chosen: Sequence[int], context: RequestContext, asked: ScoredPrompt

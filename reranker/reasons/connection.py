@@ -7,12 +7,15 @@ than common ones (inverse document frequency, Sparck Jones 1972).
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
 
 from reranker.reasons import lexicon
 from reranker.reasons.catalog_words import words_of
 from reranker.reasons.taste import Trait, traits
+from reranker.reasons.writer import told_apart
 from retrieval import Evidence, Item
 
 _LEAST_CONTRIBUTION = 0.25
@@ -21,7 +24,11 @@ _BASE = 0.05
 """Weight of evidence without any connection, beside a strength of up to 1."""
 _REPEATED = 0.5
 """Factor for each time that the list has cited the item already."""
+_MOST_LOOKED_AT = 40
+"""Pieces of evidence that are compared with the item, since several may share a title."""
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
+
+Value = TypeVar("Value", Trait, str)
 
 
 @dataclass(frozen=True)
@@ -80,28 +87,27 @@ def title_words(title: str) -> set[str]:
     """Words of a title that say something: no function words, no numbers; pairs of characters in Chinese."""
     words = words_of(title)
     plain = {word for word in words if not (word.isdigit() or word in lexicon.ENGLISH or _CHINESE.match(word))}
-    pairs = {
-        first + second
-        for first, second in zip(words, words[1:], strict=False)
-        if _CHINESE.match(first) and _CHINESE.match(second)
-    }
+    pairs = {first + second for first, second in pairwise(words) if _CHINESE.match(first) and _CHINESE.match(second)}
     return plain | pairs
 
 
 def choose_evidence(
     found: Sequence[tuple[Item, Sequence[Evidence]]], index: ConnectionIndex, count: int
 ) -> list[list[Evidence]]:
-    """Choose the evidence of each item of a list: what carries its score and is connected with it.
+    """Choose the evidence of each item of a list: history items that carry its score and are connected with it.
+
+    The choice prefers items that the list has not cited yet, and never cites two items of the same title.
 
     Args:
-        found: items in the order of the list, each with its evidence, largest contribution first and titles distinct.
-        count: pieces of evidence for each item.
+        found: items in the order of the list, each with its evidence, largest contribution first.
+        count: maximum number of pieces of evidence for each item.
     """
     cited: Counter[str] = Counter()
     chosen = []
     for item, evidence in found:
-        largest = max((piece.contribution for piece in evidence), default=0.0)
-        carrying = [piece for piece in evidence if piece.contribution >= _LEAST_CONTRIBUTION * largest]
+        apart = told_apart(evidence, item, _MOST_LOOKED_AT)
+        largest = max((piece.contribution for piece in apart), default=0.0)
+        carrying = [piece for piece in apart if piece.contribution >= _LEAST_CONTRIBUTION * largest]
 
         def weight(piece: Evidence, item: Item = item, largest: float = largest) -> float:
             share = piece.contribution / largest if largest > 0 else 1.0
@@ -118,6 +124,6 @@ def _information(seen: int, count: int) -> float:
     return math.log2((count + 1) / seen)
 
 
-def _overlap(information: dict, own: set, others: set) -> float:  # type: ignore[type-arg]
+def _overlap(information: Mapping[Value, float], own: set[Value], others: set[Value]) -> float:
     union = sum(information[value] for value in own | others)
     return sum(information[value] for value in own & others) / union if union else 0.0
