@@ -8,6 +8,7 @@ from prompts.front_matter import FrontMatter, Sampling, Scoring
 from prompts.inputs import (
     KNOWN,
     CandidateInput,
+    EvidenceInput,
     HistoryInput,
     ItemInput,
     allowed_inputs,
@@ -41,6 +42,7 @@ __all__ = [
     "BudgetSteps",
     "BudgetedPrompt",
     "CandidateInput",
+    "EvidenceInput",
     "FrontMatter",
     "HistoryInput",
     "ItemInput",

@@ -65,6 +65,13 @@ class HistoryInput(ItemInput):
 
 
 @dataclass(frozen=True, slots=True)
+class EvidenceInput(ItemInput):
+    """A history item that a recommendation rests on; ``did`` says what the user did with it: liked, bought, viewed."""
+
+    did: str = "liked"
+
+
+@dataclass(frozen=True, slots=True)
 class CandidateInput(ItemInput):
     """An item to be ranked, the label that stands for it where the scoring has labels, and the place that retrieval
     gave it, counted from 1.
@@ -109,7 +116,8 @@ KNOWN: dict[str, Known] = {
     "locale": Known("the language that is asked for: en, zh", "{{ locale }}"),
     "noun": Known("what one calls the items, in the plural: films", "{{ noun | capitalize }}"),
     "evidence": Known(
-        "list of the liked history items that the recommendation rests on: title, attributes, details, tags",
+        "list of the history items that the recommendation rests on: title, attributes, details, tags, did (what the "
+        "user did with it: liked, bought, viewed, ...)",
         "{% for one in evidence %}{{ one.title }}{% endfor %}",
     ),
     "item": Known("the recommended item: title, attributes, details, tags", "{{ item.title }} ({{ item.details }})"),
@@ -190,9 +198,22 @@ def document_inputs(documents: Sequence[str], sanitizer: Sanitizer) -> list[Cand
     return [CandidateInput(_title(text, sanitizer, most=MAX_DOCUMENT), {}) for text in documents]
 
 
-def evidence_inputs(evidence: Sequence[Evidence], sanitizer: Sanitizer) -> list[ItemInput]:
-    """Evidence without ids and contributions, its text sanitised."""
-    return [item_input(one.item, sanitizer) for one in evidence]
+def evidence_inputs(
+    evidence: Sequence[Evidence], sanitizer: Sanitizer, did: Mapping[str, str] | None = None
+) -> list[EvidenceInput]:
+    """Evidence without ids and contributions, its text sanitised.
+
+    Args:
+        did: what the user did with each item, by item id; "liked" for items that are missing.
+    """
+    return [
+        EvidenceInput(
+            title=_title(piece.item.title, sanitizer),
+            attributes=_attributes(piece.item, sanitizer),
+            did=(did or {}).get(piece.item.item_id, "liked"),
+        )
+        for piece in evidence
+    ]
 
 
 def profile_input(profile: Mapping[str, str], sanitizer: Sanitizer) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """From a ranking to reasons: evidence for each item, then a sentence."""
 
 import asyncio
+import zlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from functools import cached_property
@@ -10,6 +11,8 @@ from reranker.errors import STAGE_FAILURES, failure_of
 from reranker.reasons.connection import ConnectionIndex, choose_evidence
 from reranker.reasons.counterfactual import ScoredPrompt, removals
 from reranker.reasons.counterfactual import evidence as llm_evidence
+from reranker.reasons.deeds import deeds_of
+from reranker.reasons.fallback import SHAPES
 from reranker.reasons.writer import Basis, Reason, ReasonWriter, Wanted, write_reasons
 from reranker.scoring import Reader
 from retrieval import Candidate, Evidence, Item, Notice, Retrieved, Retriever, Source
@@ -47,11 +50,18 @@ class Explainer:
         found = [(item, by_llm.get(item.item_id) or by_models[item.item_id]) for item in items]
         # In a thread, since the first access scans the catalog.
         chosen_evidence = await asyncio.to_thread(lambda: choose_evidence(found, self._connections, _EVIDENCE))
+        deeds = deeds_of(retrieved.history)
+        # Another list begins with another opening, and the same list always with the same.
+        first = zlib.crc32("\n".join(item.item_id for item in items).encode())
         return [
-            Wanted(candidate.item, evidence, Basis.llm)
-            if by_llm.get(candidate.item.item_id)
-            else self._wanted(candidate, evidence)
-            for candidate, evidence in zip(top, chosen_evidence, strict=True)
+            Wanted(
+                candidate.item,
+                evidence,
+                Basis.llm if by_llm.get(candidate.item.item_id) else self._basis(candidate, evidence),
+                deeds,
+                shape=(first + place) % SHAPES,
+            )
+            for place, (candidate, evidence) in enumerate(zip(top, chosen_evidence, strict=True))
         ]
 
     @cached_property
@@ -74,15 +84,13 @@ class Explainer:
         context.usage += usage
         return llm_evidence(drops, asked, chosen, _LOOKED_AT)
 
-    def _wanted(self, candidate: Candidate, evidence: Sequence[Evidence]) -> Wanted:
-        """What a reason rests on; where no history speaks for the item, never more than is true."""
+    def _basis(self, candidate: Candidate, evidence: Sequence[Evidence]) -> Basis:
+        """Tell what a reason rests on; without evidence, no more than is true."""
         if evidence:
-            basis = Basis(evidence[0].source)
-        elif candidate.source is Source.text:
-            basis = Basis.text
-        else:
-            basis = Basis.popularity if self._retriever.likings(candidate.item.item_id) > 0 else Basis.nothing
-        return Wanted(candidate.item, evidence, basis)
+            return Basis(evidence[0].source)
+        if candidate.source is Source.text:
+            return Basis.text
+        return Basis.popularity if self._retriever.likings(candidate.item.item_id) > 0 else Basis.nothing
 
     async def reasons(
         self, wanted: Sequence[Wanted], context: RequestContext, *, ask: bool

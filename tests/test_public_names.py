@@ -8,12 +8,12 @@ PUBLIC = {
     "retrieval": "AlsModel AlsParameters Artifact ArtifactError Candidate Catalog Columns DataError DataSettings "
     "Dataset Diversify EncodedDataset Evidence Example Filter Finding HELD_BACK HistoryEntry InputError Interaction "
     "Item ItemKnn Manifest Meaning NotFoundError Notice Penalty RATING RATING_BEST RetrievalRequest "
-    "Retrieved Retriever Search SearchBudget Source Split WhyrankError checks choose_parameters cross_validated "
-    "current_build current_data current_manifest describe_data describe_origin deviation diversified_order "
-    "encode_dataset fit flush_to_disk known_parameters load make_dataset meaning popularity read_small_file readers "
-    "rebuild_dataset save search_parameters splits with_relative_paths",
-    "prompts": "BudgetError BudgetSteps BudgetedPrompt CandidateInput DEFAULT_ALIAS DRAFT EXAMPLE FACTS FrontMatter "
-    "HistoryInput ItemInput KNOWN LibraryError MAX_DOCUMENT MAX_LENGTH Message Prompt PromptEditor "
+    "Retrieved Retriever Search SearchBudget Source Split WhyrankError checks choose_parameters counts_as "
+    "cross_validated current_build current_data current_manifest describe_data describe_origin deviation "
+    "diversified_order encode_dataset fit flush_to_disk known_parameters load make_dataset meaning popularity read_small_file "
+    "readers rebuild_dataset save search_parameters splits with_relative_paths",
+    "prompts": "BudgetError BudgetSteps BudgetedPrompt CandidateInput DEFAULT_ALIAS DRAFT EXAMPLE EvidenceInput FACTS "
+    "FrontMatter HistoryInput ItemInput KNOWN LibraryError MAX_DOCUMENT MAX_LENGTH Message Prompt PromptEditor "
     "PromptLibrary PromptTemplate Rendered RuntimeFailures Sample Sampling Sanitizer Scoring Stamp "
     "TemplateError TemplateReference Trimmed allowed_inputs budget_steps candidate_inputs check_template "
     "document_inputs evidence_inputs file_stamp fit_to_budget history_inputs item_input newest_entries "

@@ -8,7 +8,7 @@ import time
 import unicodedata
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 
@@ -18,6 +18,7 @@ from reranker.client.responses import Usage
 from reranker.errors import STAGE_FAILURES, StageFailure
 from reranker.reasons.catalog_words import Vocabulary
 from reranker.reasons.check import Refusal, check, first_sentence
+from reranker.reasons.deeds import Deed
 from reranker.reasons.fallback import evidence_sentence, is_chinese
 from retrieval import Evidence, Item
 
@@ -73,6 +74,10 @@ class Wanted:
     item: Item
     evidence: Sequence[Evidence]
     basis: Basis
+    deeds: Mapping[str, Deed] = field(default_factory=dict)
+    """What the user did with each history item, by item id; "liked" for items that are missing."""
+    shape: int = 0
+    """Which opening the sentence has; the reasons of a list take them in turn."""
 
     @property
     def names_itself(self) -> bool:
@@ -162,7 +167,7 @@ class ReasonWriter:
         usage, refused = Usage(), list[Refusal]()
         if self._engine is None or not wanted.evidence or wanted.names_itself:
             return self.otherwise(wanted, sanitizer, template.meta.locale), usage
-        item, evidence = item_input(wanted.item, sanitizer), evidence_inputs(wanted.evidence, sanitizer)
+        item, evidence = item_input(wanted.item, sanitizer), evidence_inputs(wanted.evidence, sanitizer, wanted.deeds)
         locale = template.meta.locale
         inputs = {"item": item, "evidence": evidence, "locale": locale, "noun": sanitizer.text(self._noun)}
         large = sum(len(str(one)) for one in (item, *evidence)) > _OFF_LOOP
@@ -188,7 +193,9 @@ class ReasonWriter:
         """A reason without the LLM."""
         item = item_input(wanted.item, sanitizer)
         if wanted.evidence:
-            text = evidence_sentence(item, evidence_inputs(wanted.evidence, sanitizer), locale, self._noun)
+            evidence = evidence_inputs(wanted.evidence, sanitizer, wanted.deeds)
+            follows = wanted.basis is Basis.transitions
+            text = evidence_sentence(item, evidence, locale, self._noun, shape=wanted.shape, follows=follows)
         else:
             told = _WITHOUT_EVIDENCE["zh" if is_chinese(locale) else "en"]
             text = told.get(wanted.basis, told[Basis.nothing]).format(title=item.title)
