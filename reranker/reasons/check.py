@@ -12,7 +12,7 @@ What it cannot see: a true fact in a false relation ("more action than Alien"), 
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -20,6 +20,7 @@ from functools import lru_cache
 from prompts import ItemInput
 from reranker.reasons import lexicon
 from reranker.reasons.catalog_words import WORD, Vocabulary, supported, words_of
+from reranker.reasons.deeds import CHINESE, ENGLISH, Deed
 
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -32,6 +33,11 @@ _OF_YOU = re.compile(
     r"\byour (?:age|job|friends?|family|partner)\b|"
     r"\byou(?:['’]re| are| were| have| seem| tend)\b"
     r"(?! (?:likely|sure|looking|interested|into|fond|drawn|a fan|fans|liked|enjoyed|loved|shown?|to like|to enjoy))",
+    re.IGNORECASE,
+)
+_YOU_LIKED = re.compile(
+    r"\byou(?:['’]ve| have)?(?: both| also| really| already)? (?:liked|enjoyed|loved)\b|"
+    r"\byour (?:liking|love|fondness) (?:for|of)\b|[你您](?:们)?(?:都|也|曾经?|一直|很)?(?:喜欢|喜爱|钟爱|偏爱)",
     re.IGNORECASE,
 )
 _LIKED = r"(?:\b(?:liked|enjoyed|loved)\b|喜欢过?了?|喜爱)"
@@ -85,6 +91,8 @@ class Fault(StrEnum):
     user = "user"
     """Something about the reader that the history does not say."""
     language = "language"
+    empty = "empty"
+    """Nothing but titles and words that claim nothing."""
 
 
 @dataclass(frozen=True)
@@ -136,18 +144,24 @@ def check(
     foreign = vocabulary.foreign_title(masked, titles)
     if foreign:
         return Refusal(Fault.name, f"it names '{foreign}', which is not in the facts")
-    user = _of_the_user(masked)
+    deeds = {getattr(piece, "did", Deed.liked) for piece in evidence}
+    user = _of_the_user(masked, deeds)
     if user:
         return user
+    known |= _deed_words(deeds)
     for clause in _CLAUSE.split(masked):
         said = [facts, *(one for place, one in enumerate(of_evidence) if _ITEM not in clause and _named(clause, place))]
-        problem = _clause(clause, said, item, vocabulary, language)
+        problem = _clause(clause, said, item, vocabulary, language, _deed_words(deeds))
         if problem:
             return problem
     name = None if language in _NOUNS_CAPITALISED else _foreign_name(masked, known | vocabulary.nouns, language)
     if name:
         return Refusal(Fault.name, f"it names '{name}', which is not in the facts")
-    return _repeats(masked, facts, language) or _wrong_language(masked, known, language)
+    return (
+        _repeats(masked, facts, language)
+        or _wrong_language(masked, known, language)
+        or _says_nothing(masked, facts, vocabulary, language)
+    )
 
 
 def first_sentence(text: str, *, after: int) -> str:
@@ -272,8 +286,17 @@ def _without_values(masked: str, given: Sequence[ItemInput]) -> str:
     return masked
 
 
-def _of_the_user(masked: str) -> Refusal | None:
-    """What is said of the reader: only that the evidence was liked."""
+def _deed_words(deeds: Collection[str]) -> frozenset[str]:
+    """Return words that tell what the user did: "bought" if something was bought."""
+    told = " ".join(form for deed in deeds for form in (*ENGLISH[deed], *CHINESE[deed]))
+    return frozenset(words_of(told)) | frozenset(CHINESE[deed][1] for deed in deeds)
+
+
+def _of_the_user(masked: str, deeds: Collection[str]) -> Refusal | None:
+    """Refuse any claim about the reader but what the user did with the evidence."""
+    if Deed.liked not in deeds and (claim := _YOU_LIKED.search(masked)):
+        told = f"it says '{claim[0]}' of something that was not liked, but {' and '.join(sorted(deeds)) or 'not known'}"
+        return Refusal(Fault.user, told)
     quotes = rf"[{re.escape(_OPENING_QUOTES + _CLOSING_QUOTES)}]*+"
     one = rf"{quotes}[\ue001-\uf8ff]{quotes}"
     # A comma before "and" begins another clause: "you liked Alien, and Heat is a thriller".
@@ -285,7 +308,12 @@ def _of_the_user(masked: str) -> Refusal | None:
 
 
 def _clause(
-    clause: str, said: Sequence[_Facts], item: ItemInput, vocabulary: Vocabulary, language: str
+    clause: str,
+    said: Sequence[_Facts],
+    item: ItemInput,
+    vocabulary: Vocabulary,
+    language: str,
+    deed_words: frozenset[str],
 ) -> Refusal | None:
     words = frozenset[str]().union(*(one.words for one in said))
     numbers = frozenset[str]().union(*(one.numbers for one in said))
@@ -299,10 +327,10 @@ def _clause(
     if value and not all(supported(word, words) for word in value.split()):
         return Refusal(Fault.attribute, f"it says '{value}', which is not said of '{item.title}'")
     if language == "zh":
-        return _chinese_claim(plain, said)
+        return _chinese_claim(plain, said, deed_words)
     if language != "en":
         return None
-    known = words | vocabulary.nouns
+    known = words | vocabulary.nouns | deed_words
     for word in WORD.findall(plain):
         if word[0].isdigit() or supported(word.casefold(), known):
             continue
@@ -312,7 +340,7 @@ def _clause(
     return None
 
 
-def _chinese_claim(clause: str, said: Sequence[_Facts]) -> Refusal | None:
+def _chinese_claim(clause: str, said: Sequence[_Facts], deed_words: frozenset[str]) -> Refusal | None:
     """What is left of a Chinese clause without facts and words that claim nothing.
 
     The longest go first, whichever they are: the 喜 of 喜剧 must not take 喜欢 apart. A fact may be said in part (徒步
@@ -323,7 +351,7 @@ def _chinese_claim(clause: str, said: Sequence[_Facts]) -> Refusal | None:
     usual = [name for phrase in phrases for name in lexicon.CHINESE_NAMES.get(phrase, "").split()]
     words = [word for facts in said for word in facts.words if not _CHINESE.match(word)]
     for known in sorted(
-        [*phrases, *usual, *words, *_chinese_parts(rest, phrases), *lexicon.CHINESE], key=len, reverse=True
+        [*phrases, *usual, *words, *deed_words, *_chinese_parts(rest, phrases), *lexicon.CHINESE], key=len, reverse=True
     ):
         rest = rest.replace(known, " ")
     claim = re.search(r"[\u3400-\u9fff]+", rest)
@@ -365,6 +393,26 @@ def _repeats(masked: str, facts: _Facts, language: str) -> Refusal | None:
     if thrice or twice or len(grams) != len(set(grams)):
         return Refusal(Fault.broken, "it repeats itself")
     return None
+
+
+def _says_nothing(masked: str, facts: _Facts, vocabulary: Vocabulary, language: str) -> Refusal | None:
+    """Refuse an English or Chinese sentence without a fact of the item: its title and its kind are none."""
+    if any(number in facts.numbers for number in _NUMBER.findall(masked)) or _DECADE.search(masked):
+        return None
+    if language == "en":
+        said = any(
+            supported(word, facts.words) if word not in lexicon.ENGLISH else word in facts.words and len(word) > 3
+            for word in words_of(masked)
+            if word not in vocabulary.nouns
+        )
+    elif language == "zh":
+        phrases = [phrase.casefold() for phrase in (*facts.values, *facts.names)]
+        usual = [name for phrase in phrases for name in lexicon.CHINESE_NAMES.get(phrase, "").split()]
+        rest = masked.casefold()
+        said = any(phrase in rest for phrase in [*phrases, *usual]) or bool(_chinese_parts(rest, phrases))
+    else:
+        return None
+    return None if said else Refusal(Fault.empty, "it says nothing about the item but its title")
 
 
 def _wrong_language(masked: str, known: frozenset[str], language: str) -> Refusal | None:

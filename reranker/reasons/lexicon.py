@@ -34,7 +34,7 @@ ENGLISH = frozenset(
     similar similarities similarity similarly since so solid some someone something somewhat sort sorts speak speaks
     spirit stand stands step still straight strong strongly style such suggest suggested suggestion suggests suit
     suitable suited suits take takes taste tastes tells tend tends than that that's the their them theme themed
-    themes then there there's therefore these they think third this those though thought three thus to today
+    themes then there there's therefore these they think this those though thought three thus to today
     together tone too touch touches toward towards try trying two type types under undertone undertones up upon us
     use used uses vein very want wants was way we we'd we've welcome well were what when where which while who whom
     whose will with within worth worthwhile would yet you you'd you'll you're you've your yours yourself
