@@ -102,7 +102,7 @@ class AdapterManifest(BaseModel):
 
 
 def lora_flags(adapter: AdapterManifest, folder: Path) -> list[str]:
-    """Return vLLM's flags that load an adapter beside its model."""
+    """Return vLLM's flags that load an adapter together with its model."""
     max_rank = next(rank for rank in _RANKS if rank >= adapter.rank)  # vLLM accepts these ranks only
     module = f"{adapter.name}={folder.resolve()}"
     return ["--enable-lora", "--max-loras", "1", "--max-lora-rank", str(max_rank), "--lora-modules", module]

@@ -1,7 +1,6 @@
 """State of one request on its way through the pipeline."""
 
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,7 +39,7 @@ class RequestContext:
     rank_template: PromptTemplate
     reason_template: PromptTemplate
     failures: RuntimeFailures
-    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    request_id: str
     sanitizer: Sanitizer = field(default_factory=Sanitizer)
     usage: Usage = field(default_factory=Usage)
     degraded: list[Degraded] = field(default_factory=list)

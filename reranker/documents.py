@@ -20,8 +20,8 @@ from prompts import (
     document_inputs,
 )
 from reranker.answer import PromptUsed
-from reranker.client.cache import CountingCache
-from reranker.client.engine import Engine, digest
+from reranker.client.cache import CountingCache, digest
+from reranker.client.engine import Engine
 from reranker.client.responses import ModelInfo, Usage
 from reranker.client.tokenizer import Tokens
 from reranker.errors import LLMTimeout

@@ -17,11 +17,13 @@ from retrieval.errors import InputError, NotFoundError
 
 FilterValue = str | int | float | bool
 Filter = Mapping[str, FilterValue | Mapping[str, FilterValue | Sequence[FilterValue]]]
-"""``{"genres": "Drama", "year": {"gte": 1990, "lt": 2000}, "brand": {"in": ["a", "b"]}}``; all conditions
-must hold.
+"""``{"genres": {"all": ["Drama", "War"], "not": "Horror"}, "year": {"gte": 1990}, "brand": {"in": ["a", "b"]}}``; all
+conditions must hold. ``not`` takes a value or a list, and also allows items without a value.
 """
 
-_OPERATORS = ("in", "gte", "gt", "lte", "lt", "contains")
+_OPERATORS = ("in", "all", "not", "gte", "gt", "lte", "lt", "contains")
+_LISTED = {"in": True, "all": True, "not": None}
+"""Operators that take a list; None for one that also takes a single value."""
 _CACHED_FILTERS = 256
 _LONGEST_CACHED = 2000
 """Maximum length of a filter, in characters, whose result is cached."""
@@ -178,11 +180,12 @@ class Catalog:
         for operator, value in wanted.items():
             if isinstance(value, bool) and inner.is_integer() and self._is_zero_or_one(name):
                 value = int(value)
-            values = value if operator == "in" and isinstance(value, list) else [value]
+            listed = _LISTED.get(operator, False)
+            values = value if listed is not False and isinstance(value, list) else [value]
             if (
                 not values
                 or not all(_fits(element, inner) for element in values)
-                or (operator == "in") != isinstance(value, list)
+                or (listed is not None and listed != isinstance(value, list))
             ):
                 raise InputError(
                     f"'{operator[:40]}' cannot be compared with this value: '{name}' holds {_kind_name(kind)}",
@@ -195,7 +198,11 @@ class Catalog:
 
 def _condition(column: pl.Expr, kind: Any, operator: str, values: list[FilterValue], field: str) -> pl.Expr:
     first = values[0]
+    if operator == "not":
+        return ~_condition(column, kind, "in", values, field).fill_null(value=False)
     if isinstance(kind, pl.List):
+        if operator == "all":
+            return pl.all_horizontal(column.list.contains(value) for value in values)
         if operator in ("is", "contains"):
             return column.list.contains(first)
         if operator == "in":

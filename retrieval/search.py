@@ -145,15 +145,7 @@ def choose_parameters(
 
     def search(part: Dataset) -> tuple[AlsParameters, Search]:
         sample, users = _sampled(part, seed)
-        best, record = search_parameters(
-            sample,
-            budget.trials,
-            seconds=budget.seconds,
-            fixed=fixed,
-            least_users=budget.least_users,
-            seed=seed,
-            progress=progress,
-        )
+        best, record = search_parameters(sample, budget, fixed=fixed, seed=seed, progress=progress)
         return best, record.model_copy(update={"users": users})
 
     if hold_back:
@@ -168,22 +160,18 @@ def choose_parameters(
 
 def search_parameters(
     dataset: Dataset,
-    trials: int,
+    budget: SearchBudget,
     *,
-    seconds: float = float("inf"),
     fixed: Mapping[str, Any] | None = None,
-    least_users: int = LEAST_USERS,
     seed: int = 42,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[AlsParameters, Search]:
-    """Return the best parameters of ``trials`` (the defaults are the first), and a record of all trials.
+    """Return the best parameters of all trials (the defaults are the first), and a record of the trials.
 
     Args:
         dataset: its latest interactions become the validation part; split off first what must stay unseen.
-        trials: number of parameter sets to try.
-        seconds: time after which no further trial starts.
+        budget: limits of the search.
         fixed: parameters to keep.
-        least_users: users with something to find that the search needs.
         seed: seed of the sampler, and of the first fit of each trial.
         progress: called with the number of trials done.
 
@@ -197,9 +185,9 @@ def search_parameters(
     seen = known.log.seen(len(known.item_ids))
     wanted = _wanted(split.held_out, known, seen)
     ranked_users = np.flatnonzero(np.diff(wanted.indptr))
-    if len(ranked_users) < least_users:
+    if len(ranked_users) < budget.least_users:
         raise DataError(
-            f"{len(ranked_users)} users have liked enough to hold some of it out; a search needs {least_users}",
+            f"{len(ranked_users)} users have liked enough to hold some of it out; a search needs {budget.least_users}",
             remedy="Fit without a search, with the default or given parameters",
             code="too_little_data",
         )
@@ -232,7 +220,7 @@ def search_parameters(
             done[parameters] = [value_of(parameters)]
         if progress:
             progress(trial.number + 1)
-        if time.monotonic() - began > seconds:
+        if time.monotonic() - began > budget.seconds:
             trial.study.stop()
         return done[parameters][0]
 
@@ -241,7 +229,7 @@ def search_parameters(
     default = AlsParameters()
     for start in ({name: getattr(default, name) for name in _SEARCHED}, *_STARTS):
         study.enqueue_trial({name: value for name, value in start.items() if timed or name != "half_life_days"})
-    study.optimize(measure, n_trials=trials)
+    study.optimize(measure, n_trials=budget.trials)
 
     def ranked() -> list[tuple[float, AlsParameters]]:
         means = [(round(float(np.mean(values)), 6), parameters) for parameters, values in done.items()]
@@ -253,7 +241,7 @@ def search_parameters(
     record = Search(
         measure=MEASURE,
         trials=tuple(ranked()),
-        planned=trials,
+        planned=budget.trials,
         seconds=round(time.monotonic() - began, 1),
         note=None if timed else "no interaction has a time: a hash, not time, decides which ones are held out",
     )

@@ -34,7 +34,7 @@ class FaultProxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
         self.port = 0
 
     @property
@@ -50,6 +50,7 @@ class FaultProxy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._run(self._close())
+        self._run(self._finish())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -66,23 +67,35 @@ class FaultProxy:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=30)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", self.port, limit=2**24)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port, limit=2**24)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
         if self._server is None:
             return
         self._server.close()
-        for task in list(self._connections):
+        connections = dict(self._connections)
+        for writer, task in connections.items():
             task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+            writer.transport.abort()  # a task that is cancelled before it begins would leave its socket open
+        await asyncio.gather(*connections.values(), return_exceptions=True)
         await self._server.wait_closed()
         self._server = None
 
+    @staticmethod
+    async def _finish() -> None:
+        """Ends what still runs, such as a connection that was being accepted."""
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._accepted(reader, writer))
+        self._connections[writer] = task
+        task.add_done_callback(lambda _: self._connections.pop(writer))
+
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
         try:
             async with httpx2.AsyncClient(trust_env=False, timeout=600) as client:
                 while await self._one(reader, writer, client):
@@ -90,7 +103,6 @@ class FaultProxy:
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # whoever asked went away, or the test ends
         finally:
-            self._connections.discard(task)
             writer.transport.abort()
 
     async def _one(
@@ -105,8 +117,15 @@ class FaultProxy:
         answering = asyncio.create_task(self._answer(fault, method, path, body, writer, client))
         gone = asyncio.create_task(reader.read(1))
         self.waiting += 1
-        done, _rest = await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
-        self.waiting -= 1
+        try:
+            done, _rest = await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            answering.cancel()  # or its connection to the target would outlive the client
+            gone.cancel()
+            await asyncio.gather(answering, gone, return_exceptions=True)
+            raise
+        finally:
+            self.waiting -= 1
         if gone in done and answering not in done:
             self.abandoned += 1
         for task in (answering, gone):

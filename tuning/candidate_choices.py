@@ -110,7 +110,7 @@ class ChoiceSampler:
         length: maximum number of history entries in a prompt.
 
     Raises:
-        DataError: the prompt is read by labels, and too few letters are single tokens of the model.
+        DataError: If the prompt is read by labels, and too few letters are single tokens of the model.
     """
 
     def __init__(

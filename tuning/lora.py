@@ -25,7 +25,7 @@ def load_model(model: str) -> tuple[Any, Any, int]:
         The tokenizer, the model on the device that trains, and the context length in tokens.
 
     Raises:
-        InputError: the checkpoint cannot be loaded, or is not a causal language model.
+        InputError: If the checkpoint cannot be loaded, or is not a causal language model.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -62,7 +62,7 @@ def add_adapter(network: Any, rank: int) -> Any:
         The peft model.
 
     Raises:
-        InputError: the model has no layers that LoRA supports.
+        InputError: If the model has no layers that LoRA supports.
     """
     from peft import LoraConfig, get_peft_model
 

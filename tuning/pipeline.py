@@ -86,9 +86,9 @@ def tune(
         stop_requested: asked after each update whether to stop with a checkpoint.
 
     Raises:
-        InputError: the template or the model cannot be trained, or ``out`` is not an adapter's folder.
-        DataError: there is too little data, the loss is not finite, nothing improved, or the disk is full.
-        KeyboardInterrupt: ``stop_requested`` returned true.
+        InputError: If the template or the model cannot be trained, or ``out`` is not an adapter's folder.
+        DataError: If there is too little data, the loss is not finite, nothing improved, or the disk is full.
+        KeyboardInterrupt: If ``stop_requested`` returns true.
     """
     import torch
     from jinja2 import TemplateError as JinjaError
@@ -215,7 +215,7 @@ def _work_folder(out: Path) -> Path:
     """Create the folder for checkpoints beside ``out``.
 
     Raises:
-        InputError: ``out`` exists and is not an adapter's folder, or the folder cannot be created.
+        InputError: If ``out`` exists and is not an adapter's folder, or the folder cannot be created.
     """
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / ADAPTER_FILE).is_file())):
         raise InputError(

@@ -58,7 +58,7 @@ class PromptWriter:
         by_labels: whether the template lists the candidates with labels, so that titles cannot be targets.
 
     Raises:
-        InputError: the template is read in another way.
+        InputError: If the template is read in another way.
     """
 
     def __init__(self, template: PromptTemplate, tokenizer: Any, noun: str, *, context: int) -> None:

@@ -108,7 +108,7 @@ def saved_steps(checkpoints: Path, identity: str) -> int:
     """Planned updates of the training that left these checkpoints.
 
     Raises:
-        DataError: there is no complete checkpoint, or it belongs to a training with another identity.
+        DataError: If there is no complete checkpoint, or it belongs to a training with another identity.
     """
     try:
         plan = json.loads((checkpoints / _PLAN).read_text())
@@ -157,8 +157,8 @@ def train(
         stop_requested: asked after each update whether to stop with a checkpoint.
 
     Raises:
-        DataError: the loss is not finite, or a checkpoint cannot be written.
-        KeyboardInterrupt: ``stop_requested`` returned true.
+        DataError: If the loss is not finite, or a checkpoint cannot be written.
+        KeyboardInterrupt: If ``stop_requested`` returns true.
     """
     model.eval()  # no dropout
     every = max(plan.steps // VALIDATIONS, 1)
@@ -323,7 +323,7 @@ def _last_checkpoint(folder: Path) -> Path:
     """The latest complete checkpoint.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: If there is none.
     """
     found = {}
     for path in folder.glob("checkpoint-*"):

@@ -35,7 +35,7 @@ def split_for_training(dataset: Dataset, *, for_eval: bool, parameters: AlsParam
         parameters: parameters of retrieval, as it serves.
 
     Raises:
-        InputError: there is nothing to hold out.
+        InputError: If there is nothing to hold out.
     """
     kind = str(HoldoutProtocol.per_user_temporal)
     known = make_fold(dataset, HoldoutProtocol.per_user_temporal, Part.test).train if for_eval else dataset

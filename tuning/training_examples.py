@@ -45,7 +45,7 @@ def make_examples(
         history_limit: maximum number of history entries in a prompt.
 
     Raises:
-        DataError: there is too little data.
+        DataError: If there is too little data.
     """
     negatives = options.negatives or (_DEFAULT_NEGATIVES if writer.by_labels else 0)
     known = set(data.train.interactions[Columns.user].unique())

@@ -34,18 +34,23 @@ class FittedData:
     """A data set and the parameters that retrieval has on it.
 
     Args:
-        artifact: the loaded artifact that both come from; None if there is none.
-        origin: where both come from, in one sentence.
-        about: where the data come from.
+        data_origin: where the data come from.
+        parameters_origin: where the parameters come from.
         search: how the parameters were found; None if they were given, or are the defaults.
+        artifact: the loaded artifact that both come from; None if there is none.
     """
 
     dataset: Dataset
     parameters: AlsParameters
-    origin: str
-    about: str
+    data_origin: str
+    parameters_origin: str
     search: Search | None
     artifact: Artifact | None = None
+
+    @property
+    def origin(self) -> str:
+        """Where both come from, in one sentence."""
+        return f"{self.data_origin}, retrieval with {self.parameters_origin}"
 
 
 def fitted_data(settings: Settings, *, need_artifact: bool = False) -> FittedData:
@@ -64,27 +69,25 @@ def fitted_data(settings: Settings, *, need_artifact: bool = False) -> FittedDat
         dataset, findings = readers.read(settings.data)
         tell_findings(findings)
         parameters, known = AlsParameters(), known_parameters(dataset)
-        about = f"{describe_data(with_relative_paths(settings.data))} (no artifact in {settings.artifact})"
         return FittedData(
             dataset,
             parameters,
-            f"{about}, retrieval with the default parameters: {_words(parameters)}",
-            about,
-            known and known[1],
+            data_origin=f"{describe_data(with_relative_paths(settings.data))} (no artifact in {settings.artifact})",
+            parameters_origin=f"the default parameters: {_words(parameters)}",
+            search=known and known[1],
         )
     artifact = load(settings.artifact)
     if not settings.data.embedded:
         _refuse_other_data(settings.artifact, artifact.manifest, settings.data)
     manifest = artifact.manifest
     parameters = manifest.parameters
-    about = f"{describe_origin(manifest)}, as fitted in {settings.artifact}"
     return FittedData(
         rebuild_dataset(artifact),
         parameters,
-        f"{about}, retrieval with its parameters: {_words(parameters)}",
-        about,
-        manifest.search,
-        artifact,
+        data_origin=f"{describe_origin(manifest)}, as fitted in {settings.artifact}",
+        parameters_origin=f"its parameters: {_words(parameters)}",
+        search=manifest.search,
+        artifact=artifact,
     )
 
 

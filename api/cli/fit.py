@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from api.cli.output import console, tell_findings, tell_note
-from api.cli.parameters import ASKED_TRIALS, choose, progress_bar
+from api.cli.output import console, progress_bar, tell_findings, tell_note
+from api.cli.parameters import ASKED_TRIALS, choose
 from api.settings.model import Settings, load_settings
 from retrieval import (
     AlsParameters,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 from reranker import Answer
@@ -50,6 +51,29 @@ def status(beginning: str) -> Iterator[Callable[[str], None]]:
             last = kind
 
     yield tell
+
+
+@contextmanager
+def progress_bar(label: str, total: int | None, *, seconds: float = float("inf")) -> Iterator[Callable[[int], None]]:
+    """Show a bar with the time that is left.
+
+    Args:
+        label: the work that is done.
+        total: number of steps; None if only time ends the work.
+        seconds: time after which the work ends.
+    """
+    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=error_console(), transient=True) as bar:
+        task = bar.add_task("", total=total)
+
+        def update(done: int) -> None:
+            elapsed = bar.tasks[0].elapsed or 0.0
+            if seconds < float("inf") and elapsed:  # time ends the work before the steps do
+                reached = max(int(done * seconds / elapsed) + 1, done)
+                bar.update(task, total=reached if total is None else min(total, reached))
+            bar.update(task, completed=done)
+
+        yield update
 
 
 def show(answer: Answer, *, heading: str) -> None:

@@ -1,15 +1,13 @@
 """Parameters for ``fit``, ``demo`` and ``eval``: given, known for the data, searched for, or the defaults."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from api.cli.data import FittedData
-from api.cli.output import console, error_console, tell_note
+from api.cli.output import console, progress_bar, tell_note
 from eval import HoldoutProtocol, parameters_saw_test, training_part
 from retrieval import (
     AlsParameters,
@@ -114,7 +112,7 @@ def for_eval(data: FittedData, protocol: HoldoutProtocol) -> FittedData:
         told=False,
     )
     how = "the default parameters" if record is None else "parameters searched on the part before test"
-    return FittedData(data.dataset, parameters, f"{data.about}, retrieval with {how}", data.about, record)
+    return replace(data, parameters=parameters, parameters_origin=how, search=record)
 
 
 def _budget(dataset: Dataset, trials: int | None, seconds: float | None, *, asked: bool) -> SearchBudget:
@@ -137,7 +135,8 @@ def _searched(
 ) -> tuple[AlsParameters, Search | None]:
     """Searches with a progress bar. Data that are too small get the defaults, unless the search was asked for."""
     try:
-        with progress_bar("searching parameters", budget.trials, seconds=budget.seconds) as progress:
+        total = budget.trials if budget.trials < _UNLIMITED else None
+        with progress_bar("searching parameters", total, seconds=budget.seconds) as progress:
             parameters, found = choose_parameters(
                 dataset, budget, fixed=given, hold_back=hold_back, seed=default.seed, progress=progress
             )
@@ -164,21 +163,3 @@ def _lines(parameters: AlsParameters, found: Search) -> Iterator[str]:
     yield "parameters: " + ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in values.items())
     if found.note:
         yield f"note: {found.note}"
-
-
-@contextmanager
-def progress_bar(label: str, total: int, *, seconds: float = float("inf")) -> Iterator[Callable[[int], None]]:
-    """A bar with the time that is left. Without a number of steps that means anything, the bar shows time only."""
-    counted = total < _UNLIMITED
-    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=error_console(), transient=True) as bar:
-        task = bar.add_task("", total=total if counted else None)
-
-        def update(done: int) -> None:
-            elapsed = bar.tasks[0].elapsed or 0.0
-            if seconds < float("inf") and elapsed:  # time ends the search before the trials do
-                reached = int(done * seconds / elapsed) + 1
-                bar.update(task, total=min(total, max(reached, done)))
-            bar.update(task, completed=done)
-
-        yield update

@@ -51,6 +51,12 @@ class FilterConditions(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     in_: list[FilterScalar] | None = Field(default=None, alias="in", max_length=1000, fail_fast=True)
+    all: list[FilterScalar] | None = Field(
+        default=None, max_length=1000, fail_fast=True, description="for list attributes: all of these values"
+    )
+    not_: FilterScalar | Annotated[list[FilterScalar], Field(max_length=1000, fail_fast=True)] | None = Field(
+        default=None, alias="not", description="not this value, or none of these; no value is allowed"
+    )
     gte: FilterScalar | None = None
     gt: FilterScalar | None = None
     lte: FilterScalar | None = None
@@ -99,7 +105,7 @@ class RecommendationBody(BaseModel):
         default_factory=dict,
         max_length=50,
         description="attribute to value or conditions; all must hold",
-        examples=[{"genres": "Drama", "year": {"gte": 1990}}],
+        examples=[{"genres": {"all": ["Drama", "War"], "not": "Horror"}, "year": {"gte": 1990}}],
     )
     k: int | None = Field(
         default=None,

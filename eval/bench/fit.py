@@ -91,5 +91,6 @@ def compared(dataset: Dataset, trials: int, report: Callable[[str], None] = lamb
 
 def _value(dataset: Dataset, parameters: AlsParameters) -> float:
     """NDCG@10 of each user's latest interactions."""
-    _, record = search_parameters(dataset, 1, fixed=parameters.model_dump(exclude={"seed"}), seed=parameters.seed)
+    fixed = parameters.model_dump(exclude={"seed"})
+    _, record = search_parameters(dataset, SearchBudget(1), fixed=fixed, seed=parameters.seed)
     return record.trials[0][0]

@@ -1,6 +1,8 @@
 """Least-recently-used cache that counts hits and misses."""
 
-from collections.abc import Callable, Hashable
+import hashlib
+from array import array
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -40,3 +42,8 @@ class CountingCache(LRUCache[K, V]):
         with suppress(ValueError):  # larger than the whole cache
             self[key] = value
         return value
+
+
+def digest(tokens: Sequence[int]) -> bytes:
+    """Hash tokens for use in cache keys."""
+    return hashlib.blake2b(array("I", tokens).tobytes(), digest_size=16).digest()

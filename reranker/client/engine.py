@@ -8,9 +8,7 @@ same time. Without the cache it may not: vLLM composes batches as requests arriv
 of fifteen tokens differ by some tenths of a nat.
 """
 
-import hashlib
 import time
-from array import array
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,7 +17,7 @@ from typing import Any, Self, TypeVar
 
 from prompts import Prompt, Sampling, Sanitizer
 from reranker.client.breaker import BreakerState
-from reranker.client.cache import CountingCache
+from reranker.client.cache import CountingCache, digest
 from reranker.client.generation import TextWriter
 from reranker.client.probe import ModelMonitor, ServedModel, card_of, models, same_weights, special_tokens
 from reranker.client.responses import (
@@ -393,8 +391,3 @@ class Engine:
         except LLMRefused:
             return False
         return True
-
-
-def digest(tokens: Tokens) -> bytes:
-    """Hash tokens for use in cache keys."""
-    return hashlib.blake2b(array("I", tokens).tobytes(), digest_size=16).digest()

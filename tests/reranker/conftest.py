@@ -10,7 +10,7 @@ from tests.standin import StandIn
 
 @pytest.fixture
 async def engine(standin: StandIn) -> AsyncIterator[Engine]:
-    """It remembers no results, so that every question reaches the stand-in."""
+    """An engine without a cache, so that every request reaches the stand-in."""
     async with Engine(EngineSettings(url=standin.url, timeout_s=5.0, cache_size=0)) as engine:
         yield engine
 

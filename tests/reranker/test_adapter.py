@@ -1,4 +1,4 @@
-"""An adapter is read where it applies, and nowhere else; whoever asked for it is told why not."""
+"""An adapter is used only if it applies; if a requested one is not used, a notice says why."""
 
 import json
 from datetime import UTC, datetime
@@ -51,11 +51,11 @@ def saved(folder: Path, adapter: AdapterManifest) -> LlmSettings:
 
 
 def models(standin: StandIn, kind: str) -> set[str]:
-    """Which models completions with this in them were asked of."""
+    """Models of the completions whose body has this key."""
     return {body["model"] for path, body in standin.requests if path == "/v1/completions" and kind in body}
 
 
-async def test_it_ranks_and_the_model_itself_writes(retriever: Retriever, standin: StandIn, tmp_path: Path) -> None:
+async def test_adapter_ranks_and_base_model_writes(retriever: Retriever, standin: StandIn, tmp_path: Path) -> None:
     adapter = manifest(retriever.manifest.data_hash)
     settings = saved(tmp_path / "adapter", adapter)
     standin.adapters = [adapter.name]
@@ -77,7 +77,7 @@ async def test_it_ranks_and_the_model_itself_writes(retriever: Retriever, standi
         ({}, False, "the server does not serve it"),
     ],
 )
-async def test_where_it_does_not_apply_the_model_itself_ranks(
+async def test_base_model_ranks_if_adapter_does_not_apply(
     retriever: Retriever, standin: StandIn, tmp_path: Path, changes: dict[str, object], served: bool, says: str
 ) -> None:
     adapter = manifest(**{"data_hash": retriever.manifest.data_hash} | changes)
@@ -91,7 +91,7 @@ async def test_where_it_does_not_apply_the_model_itself_ranks(
     assert says in warning.message
 
 
-async def test_the_shipped_one_is_none_elsewhere(retriever: Retriever, standin: StandIn) -> None:
+async def test_shipped_adapter_is_ignored_for_other_data(retriever: Retriever, standin: StandIn) -> None:
     async with Engine(EngineSettings(url=standin.url)) as engine:
         answer = await Recommender(retriever, engine, PromptLibrary(), LlmSettings(adapter="shipped")).recommend(
             REQUEST
@@ -99,7 +99,7 @@ async def test_the_shipped_one_is_none_elsewhere(retriever: Retriever, standin: 
     assert (answer.model, answer.warnings) == ("stand-in", [])
 
 
-async def test_a_server_that_comes_with_it_later_is_noticed(
+async def test_server_that_loads_adapter_later_is_noticed(
     retriever: Retriever, standin: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapter = manifest(retriever.manifest.data_hash)
@@ -112,10 +112,10 @@ async def test_a_server_that_comes_with_it_later_is_noticed(
         assert (await recommender.recommend(REQUEST)).model == adapter.name
 
 
-async def test_two_models_of_a_plain_server_do_not_outdate_each_other(
+async def test_features_of_a_plain_server_are_probed_once_for_two_models(
     retriever: Retriever, standin: StandIn, tmp_path: Path
 ) -> None:
-    """A vLLM without our processor and without the tokenizer's endpoint: what it lacks is found out once."""
+    """A vLLM without our processor and without the tokenizer's endpoint."""
     adapter = manifest(retriever.manifest.data_hash)
     settings = saved(tmp_path / "adapter", adapter)
     standin.adapters, standin.forced = [adapter.name], False
@@ -129,7 +129,9 @@ async def test_two_models_of_a_plain_server_do_not_outdate_each_other(
     assert [path for path, _ in standin.requests[before:] if path != "/v1/models"] == []
 
 
-async def test_a_dead_server_is_told_as_such(retriever: Retriever, standin: StandIn, tmp_path: Path) -> None:
+async def test_dead_server_is_reported_without_adapter_warning(
+    retriever: Retriever, standin: StandIn, tmp_path: Path
+) -> None:
     settings = saved(tmp_path / "adapter", manifest(retriever.manifest.data_hash))
     standin.fault = lambda path, answer: 500
     async with Engine(EngineSettings(url=standin.url)) as engine:
@@ -138,7 +140,7 @@ async def test_a_dead_server_is_told_as_such(retriever: Retriever, standin: Stan
     assert answer.warnings == []
 
 
-async def test_a_damaged_one_is_told_at_the_start(retriever: Retriever, standin: StandIn, tmp_path: Path) -> None:
+async def test_damaged_adapter_fails_at_start(retriever: Retriever, standin: StandIn, tmp_path: Path) -> None:
     settings = saved(tmp_path / "adapter", manifest("0"))
     (tmp_path / "adapter" / ADAPTER_FILE).write_text("{")
     async with Engine(EngineSettings(url=standin.url)) as engine:
@@ -146,7 +148,7 @@ async def test_a_damaged_one_is_told_at_the_start(retriever: Retriever, standin:
             Recommender(retriever, engine, PromptLibrary(), settings)
 
 
-def test_a_local_server_loads_it_beside_its_model(tmp_path: Path) -> None:
+def test_local_server_loads_adapter_of_its_model(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model.safetensors").write_bytes(b"1")
     base_hash = base_fingerprint(tmp_path / "model")
@@ -169,7 +171,7 @@ def test_a_local_server_loads_it_beside_its_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [ADAPTER_FILE, CONFIG])
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 500_000, b"x" * (2 << 20)])
-def test_a_damaged_file_is_an_error_that_says_so(tmp_path: Path, name: str, content: bytes) -> None:
+def test_damaged_file_is_reported(tmp_path: Path, name: str, content: bytes) -> None:
     saved(tmp_path, manifest("0"))
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ArtifactError, match="holds no adapter"):
@@ -177,7 +179,7 @@ def test_a_damaged_file_is_an_error_that_says_so(tmp_path: Path, name: str, cont
 
 
 @pytest.mark.parametrize("rank", [0, -1, 257, 10**9])
-def test_a_rank_that_no_server_takes_is_refused(tmp_path: Path, rank: int) -> None:
+def test_unsupported_rank_is_refused(tmp_path: Path, rank: int) -> None:
     saved(tmp_path, manifest("0"))
     record = json.loads((tmp_path / ADAPTER_FILE).read_text())
     (tmp_path / ADAPTER_FILE).write_text(json.dumps({**record, "rank": rank}))
@@ -186,7 +188,7 @@ def test_a_rank_that_no_server_takes_is_refused(tmp_path: Path, rank: int) -> No
 
 
 @pytest.mark.parametrize("content", ["", "[]", "3", '{"source"', "{}"])
-def test_the_fingerprint_of_a_checkpoint_needs_no_readable_record(tmp_path: Path, content: str) -> None:
+def test_checkpoint_fingerprint_works_without_manifest(tmp_path: Path, content: str) -> None:
     (tmp_path / embedded.MANIFEST).write_text(content)
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     assert base_fingerprint(tmp_path)

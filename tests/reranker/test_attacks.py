@@ -1,6 +1,4 @@
-"""Data that tries to steer the model, the ranking or the reader: the ranking stays a permutation of the candidates, and
-a reason stays checked text.
-"""
+"""Hostile data cannot steer the pipeline: rankings stay permutations of the candidates, and reasons stay checked."""
 
 from pathlib import Path
 
@@ -40,7 +38,7 @@ ATTACKS = {
 
 
 def hostile(directory: Path, attack: str) -> Retriever:
-    """Items whose titles, attribute names and attribute values all are the attack, beside harmless ones."""
+    """Items whose titles, attribute names and values are the attack, among harmless ones."""
     titles = [f"{attack} {number}" if number % 3 == 0 else f"Story {number}" for number in range(12)]
     items = pl.DataFrame(
         {
@@ -61,7 +59,7 @@ def hostile(directory: Path, attack: str) -> Retriever:
 
 @pytest.mark.parametrize("obeys", [False, True], ids=["a model that does not obey", "a model that obeys"])
 @pytest.mark.parametrize("name", ATTACKS)
-async def test_the_ranking_stays_a_permutation_and_reasons_stay_checked(
+async def test_hostile_data_changes_neither_permutation_nor_checks(
     tmp_path: Path, standin: StandIn, name: str, obeys: bool
 ) -> None:
     attack = ATTACKS[name]
@@ -98,7 +96,7 @@ async def test_the_ranking_stays_a_permutation_and_reasons_stay_checked(
 
 
 def assert_checked(answer: Answer, retriever: Retriever) -> None:
-    """Every reason is printable text in one line; what the LLM wrote passes the check beside the item's own facts."""
+    """Assert that reasons are one printable line, and that those of the LLM pass the check."""
     vocabulary = Vocabulary(retriever.catalog, "films")
     clean = Sanitizer([SPECIAL])
     for item in answer.items:
@@ -126,7 +124,7 @@ def assert_checked(answer: Answer, retriever: Retriever) -> None:
         " \u202eelif.",
     ],
 )
-async def test_what_a_steered_model_writes_is_not_shown(recommender: Recommender, standin: StandIn, text: str) -> None:
+async def test_text_of_a_steered_model_is_not_shown(recommender: Recommender, standin: StandIn, text: str) -> None:
     standin.text = text
     answer = await recommender.recommend(RecommendationRequest(user_id="u0", k=3))
     assert {item.reason.source for item in answer.items if item.reason} == {"evidence"}

@@ -1,4 +1,4 @@
-"""Texts and a query, ranked by what the query adds to each text's likelihood."""
+"""Documents are ranked by how much a query raises their likelihood."""
 
 import asyncio
 import random
@@ -28,7 +28,7 @@ def about_boots(prefix: str, text: str) -> float:
     return -float(len(text)) * (0.5 if "boots" in text and "boots" in prefix else 1.0)
 
 
-async def test_relevance_is_what_the_query_adds(ranker: DocumentRanker, standin: StandIn) -> None:
+async def test_relevance_measures_gain_from_query(ranker: DocumentRanker, standin: StandIn) -> None:
     standin.logprob = about_boots
     ranking = await ranker.rank("boots for snow", ["a red dress", "warm boots", "", "warm boots"])
     boots = len("warm boots\n")
@@ -40,13 +40,13 @@ async def test_relevance_is_what_the_query_adds(ranker: DocumentRanker, standin:
     assert ranking.usage.requests == 2
 
 
-async def test_what_a_document_is_like_without_a_query_is_read_once(ranker: DocumentRanker) -> None:
+async def test_priors_of_documents_are_cached(ranker: DocumentRanker) -> None:
     documents = ["one", "two"]
     first, second = [await ranker.rank(query, documents) for query in ("a", "b")]
     assert (first.usage.requests, second.usage.requests) == (2, 1)
 
 
-async def test_a_thousand_documents_go_in_batches(ranker: DocumentRanker, standin: StandIn) -> None:
+async def test_thousand_documents_are_read_in_batches(ranker: DocumentRanker, standin: StandIn) -> None:
     standin.logprob = about_boots
     documents = [f"{'boots' if number % 7 == 0 else 'a dress'} number {number}" for number in range(1000)]
     ranking = await ranker.rank("boots", documents)
@@ -56,7 +56,7 @@ async def test_a_thousand_documents_go_in_batches(ranker: DocumentRanker, standi
     assert sum(map(len, sent)) == 2000
 
 
-async def test_long_documents_are_cut_and_told(standin: StandIn) -> None:
+async def test_long_documents_are_truncated_and_reported(standin: StandIn) -> None:
     standin.max_model_len = 300
     async with Engine(EngineSettings(url=standin.url)) as engine:
         ranking = await DocumentRanker(engine, PromptLibrary()).rank("boots", ["b" * 290, "short", "c" * 5000])
@@ -68,7 +68,7 @@ async def test_long_documents_are_cut_and_told(standin: StandIn) -> None:
     assert caught.value.field == "query"
 
 
-async def test_a_locale_picks_its_template(ranker: DocumentRanker) -> None:
+async def test_locale_chooses_template(ranker: DocumentRanker) -> None:
     assert (await ranker.rank("靴子", ["冬靴"], locale="zh-CN")).prompt.name == "rerank-zh"
 
 
@@ -76,7 +76,7 @@ async def test_a_locale_picks_its_template(ranker: DocumentRanker) -> None:
     ("query", "documents", "field"),
     [("", ["a"], "query"), (" \u200b ", ["a"], "query"), ("a", [], "documents"), ("a", ["b"] * 1001, "documents")],
 )
-async def test_wrong_input_names_the_field(
+async def test_invalid_input_names_the_field(
     ranker: DocumentRanker, query: str, documents: list[str], field: str
 ) -> None:
     with pytest.raises(InputError) as caught:
@@ -85,7 +85,7 @@ async def test_wrong_input_names_the_field(
 
 
 @pytest.mark.parametrize("status", [None, 500, 503, 404])
-async def test_there_is_no_fallback(ranker: DocumentRanker, standin: StandIn, status: int | None) -> None:
+async def test_llm_failure_is_an_error(ranker: DocumentRanker, standin: StandIn, status: int | None) -> None:
     await ranker.rank("a", ["b"])
     standin.fault = lambda path, answer: status if path == "/v1/completions" else answer
     with pytest.raises(LLMError):
@@ -94,7 +94,7 @@ async def test_there_is_no_fallback(ranker: DocumentRanker, standin: StandIn, st
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=20)
 @given(documents=st.lists(st.text(max_size=40), min_size=1, max_size=12), order=st.randoms(use_true_random=False))
-def test_relevance_is_in_range_and_does_not_depend_on_the_others(
+def test_relevance_is_in_range_and_independent_of_other_documents(
     standin: StandIn, documents: list[str], order: random.Random
 ) -> None:
     standin.logprob = lambda prefix, text: -float((hash((prefix, text)) % 4000) * len(text))
@@ -113,7 +113,7 @@ def test_relevance_is_in_range_and_does_not_depend_on_the_others(
 
 @contextmanager
 def stops_after(standin: StandIn, reads: int) -> Iterator[None]:
-    """A server that answers some reads, and no more until the end of the block."""
+    """Stop answering after some reads, until the end of the block."""
     left, end = iter(range(reads)), threading.Event()
 
     def stop(path: str, answer: dict[str, Any]) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def stops_after(standin: StandIn, reads: int) -> Iterator[None]:
         end.set()
 
 
-async def test_what_is_not_read_in_time_is_told(ranker: DocumentRanker, standin: StandIn) -> None:
+async def test_documents_that_are_not_read_in_time_are_reported(ranker: DocumentRanker, standin: StandIn) -> None:
     standin.logprob = about_boots
     documents = [f"{'boots' if number == 5 else 'a dress'} number {number}" for number in range(300)]
     with stops_after(standin, 12):  # six batches of 32; the fifth may begin before the first four are finished
@@ -140,6 +140,6 @@ async def test_what_is_not_read_in_time_is_told(ranker: DocumentRanker, standin:
     assert ranking.relevance.argmax() == 5
 
 
-async def test_nothing_read_in_time_is_an_error(ranker: DocumentRanker, standin: StandIn) -> None:
+async def test_timeout_before_any_document_is_an_error(ranker: DocumentRanker, standin: StandIn) -> None:
     with pytest.raises(LLMTimeout, match="deadline_ms"):
         await ranker.rank("boots", ["a", "b"], timeout_s=0.0)

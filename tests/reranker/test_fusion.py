@@ -62,26 +62,26 @@ def a_fit(**changes: object) -> FusionFit:
     return FusionFit.model_validate({**plain, **changes})
 
 
-def test_arithmetic() -> None:
-    # retrieval [3, 1] is [1, -1] standardised, what the history adds ([-10, -2] less [-3, -3]) is [-1, 1]
+def test_fused_scores_by_hand() -> None:
+    # retrieval [3, 1] is standardised to [1, -1], the gain [-10, -2] - [-3, -3] to [-1, 1]
     table = fusion_features(signals([3, 1], [-10, -2], [-3, -3]))
     assert fused_scores(table, fixed_weights(0.5)) == pytest.approx([1 - 0.5, -1 + 0.5])
     assert fused_scores(table, {Feature.retrieval_rank: 1.0}) == pytest.approx([1, -1])
 
 
-def test_a_read_without_a_prior_adds_all_that_it_says() -> None:
+def test_gain_without_prior_is_the_llm_score() -> None:
     table = fusion_features(signals([3, 1], [-10, -2]))
     assert table[:, list(Feature).index(Feature.llm_gain)] == pytest.approx([-1, 1])
 
 
-def test_what_is_not_known_is_no_evidence() -> None:
+def test_unknown_features_are_zero() -> None:
     table = fusion_features(signals([3, 1, 0.5]))
     for feature in LLM_FEATURES:
         assert not table[:, list(Feature).index(feature)].any()
     assert fusion_features(signals([])).shape == (0, len(Feature))
 
 
-def test_equal_values_are_no_evidence() -> None:
+def test_equal_values_are_zero() -> None:
     assert standardise([0.1] * 7).tolist() == [0.0] * 7
     assert standardise([]).tolist() == []
     assert positions_by_score(fused_scores(fusion_features(signals([0.1] * 7, [5.0] * 7)), fixed_weights(1.0))) == list(
@@ -89,28 +89,28 @@ def test_equal_values_are_no_evidence() -> None:
     )
 
 
-def test_how_much_the_llm_counts() -> None:
+def test_llm_weight() -> None:
     assert llm_weight(fixed_weights(0.5)) == 0.5
     assert llm_weight({Feature.retrieval_score: -1.0, Feature.popularity: 1.0, Feature.llm: -1.0}) == 0.5
     assert llm_weight(dict.fromkeys(PLAIN_FEATURES, 1.0)) == 0.0
 
 
 @given(scores)
-def test_every_order_is_a_permutation_best_first(values: list[float]) -> None:
+def test_positions_by_score_is_a_permutation_best_first(values: list[float]) -> None:
     positions = positions_by_score(np.array(values))
     assert sorted(positions) == list(range(len(values)))
     assert [values[position] for position in positions] == sorted(values, reverse=True)
 
 
 @given(scores)
-def test_weight_zero_keeps_the_order_of_retrieval(values: list[float]) -> None:
+def test_zero_weight_keeps_retrieval_order(values: list[float]) -> None:
     best_first = sorted(values, reverse=True)
     noise = np.random.default_rng(0).normal(size=len(values))
     table = fusion_features(signals(best_first, noise.tolist()))
     assert positions_by_score(fused_scores(table, fixed_weights(0.0))) == list(range(len(values)))
 
 
-def test_weights_apply_to_what_they_were_fitted_for() -> None:
+def test_misfit_of_data_model_and_prompt() -> None:
     fit = a_fit()
     assert fit.misfit(data_hash="d", model="m", template_hash="h") is None
     assert fit.misfit(data_hash="other") == "they were fitted for other data"
@@ -121,7 +121,7 @@ def test_weights_apply_to_what_they_were_fitted_for() -> None:
     assert helpless.in_use == helpless.twin
 
 
-def test_weights_are_kept_beside_the_artifact(tmp_path: Path) -> None:
+def test_saved_weights_are_loaded(tmp_path: Path) -> None:
     assert load_fit(tmp_path) is None
     save_fit(tmp_path, a_fit())
     assert load_fit(tmp_path) == a_fit()
@@ -146,14 +146,14 @@ def test_weights_are_kept_beside_the_artifact(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_damaged_weights_are_named_and_nothing_else(tmp_path: Path, content: bytes) -> None:
+def test_damaged_weights_are_reported(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FUSION_FILE).write_bytes(content)
     with pytest.raises(ArtifactError, match="whyrank fuse") as caught:
         load_fit(tmp_path)
     assert len(str(caught.value)) < 2_000
 
 
-def test_weights_that_are_no_file_are_damaged(tmp_path: Path) -> None:
+def test_weights_path_that_is_not_a_file_is_reported(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / FUSION_FILE)  # a reader would wait for ever
     with pytest.raises(ArtifactError, match="not a regular file"):
         load_fit(tmp_path)

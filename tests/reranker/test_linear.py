@@ -1,6 +1,4 @@
-"""No text costs more than its size: titles, attribute values and what a model writes, each at a length and at eight
-times that.
-"""
+"""Processing time is linear in the length of titles, attribute values and generated text."""
 
 import time
 from collections.abc import Callable
@@ -99,7 +97,7 @@ VOCABULARY = Vocabulary([Item("1", "Heat of the Night", {"genres": ("Crime", "Wa
 @pytest.mark.parametrize(
     ("work", "size"),
     [
-        (of_model, 2000),  # more is cut before it is checked
+        (of_model, 2000),  # longer text is truncated before the check
         (of_model_in_chinese, 1000),
         (of_title, 2000),
         (of_title_in_a_text_like_it, 250),
@@ -109,15 +107,13 @@ VOCABULARY = Vocabulary([Item("1", "Heat of the Night", {"genres": ("Crime", "Wa
         (of_opening, 20_000),
     ],
 )
-def test_eight_times_the_length_costs_about_eight_times_as_much(
-    work: Callable[[str], object], size: int, shape: str
-) -> None:
+def test_time_is_linear_in_length(work: Callable[[str], object], size: int, shape: str) -> None:
     work(SHAPES[shape](size))
     short, long = (cost(work, SHAPES[shape](length)) for length in (size, size * GROWTH))
     assert long < max(short, 0.002) * GROWTH * 4, f"{short * 1000:.1f} ms, then {long * 1000:.1f} ms"
 
 
-def test_many_titles_that_begin_alike_cost_no_more() -> None:
+def test_common_title_prefixes_cost_no_more() -> None:
     def asked(count: int) -> Callable[[str], object]:
         vocabulary = Vocabulary(Item(str(number), f"The Film {number}") for number in range(count))
         return lambda text: vocabulary.foreign_title(text, "Heat")
@@ -126,7 +122,7 @@ def test_many_titles_that_begin_alike_cost_no_more() -> None:
     assert cost(asked(20_000), text) < max(cost(asked(200), text), 0.002) * 10
 
 
-def test_the_longest_title_of_a_catalog_is_cut_before_it_is_looked_for() -> None:
+def test_longest_title_is_truncated_before_search() -> None:
     title = "Word " * 20_000
     shown = item_input(Item("1", title, {"about": title}), Sanitizer())
     assert len(shown.title) <= 300

@@ -22,7 +22,7 @@ def ids(answer: Answer) -> list[str]:
 
 
 def als_order(retriever: Retriever) -> list[str]:
-    """What the answer must be where the LLM is no help."""
+    """Expected answer without the LLM."""
     plain = Recommender(retriever, None, PromptLibrary(), LlmSettings())
     return ids(asyncio.run(plain.recommend(KNOWN)))
 
@@ -31,9 +31,7 @@ async def plain_order(retriever: Retriever) -> list[str]:
     return ids(await Recommender(retriever, None, PromptLibrary(), LlmSettings()).recommend(KNOWN))
 
 
-async def test_the_llm_reorders_what_als_found(
-    recommender: Recommender, retriever: Retriever, standin: StandIn
-) -> None:
+async def test_llm_reorders_als_candidates(recommender: Recommender, retriever: Retriever, standin: StandIn) -> None:
     als = await plain_order(retriever)
     favourite = retriever.item(als[1]).title
     standin.logprob = lambda prefix, title: -1.0 if title.startswith(favourite) and "Story" in prefix else -20.0
@@ -50,14 +48,14 @@ async def test_the_llm_reorders_what_als_found(
     assert answer.usage.llm_requests > 0
 
 
-async def test_weight_zero_asks_nothing(retriever: Retriever, engine: Engine, standin: StandIn) -> None:
+async def test_zero_weight_sends_no_request(retriever: Retriever, engine: Engine, standin: StandIn) -> None:
     answer = await Recommender(retriever, engine, PromptLibrary(), LlmSettings(weight=0)).recommend(KNOWN)
     assert (answer.ranker, answer.llm_weight, answer.degraded) == ("retrieval", 0, [])
     assert standin.requests == []
     assert all(item.llm_score is None for item in answer.items)
 
 
-async def test_reasons_rest_on_liked_history(recommender: Recommender, retriever: Retriever, standin: StandIn) -> None:
+async def test_reasons_cite_liked_history(recommender: Recommender, retriever: Retriever, standin: StandIn) -> None:
     answer = await recommender.recommend(KNOWN)
     for item in answer.items[:3]:
         assert item.reason is not None
@@ -68,7 +66,7 @@ async def test_reasons_rest_on_liked_history(recommender: Recommender, retriever
             assert retriever.item(evidence).title in item.reason.text
 
 
-async def test_a_reason_that_fails_the_check_twice_is_replaced(recommender: Recommender, standin: StandIn) -> None:
+async def test_reason_that_fails_check_twice_is_replaced(recommender: Recommender, standin: StandIn) -> None:
     standin.text = " it won an Oscar in 1994."
     answer = await recommender.recommend(KNOWN)
     assert {item.reason.source for item in answer.items if item.reason} == {"evidence"}
@@ -77,7 +75,7 @@ async def test_a_reason_that_fails_the_check_twice_is_replaced(recommender: Reco
     assert answer.degraded == [], "replacing a sentence is the check's ordinary work"
 
 
-async def test_a_locale_picks_its_templates(recommender: Recommender, standin: StandIn) -> None:
+async def test_locale_chooses_templates(recommender: Recommender, standin: StandIn) -> None:
     standin.text = "同样是一部剧情片。"
     answer = await recommender.recommend(RecommendationRequest(user_id="u0", k=3, locale="zh-CN"))
     assert answer.prompts.rank is not None
@@ -107,7 +105,7 @@ candidate:
 """
 
 
-async def test_what_is_known_of_the_user_reaches_templates_that_declare_it(
+async def test_profile_reaches_templates_that_declare_it(
     tmp_path: Path, retriever: Retriever, engine: Engine, standin: StandIn
 ) -> None:
     library = PromptLibrary(tmp_path)
@@ -130,7 +128,7 @@ async def test_what_is_known_of_the_user_reaches_templates_that_declare_it(
     assert f"{shown}{seen[0]}, liked\\n{seen[1]}, disliked\\n{seen[2]}\\n" in standin.prompts()
 
 
-async def test_a_prompt_that_had_to_be_cut_is_told(retriever: Retriever, standin: StandIn) -> None:
+async def test_trimmed_prompt_is_reported(retriever: Retriever, standin: StandIn) -> None:
     standin.max_model_len = 420
     history = [Interaction(f"i{number % 6}", "like") for number in range(30)]
     async with Engine(EngineSettings(url=standin.url)) as engine:
@@ -141,7 +139,7 @@ async def test_a_prompt_that_had_to_be_cut_is_told(retriever: Retriever, standin
     assert "history entries" in answer.warnings[0].message
 
 
-async def test_reasons_without_evidence_say_no_more_than_is_true(recommender: Recommender) -> None:
+async def test_reasons_without_evidence_are_true(recommender: Recommender) -> None:
     popular = await recommender.recommend(RecommendationRequest(user_id="stranger", k=2))
     assert all(item.reason and item.reason.text.endswith("is liked by others here.") for item in popular.items)
     wish = await recommender.recommend(RecommendationRequest(query="kilo", k=1))
@@ -152,12 +150,12 @@ async def test_reasons_without_evidence_say_no_more_than_is_true(recommender: Re
     )
 
 
-async def test_no_reasons_if_none_are_wanted(recommender: Recommender) -> None:
+async def test_reasons_are_optional(recommender: Recommender) -> None:
     answer = await recommender.recommend(RecommendationRequest(user_id="u0", k=3, reasons=False))
     assert [item.reason for item in answer.items] == [None] * 3
 
 
-async def test_an_unknown_user_gets_popular_items_and_no_llm(recommender: Recommender, standin: StandIn) -> None:
+async def test_unknown_user_gets_popular_items_without_llm(recommender: Recommender, standin: StandIn) -> None:
     answer = await recommender.recommend(RecommendationRequest(user_id="stranger", k=3))
     assert answer.ranker == "popular"
     assert answer.fallback is not None
@@ -167,7 +165,7 @@ async def test_an_unknown_user_gets_popular_items_and_no_llm(recommender: Recomm
     assert all(item.reason and item.reason.basis == "popularity" for item in answer.items)
 
 
-async def test_the_model_never_sees_an_id(recommender: Recommender, standin: StandIn) -> None:
+async def test_model_never_sees_ids(recommender: Recommender, standin: StandIn) -> None:
     await recommender.recommend(RecommendationRequest(user_id="u0", k=5))
     sent = standin.prompts()
     assert "Even Story" in sent
@@ -191,7 +189,7 @@ FAULTS: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("known", [False, True], ids=["at first contact", "later"])
-async def test_whatever_fails_the_answer_is_als_order_and_says_so(
+async def test_llm_failures_give_als_order_and_degraded(
     recommender: Recommender, retriever: Retriever, standin: StandIn, name: str, known: bool
 ) -> None:
     if known:
@@ -211,7 +209,7 @@ async def test_whatever_fails_the_answer_is_als_order_and_says_so(
     assert (await recommender.recommend(KNOWN)).ranker == "fused", "recovers without a restart"
 
 
-async def test_a_slow_llm_costs_the_deadline_and_no_more(recommender: Recommender, standin: StandIn) -> None:
+async def test_slow_llm_stays_within_deadline(recommender: Recommender, standin: StandIn) -> None:
     standin.hang(3)
     began = time.perf_counter()
     answer = await recommender.recommend(RecommendationRequest(user_id="u0", k=3, deadline_ms=300))
@@ -220,7 +218,7 @@ async def test_a_slow_llm_costs_the_deadline_and_no_more(recommender: Recommende
     assert len(answer.items) == 3
 
 
-async def test_a_silent_llm_costs_less_than_the_deadline(retriever: Retriever, standin: StandIn) -> None:
+async def test_silent_llm_costs_less_than_deadline(retriever: Retriever, standin: StandIn) -> None:
     async with Engine(EngineSettings(url=standin.url, first_token_timeout_s=0.2)) as engine:
         await engine.info()
         standin.hang(2)
@@ -230,7 +228,7 @@ async def test_a_silent_llm_costs_less_than_the_deadline(retriever: Retriever, s
     assert "sent nothing for 0.2 s" in answer.degraded[0].message
 
 
-async def test_late_reasons_leave_the_ranking(recommender: Recommender, standin: StandIn) -> None:
+async def test_late_reasons_keep_the_ranking(recommender: Recommender, standin: StandIn) -> None:
     await recommender.recommend(KNOWN)
 
     def late_text(path: str, answer: Json) -> Json:
@@ -245,7 +243,7 @@ async def test_late_reasons_leave_the_ranking(recommender: Recommender, standin:
     assert all(item.reason and item.reason.source == "evidence" for item in answer.items)
 
 
-async def test_reasons_that_are_there_in_time_stay(recommender: Recommender, standin: StandIn) -> None:
+async def test_reasons_finished_in_time_are_kept(recommender: Recommender, standin: StandIn) -> None:
     written = 0
 
     def second_is_late(path: str, answer: Json) -> Json:
@@ -262,11 +260,11 @@ async def test_reasons_that_are_there_in_time_stay(recommender: Recommender, sta
     assert sorted(item.reason.source for item in answer.items if item.reason) == ["evidence", "llm", "llm"]
 
 
-async def test_one_item_without_a_sentence_leaves_the_others(recommender: Recommender, standin: StandIn) -> None:
+async def test_failed_sentence_keeps_other_sentences(recommender: Recommender, standin: StandIn) -> None:
     spoiled: list[str] = []
 
     def one_is_broken(path: str, answer: Json) -> Json:
-        """Whatever is asked for the first of the prompts, however often it is asked."""
+        """All requests for the first prompt, retries included."""
         if path == "/v1/completions" and "text" in answer["choices"][0]:
             prompt = str(standin.requests[-1][1]["prompt"])
             spoiled[:] = spoiled or [prompt]
@@ -279,7 +277,7 @@ async def test_one_item_without_a_sentence_leaves_the_others(recommender: Recomm
     assert sorted(item.reason.source for item in answer.items if item.reason) == ["evidence", "llm", "llm"]
 
 
-async def test_no_server_at_all(retriever: Retriever) -> None:
+async def test_unreachable_server(retriever: Retriever) -> None:
     async with Engine(EngineSettings(url="http://127.0.0.1:9")) as engine:
         answer = await Recommender(retriever, engine, PromptLibrary(), LlmSettings()).recommend(KNOWN)
     assert answer.degraded[0].code == "llm_unavailable"
@@ -306,7 +304,7 @@ async def test_no_server_at_all(retriever: Retriever) -> None:
         (RecommendationRequest(user_id="u0", prompts=PromptChoice(reason="rank@1")), "prompts.reason"),
     ],
 )
-async def test_wrong_input_names_the_field(
+async def test_invalid_input_names_the_field(
     recommender: Recommender, request_: RecommendationRequest, field: str
 ) -> None:
     with pytest.raises(InputError) as caught:
@@ -314,7 +312,7 @@ async def test_wrong_input_names_the_field(
     assert caught.value.field == field
 
 
-# The server may answer any number for any title, and any text: the answer is a permutation of the candidates, cut to k.
+# For any log-probabilities and texts the answer is a permutation of the candidates, truncated to k.
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
 @given(
     numbers=st.lists(
@@ -324,7 +322,7 @@ async def test_wrong_input_names_the_field(
     k=st.integers(1, 8),
     candidates=st.lists(st.integers(0, ITEMS - 1), min_size=1, max_size=8, unique=True),
 )
-def test_every_answer_is_a_permutation_of_its_candidates(
+def test_answer_is_a_permutation_of_its_candidates(
     retriever: Retriever, standin: StandIn, numbers: list[float], text: str, k: int, candidates: list[int]
 ) -> None:
     given_ids = [f"i{number}" for number in candidates]
@@ -348,7 +346,7 @@ def test_every_answer_is_a_permutation_of_its_candidates(
     json.loads(answer.model_dump_json())
 
 
-async def test_a_hostile_history_reaches_the_model_as_text(recommender: Recommender, standin: StandIn) -> None:
+async def test_hostile_history_reaches_the_model_as_text(recommender: Recommender, standin: StandIn) -> None:
     history = [Interaction("i0", f"rating{SPECIAL}", 5.0), Interaction("i2", "like")]
     answer = await recommender.recommend(RecommendationRequest(history=history, k=2))
     assert answer.ranker == "fused"

@@ -1,4 +1,4 @@
-"""What was learnt from a server that was not well does not last."""
+"""Wrong or missing information from a failing server is replaced once it recovers."""
 
 import asyncio
 import time
@@ -30,7 +30,7 @@ async def settled(engine: Engine, wanted: Callable[[ModelInfo], bool]) -> bool:
     return False
 
 
-async def test_a_processor_that_seemed_to_be_missing_is_found_again(soon: None, standin: StandIn) -> None:
+async def test_missing_processor_is_probed_again(soon: None, standin: StandIn) -> None:
     async with Engine(EngineSettings(url=standin.url)) as engine:
         standin.forced = False
         assert not (await engine.info()).forced
@@ -41,7 +41,7 @@ async def test_a_processor_that_seemed_to_be_missing_is_found_again(soon: None, 
         assert before
 
 
-async def test_special_tokens_that_were_not_told_are_asked_for_again(soon: None, standin: StandIn) -> None:
+async def test_missing_special_tokens_are_probed_again(soon: None, standin: StandIn) -> None:
     standin.fault = lambda path, answer: 404 if path == "/tokenizer_info" else answer
     async with Engine(EngineSettings(url=standin.url)) as engine:
         assert not (await engine.info()).special_tokens
@@ -50,7 +50,7 @@ async def test_special_tokens_that_were_not_told_are_asked_for_again(soon: None,
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/tokenizer_info", "/tokenize", "/v1/completions"])
-async def test_what_is_served_is_not_learnt_from_a_bad_answer(standin: StandIn, path: str) -> None:
+async def test_invalid_answer_is_not_taken_for_model_info(standin: StandIn, path: str) -> None:
     standin.fault = lambda asked, answer: b"[[[" if asked == path else answer
     async with Engine(EngineSettings(url=standin.url, retries=1)) as engine:
         with pytest.raises(LLMBadAnswer):
@@ -61,7 +61,7 @@ async def test_what_is_served_is_not_learnt_from_a_bad_answer(standin: StandIn, 
 
 
 @pytest.mark.parametrize("length", [0, -1, True, 10**400, "4096", 1.5])
-async def test_a_context_that_cannot_be_is_a_bad_answer(standin: StandIn, length: object) -> None:
+async def test_impossible_context_length_is_refused(standin: StandIn, length: object) -> None:
     def shortened(path: str, answer: Json) -> Json:
         if path == "/v1/models":
             answer["data"][0]["max_model_len"] = length
@@ -73,7 +73,7 @@ async def test_a_context_that_cannot_be_is_a_bad_answer(standin: StandIn, length
             await engine.info()
 
 
-async def test_a_context_that_only_seemed_to_be_another_is_corrected(soon: None, standin: StandIn) -> None:
+async def test_wrong_context_length_is_corrected(soon: None, standin: StandIn) -> None:
     async with Engine(EngineSettings(url=standin.url)) as engine:
         standin.max_model_len = 1
         assert (await engine.info()).max_model_len == 1
@@ -81,7 +81,7 @@ async def test_a_context_that_only_seemed_to_be_another_is_corrected(soon: None,
         assert await settled(engine, lambda info: info.max_model_len == 4096)
 
 
-async def test_the_same_server_after_an_outage_costs_nothing_that_was_known(standin: StandIn) -> None:
+async def test_caches_survive_outage_of_the_same_server(standin: StandIn) -> None:
     async with Engine(EngineSettings(url=standin.url, retries=0)) as engine:
         await engine.fingerprint()
         await engine.tokens.of_text("a title", beginning=False)
@@ -98,7 +98,7 @@ async def test_the_same_server_after_an_outage_costs_nothing_that_was_known(stan
         assert len(standin.requests) == before
 
 
-async def test_other_weights_after_an_outage_are_noticed(standin: StandIn) -> None:
+async def test_other_weights_after_outage_are_noticed(standin: StandIn) -> None:
     async with Engine(EngineSettings(url=standin.url, retries=0)) as engine:
         first = await engine.fingerprint()
         known, _ = await engine.continuation_logprobs(PREFIX, [A])
@@ -112,7 +112,7 @@ async def test_other_weights_after_an_outage_are_noticed(standin: StandIn) -> No
         assert (await engine.info()).generation == 1
 
 
-async def test_another_tokenizer_after_an_outage_is_noticed(standin: StandIn) -> None:
+async def test_other_tokenizer_after_outage_is_noticed(standin: StandIn) -> None:
     async with Engine(EngineSettings(url=standin.url, retries=0)) as engine:
         assert await engine.tokens.of_text("ab", beginning=False) == (97, 98)
         standin.fault = lambda path, answer: None
@@ -123,7 +123,7 @@ async def test_another_tokenizer_after_an_outage_is_noticed(standin: StandIn) ->
         assert len(await engine.tokens.of_text("ab", beginning=False)) == 1
 
 
-async def test_tokens_that_the_server_refuses_are_asked_for_again(standin: StandIn) -> None:
+async def test_refused_tokens_are_fetched_again(standin: StandIn) -> None:
     async with Engine(EngineSettings(url=standin.url)) as engine:
         await engine.info()
         standin.fault = lambda path, answer: {"tokens": [2_000_000]} if path == "/tokenize" else answer
@@ -136,9 +136,7 @@ async def test_tokens_that_the_server_refuses_are_asked_for_again(standin: Stand
         assert await engine.tokens.of_text("ab", beginning=False) == (97, 98)
 
 
-async def test_who_comes_after_a_hung_question_does_not_wait_for_it(
-    standin: StandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_next_caller_does_not_wait_for_hung_probe(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "_PROBE_HANG_S", 0.1)
     async with Engine(EngineSettings(url=standin.url)) as engine:
         standin.hang(3.0)
@@ -148,7 +146,7 @@ async def test_who_comes_after_a_hung_question_does_not_wait_for_it(
         assert (await asyncio.wait_for(engine.info(), 2.0)).name == "stand-in"
 
 
-async def test_patterns_are_tried_again_after_a_server_failed_at_them(soon: None, standin: StandIn) -> None:
+async def test_patterns_are_probed_again_after_failure(soon: None, standin: StandIn) -> None:
     async with Engine(EngineSettings(url=standin.url)) as engine:
         info = await engine.info()
         writer = TextWriter(engine._transport)
@@ -168,7 +166,7 @@ async def test_patterns_are_tried_again_after_a_server_failed_at_them(soon: None
         await writer.close()
 
 
-async def test_a_slow_try_of_a_pattern_keeps_nobody_waiting(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_pattern_probe_does_not_block(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reranker.client.generation._PROBE_WAIT_S", 0.05)
     async with Engine(EngineSettings(url=standin.url)) as engine:
         info = await engine.info()

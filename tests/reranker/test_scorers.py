@@ -1,4 +1,4 @@
-"""What every way of reading has in common, over every implementation; then what each has of its own."""
+"""Contract of all scorers, run over every implementation; then tests of each one."""
 
 import math
 import re
@@ -37,12 +37,12 @@ def history(*titles: str) -> list[HistoryInput]:
 
 
 def shown(prompt: str) -> list[tuple[str, str]]:
-    """Labels and titles that a prompt lists."""
+    """Labels and titles in a prompt."""
     return re.findall(r"^([A-Z]{1,2})\. (.*)$", prompt, re.MULTILINE)
 
 
 def with_taste(standin: StandIn, taste: Callable[[str], float]) -> None:
-    """Makes the stand-in a model that prefers by title, however it is asked."""
+    """Let the stand-in prefer candidates by title, for every way of reading."""
 
     def next_token(prompt: str, token: str) -> float:
         if "Suggestion:" in prompt:
@@ -58,7 +58,7 @@ def with_taste(standin: StandIn, taste: Callable[[str], float]) -> None:
     standin.next = next_token
     standin.text = written
     standin.logprob = lambda prefix, continuation: taste(continuation.strip()) - 10
-    # Words that answer are one token of this model; everything else is spelled.
+    # Answer words are single tokens; other text is split into characters.
     standin.tokenize = lambda text: re.findall(r" (?:yes|no)$|.", text, re.DOTALL)
 
 
@@ -68,7 +68,7 @@ def by_number(title: str) -> float:
 
 
 class Contract:
-    """Inherited by a class for each way of reading."""
+    """Tests that every way of reading inherits."""
 
     scoring: Scoring
 
@@ -85,14 +85,14 @@ class Contract:
         self, engine: Engine, template: PromptTemplate, candidates: Sequence[ItemInput], *seen: str, **options: object
     ) -> Read:
         reader = Reader(engine, **options)  # type: ignore[arg-type]
-        # Few candidates are not enough to know whether the model may be read so; that is told apart below.
+        # A first read with enough candidates measures whether the model reads positions.
         await reader.read(
             template, RankInputs(INPUTS, history("Up"), films(*(f"Film {number}" for number in range(8))))
         )
         return await reader.read(template, RankInputs(INPUTS, history(*seen), candidates))
 
     @pytest.mark.parametrize("count", [1, 2, 26, 27, 60, 200])
-    async def test_a_finite_score_for_each_in_the_callers_order(
+    async def test_scores_are_finite_and_in_callers_order(
         self, engine: Engine, template: PromptTemplate, count: int
     ) -> None:
         numbers = np.random.default_rng(count).permutation(count)
@@ -104,7 +104,7 @@ class Contract:
         assert np.exp(read.normalised).sum() == pytest.approx(1.0)
         assert read.notices == ()
 
-    async def test_two_of_one_title(self, engine: Engine, template: PromptTemplate) -> None:
+    async def test_equal_titles(self, engine: Engine, template: PromptTemplate) -> None:
         read = await self.read(engine, template, films("Film 3", "Film 1", "Film 3"), "Up")
         assert read.scores.shape == (3,)
         assert read.scores.argmax() == 1
@@ -123,12 +123,12 @@ class Contract:
         read = await self.read(engine, template, films(*titles), *titles)
         assert np.isfinite(read.scores).all()
 
-    async def test_without_a_history(self, engine: Engine, template: PromptTemplate) -> None:
+    async def test_empty_history(self, engine: Engine, template: PromptTemplate) -> None:
         read = await self.read(engine, template, films("Film 2", "Film 1"))
         assert read.history_shown == 0
         assert read.scores.argmax() == 1
 
-    async def test_a_failing_server_is_an_llm_error(
+    async def test_failing_server_is_an_llm_error(
         self, engine: Engine, template: PromptTemplate, standin: StandIn
     ) -> None:
         await engine.info()
@@ -148,9 +148,9 @@ class Contract:
         read = await reader.read(template, RankInputs(INPUTS, history("Up", "Big"), many))
         sent = len([path for path, _ in standin.requests if path == "/v1/completions"]) - before
         assert read.usage.requests == sent > 0
-        assert read.usage.prompt_tokens == 10 * sent  # the stand-in says 10 for each
+        assert read.usage.prompt_tokens == 10 * sent  # the stand-in reports 10 per prompt
 
-    async def test_a_small_context_loses_old_history_together(
+    async def test_small_context_drops_old_history(
         self, engine: Engine, template: PromptTemplate, standin: StandIn
     ) -> None:
         titles = [f"Seen {number}" for number in range(30)]
@@ -168,7 +168,9 @@ class Contract:
         assert 0 < read.history_shown < 30
         assert read.trimmed.history == 30 - read.history_shown
 
-    async def test_what_cannot_fit_says_so(self, engine: Engine, template: PromptTemplate, standin: StandIn) -> None:
+    async def test_prompt_that_cannot_fit_is_reported(
+        self, engine: Engine, template: PromptTemplate, standin: StandIn
+    ) -> None:
         standin.max_model_len = 60
         with pytest.raises(BudgetError, match="context is 60"):
             await self.read(engine, template, films(*(f"Film {number} {'x' * 80}" for number in range(9))), "Up")
@@ -182,7 +184,7 @@ def _prompts(body: Json) -> list[list[int]]:
 class TestLikelihood(Contract):
     scoring: Scoring = "likelihood"
 
-    async def test_order_changes_no_score(self, engine: Engine, template: PromptTemplate) -> None:
+    async def test_scores_do_not_depend_on_order(self, engine: Engine, template: PromptTemplate) -> None:
         forward = await self.read(engine, template, films("Film 1", "Film 2", "Film 3"), "Up")
         backward = await self.read(engine, template, films("Film 3", "Film 2", "Film 1"), "Up")
         assert np.array_equal(forward.scores, backward.scores[::-1])
@@ -213,7 +215,7 @@ class TestListwise(Contract):
         assert (sent["max_tokens"], len(sent["prompt"])) == (1, 1)
         assert sent["logprob_token_ids"] == [65, 66, 67], "only the labels that are shown"
 
-    async def test_averaging_over_orders_removes_what_positions_add(
+    async def test_averaging_over_orders_removes_position_bias(
         self, engine: Engine, template: PromptTemplate, standin: StandIn
     ) -> None:
         honest = standin.next
@@ -232,18 +234,16 @@ class TestListwise(Contract):
         assert errors[2] < errors[0] / 2
         assert (plain.usage.requests, prior.usage.requests, averaged.usage.requests) == (1, 2, 1)
 
-    async def test_the_labels_prior_is_read_once(
-        self, engine: Engine, template: PromptTemplate, standin: StandIn
-    ) -> None:
+    async def test_label_prior_is_stored(self, engine: Engine, template: PromptTemplate, standin: StandIn) -> None:
         scorer = ListwiseScorer(engine, 30, Memory(), Calibration(prior=True))
         for requests in (2, 1):
             read = await scorer.read(template, RankInputs(INPUTS, history("Up"), films("Film 1", "Film 2")))
             assert read.usage.requests == requests
 
-    async def test_a_tokenizer_that_joins_label_and_space(
+    async def test_tokenizer_that_joins_label_and_space(
         self, engine: Engine, template: PromptTemplate, standin: StandIn
     ) -> None:
-        """As most do: after a colon ``A`` is rare, and `` A`` is what is meant."""
+        """Most tokenizers write `` A`` after a colon; ``A`` is rare."""
         honest = standin.next
         standin.tokenize = lambda text: re.findall(r" [A-Z](?![a-z])|.", text, re.DOTALL)
         standin.next = lambda prompt, token: honest(prompt, token.strip()) - (0.0 if " " in token else 3.0)
@@ -252,10 +252,10 @@ class TestListwise(Contract):
         sent = [body for path, body in standin.requests if path == "/v1/completions"][-1]
         assert len(sent["logprob_token_ids"]) == 6, "with the space and without"
 
-    async def test_a_tokenizer_without_single_letters_is_read_by_likelihood(
+    async def test_tokenizer_without_single_letters_is_read_by_likelihood(
         self, engine: Engine, template: PromptTemplate, standin: StandIn
     ) -> None:
-        """Every capital is two tokens, as in a model of bytes."""
+        """Every capital letter is two tokens, as in a byte-level model."""
         standin.tokenize = lambda text: [
             part for char in text for part in (["^", char.lower()] if char.isupper() else [char])
         ]
@@ -270,13 +270,13 @@ class TestListwise(Contract):
 class TestPointwise(Contract):
     scoring: Scoring = "pointwise"
 
-    async def test_the_score_is_the_log_odds(self, engine: Engine, template: PromptTemplate, standin: StandIn) -> None:
+    async def test_score_is_log_odds(self, engine: Engine, template: PromptTemplate, standin: StandIn) -> None:
         standin.next = lambda prompt, token: math.log({" yes": 0.6, " no": 0.2}.get(token, 0.0001))
         read = await self.read(engine, template, films("Film 1"), "Up")
         assert read.scores == pytest.approx([math.log(3)], abs=0.01)
         assert read.label_mass == pytest.approx(0.8, abs=0.01)
 
-    async def test_answers_of_several_tokens_are_read_as_continuations(
+    async def test_multi_token_answers_are_read_as_continuations(
         self, engine: Engine, template: PromptTemplate, standin: StandIn
     ) -> None:
         standin.tokenize = list
@@ -299,7 +299,7 @@ class TestPermutation(Contract):
     ) -> Read:
         return await super().read(engine, template, candidates, *seen, **options, refuse=False)
 
-    async def test_the_service_reads_likelihoods_instead(self, engine: Engine, template: PromptTemplate) -> None:
+    async def test_service_reads_likelihoods_instead(self, engine: Engine, template: PromptTemplate) -> None:
         reader = Reader(engine)
         read = await reader.read(template, RankInputs(INPUTS, history("Up"), films("Film 1", "Film 2")))
         assert (read.scoring, read.repaired) == ("likelihood", None)
@@ -321,7 +321,7 @@ class TestPermutation(Contract):
         )
         assert read.repairs == 4
 
-    async def test_nothing_was_written(self, engine: Engine, template: PromptTemplate, standin: StandIn) -> None:
+    async def test_text_without_labels(self, engine: Engine, template: PromptTemplate, standin: StandIn) -> None:
         standin.text = "I would rather not."
         read = await self.read(engine, template, films("Film 1", "Film 2"), "Up", calibration=Calibration(orders=3))
         assert read.scores.tolist() == pytest.approx([0.0, -math.log(2)]), "retrieval's order, whatever order was shown"
@@ -329,7 +329,7 @@ class TestPermutation(Contract):
 
 
 @given(st.text(max_size=60), st.integers(1, 200))
-def test_every_written_order_is_repaired(text: str, count: int) -> None:
+def test_written_orders_are_repaired(text: str, count: int) -> None:
     labels = written_labels(count)
     assert len(set(labels)) == count
     order, repairs = repaired(text, labels)
@@ -339,7 +339,7 @@ def test_every_written_order_is_repaired(text: str, count: int) -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(1, 200), st.integers(4, 30), st.integers(0, 99))
-def test_windows_cover_and_merge_exactly_where_luce_holds(count: int, size: int, seed: int) -> None:
+def test_windows_cover_all_and_merge_exactly_under_luce(count: int, size: int, seed: int) -> None:
     truth = np.random.default_rng(seed).normal(size=count)
     chosen = windows(count, size)
     seen = np.bincount(np.concatenate(chosen), minlength=count)
@@ -349,13 +349,13 @@ def test_windows_cover_and_merge_exactly_where_luce_holds(count: int, size: int,
     assert merged - merged.mean() == pytest.approx(truth - truth.mean(), abs=1e-6)
 
 
-def test_a_prompt_that_ends_in_a_space_gives_it_to_what_follows() -> None:
+def test_trailing_space_moves_to_continuation() -> None:
     end = prompt_ending(Prompt("One\nAnswer: "))
     assert (end.prompt.content, end.before, end.gap) == ("One\nAnswer:", "Answer:", " ")
     assert prompt_ending(Prompt("One\nTwo\n")).before == "\n"
 
 
-async def test_the_template_sees_retrievals_place_and_no_foreign_label(engine: Engine, standin: StandIn) -> None:
+async def test_template_sees_retrieval_position_and_no_other_label(engine: Engine, standin: StandIn) -> None:
     with_taste(standin, by_number)
     own = [CandidateInput(f"Film {number}", {}, "Z", 10 - number) for number in range(8)]
     read = await Reader(engine).read(PromptLibrary().get("rank-labels"), RankInputs(INPUTS, history("Up"), own))

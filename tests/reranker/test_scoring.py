@@ -17,7 +17,7 @@ def history(*titles: str) -> list[HistoryInput]:
     return [HistoryInput(title, {}, "view", None) for title in titles]
 
 
-async def test_reads_what_the_server_says_in_the_order_of_the_candidates(engine: Engine, standin: StandIn) -> None:
+async def test_scores_are_in_candidate_order(engine: Engine, standin: StandIn) -> None:
     standin.logprob = lambda prefix, title: {"Alien\n": -2.0, "Big\n": -1.0, "Heat\n": -9.0}.get(title, -1.0)
     read = await Reader(engine).read(RANK, RankInputs(INPUTS, history("Up"), films("Heat", "Alien", "Big")))
     assert read.scores == pytest.approx([-9.0, -2.0, -1.0])
@@ -27,12 +27,12 @@ async def test_reads_what_the_server_says_in_the_order_of_the_candidates(engine:
     assert read.model == "stand-in"
 
 
-async def test_two_items_of_one_title_get_one_score(engine: Engine) -> None:
+async def test_equal_titles_get_equal_scores(engine: Engine) -> None:
     read = await Reader(engine).read(RANK, RankInputs(INPUTS, history("Up"), films("Heat", "Heat")))
     assert read.scores[0] == read.scores[1]
 
 
-async def test_the_order_of_candidates_is_not_seen_by_the_server(engine: Engine, standin: StandIn) -> None:
+async def test_server_does_not_see_candidate_order(engine: Engine, standin: StandIn) -> None:
     scorer = Reader(engine)
     for titles in (("Heat", "Alien", "Big"), ("Big", "Heat", "Alien")):
         await scorer.read(RANK, RankInputs(INPUTS, history("Up"), films(*titles)))
@@ -40,7 +40,7 @@ async def test_the_order_of_candidates_is_not_seen_by_the_server(engine: Engine,
     assert completions[-1] == completions[-2]
 
 
-async def test_priors_are_read_once(engine: Engine, standin: StandIn) -> None:
+async def test_priors_are_stored(engine: Engine, standin: StandIn) -> None:
     standin.logprob = lambda prefix, title: -1.0 if "Up" in prefix else -3.0
     scorer = Reader(engine)
     first = await scorer.read(RANK, RankInputs(INPUTS, history("Up"), films("Heat", "Big")), with_prior=True)
@@ -55,7 +55,7 @@ async def test_priors_are_read_once(engine: Engine, standin: StandIn) -> None:
     assert len(lengths[-1]) == 1, "only the new candidate's prior is read"
 
 
-async def test_a_long_history_is_cut_to_the_newest(engine: Engine, standin: StandIn) -> None:
+async def test_long_history_keeps_the_newest(engine: Engine, standin: StandIn) -> None:
     titles = [f"Film number {number}" for number in range(100)]
     read = await Reader(engine, history_limit=30).read(RANK, RankInputs(INPUTS, history(*titles), films("Heat")))
     assert read.history_shown == 30
@@ -63,7 +63,7 @@ async def test_a_long_history_is_cut_to_the_newest(engine: Engine, standin: Stan
     assert "Film number 69" not in standin.prompts()
 
 
-async def test_a_small_context_loses_old_blocks_of_history_first(engine: Engine, standin: StandIn) -> None:
+async def test_small_context_drops_old_history_blocks(engine: Engine, standin: StandIn) -> None:
     standin.max_model_len = 400
     titles = [f"Film number {number}" for number in range(100, 130)]
     read = await Reader(engine, history_limit=30).read(RANK, RankInputs(INPUTS, history(*titles), films("Heat")))
@@ -72,7 +72,7 @@ async def test_a_small_context_loses_old_blocks_of_history_first(engine: Engine,
     assert len(body["prompt"]) + body["max_tokens"] <= 400
 
 
-async def test_a_prompt_that_cannot_fit_says_so_with_numbers(engine: Engine, standin: StandIn) -> None:
+async def test_prompt_that_cannot_fit_reports_numbers(engine: Engine, standin: StandIn) -> None:
     standin.max_model_len = 40
     with pytest.raises(BudgetError, match=rf"{RANK.reference} needs \d+ tokens.*context is 40"):
         await Reader(engine).read(RANK, RankInputs(INPUTS, history("Up"), films("Heat")))

@@ -1,4 +1,4 @@
-"""Models that answer with a position are found out, and read otherwise."""
+"""Models that answer with a position are detected and read by likelihood."""
 
 import math
 
@@ -20,11 +20,11 @@ def samples(number: int = 5) -> list[RankInputs]:
 
 
 def reads_positions(standin: StandIn) -> None:
-    """As SmolLM2 does: the second label wins, whatever stands there."""
+    """The second label always wins, as with SmolLM2."""
     standin.next = lambda prompt, token: {65: -2.0, 66: -0.3}.get(ord(token), -3.0 - ord(token) / 10)
 
 
-async def test_a_model_that_reads_candidates_is_accepted(engine: Engine, standin: StandIn) -> None:
+async def test_model_that_reads_candidates_is_accepted(engine: Engine, standin: StandIn) -> None:
     with_taste(standin, by_number)
     report = await measure_stability(engine, LABELS, samples(), np.random.default_rng(0))
     assert report.accepted
@@ -33,7 +33,7 @@ async def test_a_model_that_reads_candidates_is_accepted(engine: Engine, standin
     assert (report.samples, report.template, report.scoring) == (5, "rank-labels@1", "listwise")
 
 
-async def test_a_model_that_reads_positions_is_refused(engine: Engine, standin: StandIn) -> None:
+async def test_model_that_reads_positions_is_refused(engine: Engine, standin: StandIn) -> None:
     reads_positions(standin)
     report = await measure_stability(engine, LABELS, samples(), np.random.default_rng(0))
     assert not report.accepted
@@ -43,7 +43,7 @@ async def test_a_model_that_reads_positions_is_refused(engine: Engine, standin: 
     assert "position" in report.reason
 
 
-async def test_a_model_that_answers_something_else_is_refused(engine: Engine, standin: StandIn) -> None:
+async def test_model_without_label_mass_is_refused(engine: Engine, standin: StandIn) -> None:
     standin.next, standin.logprob = (lambda prompt, token: -12.0), (lambda prefix, text: -12.0)
     report = await measure_stability(engine, POINTWISE, samples(), np.random.default_rng(0))
     assert report.reason is not None
@@ -57,12 +57,12 @@ async def test_likelihoods_need_no_measurement(engine: Engine, standin: StandIn)
     assert (report.label_mass, report.order_stability) == (None, None)
 
 
-async def test_samples_of_too_few_candidates_say_so(engine: Engine) -> None:
+async def test_samples_with_too_few_candidates_are_reported(engine: Engine) -> None:
     with pytest.raises(InputError, match="no sample has 5 candidates"):
         await measure_stability(engine, LABELS, [RankInputs.of(EXAMPLE)], np.random.default_rng(0))
 
 
-async def test_a_refused_template_is_read_by_likelihood_and_the_read_says_so(engine: Engine, standin: StandIn) -> None:
+async def test_refused_template_is_read_by_likelihood_with_notice(engine: Engine, standin: StandIn) -> None:
     reads_positions(standin)
     standin.logprob = lambda prefix, title: by_number(title) - 1
     read = await Reader(engine).read(LABELS, RankInputs(INPUTS, history("Up"), MANY), with_prior=True)
@@ -75,7 +75,7 @@ async def test_a_refused_template_is_read_by_likelihood_and_the_read_says_so(eng
     assert f"{PromptLibrary().get('rank').reference} was read by likelihood instead of rank-labels@1:" in notice.message
 
 
-async def test_it_is_measured_once_and_remembered_by_the_next_process(engine: Engine, standin: StandIn) -> None:
+async def test_measurement_is_stored_for_next_process(engine: Engine, standin: StandIn) -> None:
     reads_positions(standin)
     memory = Memory()
     first = Reader(engine, memory=memory)
@@ -88,7 +88,7 @@ async def test_it_is_measured_once_and_remembered_by_the_next_process(engine: En
     assert len([body for _, body in standin.requests if "logprob_token_ids" in body]) == label_reads
 
 
-async def test_few_candidates_are_no_measurement(engine: Engine, standin: StandIn) -> None:
+async def test_few_candidates_are_not_measured(engine: Engine, standin: StandIn) -> None:
     with_taste(standin, by_number)
     reader = Reader(engine)
     few = await reader.read(LABELS, RankInputs(INPUTS, history("Up"), MANY[:3]))
@@ -103,7 +103,7 @@ def test_order_sensitivity() -> None:
     assert (same.kendall_tau, same.top1_flip) == (1.0, False)
     turned = order_sensitivity([1.0, 2.0, 3.0], [3.0, 2.0, 1.0])
     assert (turned.kendall_tau, turned.top1_flip) == (-1.0, True)
-    # Of three pairs two agree and one does not: (2 - 1) / 3.
+    # Two of three pairs agree: (2 - 1) / 3.
     assert order_sensitivity([3.0, 2.0, 1.0], [3.0, 1.0, 2.0]).kendall_tau == pytest.approx(1 / 3)
     assert order_sensitivity([1.0], [2.0]).top1_flip is False
     assert math.isfinite(order_sensitivity([1.0, 1.0], [1.0, 2.0]).kendall_tau)

@@ -1,4 +1,4 @@
-"""The pipeline, piece by piece."""
+"""The pipeline as a stream of events."""
 
 import asyncio
 import threading
@@ -28,7 +28,7 @@ def is_sentence(path: str, answer: Json) -> bool:
     return path == "/v1/completions" and "text" in answer["choices"][0]
 
 
-async def test_the_pieces_are_the_answer(recommender: Recommender) -> None:
+async def test_events_add_up_to_the_answer(recommender: Recommender) -> None:
     whole = await recommender.recommend(REQUEST)
     events = [event async for event in recommender.stream(REQUEST)]
     first, *reasons, last = events
@@ -43,7 +43,7 @@ async def test_the_pieces_are_the_answer(recommender: Recommender) -> None:
     assert last.degraded == whole.degraded == []
 
 
-async def test_the_ranking_does_not_wait_for_the_reasons(recommender: Recommender, standin: StandIn) -> None:
+async def test_ranking_does_not_wait_for_reasons(recommender: Recommender, standin: StandIn) -> None:
     release = threading.Event()
     seen = []
 
@@ -60,7 +60,7 @@ async def test_the_ranking_does_not_wait_for_the_reasons(recommender: Recommende
     assert seen == ["ranking", *["reason"] * 3, "done"]
 
 
-async def test_a_reason_comes_as_soon_as_it_is_finished(recommender: Recommender, standin: StandIn) -> None:
+async def test_reason_is_sent_when_finished(recommender: Recommender, standin: StandIn) -> None:
     release = threading.Event()
     writing = 0
 
@@ -80,15 +80,15 @@ async def test_a_reason_comes_as_soon_as_it_is_finished(recommender: Recommender
     assert writing == 3
 
 
-async def test_a_wrong_request_is_told_before_anything_is_sent(recommender: Recommender) -> None:
+async def test_invalid_request_fails_before_first_event(recommender: Recommender) -> None:
     with pytest.raises(InputError):
         recommender.stream(RecommendationRequest(user_id="u0", k=0))
     with pytest.raises(InputError, match=r"prompts\.reason"):
         recommender.stream(RecommendationRequest(user_id="u0", prompts=PromptChoice(reason="nothing")))
 
 
-async def test_whoever_goes_away_ends_the_work(retriever: Retriever, standin: StandIn) -> None:
-    """The connections of sentences that nobody waits for any more are closed, which ends them at the server."""
+async def test_closing_the_stream_ends_the_work(retriever: Retriever, standin: StandIn) -> None:
+    """Closing the stream closes the connections, so that the server stops writing."""
     async with Engine(EngineSettings(url=standin.url)) as engine:
         recommender = Recommender(retriever, engine, PromptLibrary(), LlmSettings())
         await recommender.recommend(RecommendationRequest(user_id="u1", k=3))
@@ -113,7 +113,7 @@ async def test_whoever_goes_away_ends_the_work(retriever: Retriever, standin: St
         release.set()
 
 
-async def test_the_template_that_is_named_is_the_one_that_is_used(recommender: Recommender, standin: StandIn) -> None:
+async def test_named_template_is_used(recommender: Recommender, standin: StandIn) -> None:
     request = RecommendationRequest(
         user_id="u0", k=2, locale="zh", prompts=PromptChoice(rank="rank@1", reason="reason@production")
     )

@@ -1,4 +1,4 @@
-"""Fitted weights in the pipeline: applied where they fit, told where they do not, and no read where none helps."""
+"""Fitted weights in the pipeline: applied if they fit, else reported; no read if the LLM does not help."""
 
 import pytest
 
@@ -25,12 +25,12 @@ async def answer(retriever: Retriever, engine: Engine, fit: FusionFit | None, **
 
 
 def reads(standin: StandIn) -> int:
-    """Requests that read candidates; the probe has two continuations."""
+    """Requests that read candidates, without the probe, which has two continuations."""
     sent = [body for path, body in standin.requests if path == "/v1/completions" and "vllm_xargs" in body]
     return sum(body["n"] > 2 for body in sent)
 
 
-async def test_weights_that_fit_order_the_answer(retriever: Retriever, engine: Engine, standin: StandIn) -> None:
+async def test_fitting_weights_order_the_answer(retriever: Retriever, engine: Engine, standin: StandIn) -> None:
     standin.logprob = lambda _prefix, title: -float(sum(map(ord, title)) % 97)
     only_llm = fitting(retriever, weights={Feature.retrieval_score: 0.5, Feature.llm: 50.0})
     found = await answer(retriever, engine, only_llm)
@@ -40,9 +40,7 @@ async def test_weights_that_fit_order_the_answer(retriever: Retriever, engine: E
     assert scores == sorted(scores, reverse=True)
 
 
-async def test_an_llm_that_does_not_help_is_not_asked_to_rank(
-    retriever: Retriever, engine: Engine, standin: StandIn
-) -> None:
+async def test_unhelpful_llm_does_not_rank(retriever: Retriever, engine: Engine, standin: StandIn) -> None:
     turned = fitting(retriever, llm_helps=False, twin={Feature.retrieval_rank: -1.0})
     found = await answer(retriever, engine, turned, k=3, candidate_count=3)
     assert (found.llm_weight, found.ranker, found.degraded, found.warnings) == (0.0, "fused", [], [])
@@ -64,7 +62,7 @@ async def test_an_llm_that_does_not_help_is_not_asked_to_rank(
         ({"data_hash": "0", "llm_helps": False}, "for other data"),
     ],
 )
-async def test_weights_that_do_not_fit_are_not_applied_and_told(
+async def test_misfit_weights_are_ignored_with_notice(
     retriever: Retriever, engine: Engine, standin: StandIn, changes: dict[str, object], says: str
 ) -> None:
     found = await answer(retriever, engine, fitting(retriever, **changes))
@@ -76,16 +74,14 @@ async def test_weights_that_do_not_fit_are_not_applied_and_told(
     assert reads(standin) > 0
 
 
-async def test_what_a_query_found_is_weighed_by_the_fixed_weights(retriever: Retriever, engine: Engine) -> None:
+async def test_query_candidates_use_fixed_weights(retriever: Retriever, engine: Engine) -> None:
     found = await answer(retriever, engine, fitting(retriever), query="Even Story")
     assert found.items[0].retrieval_source == "text"
     assert found.warnings == []
     assert found.llm_weight == 0.5
 
 
-async def test_a_failed_read_leaves_retrievals_order_not_the_twins(
-    retriever: Retriever, engine: Engine, standin: StandIn
-) -> None:
+async def test_failed_read_keeps_retrieval_order(retriever: Retriever, engine: Engine, standin: StandIn) -> None:
     await engine.info()
     standin.fault = lambda path, body: 500 if path == "/v1/completions" else body
     found = await answer(retriever, engine, fitting(retriever, twin={Feature.retrieval_rank: -1.0}))
@@ -93,9 +89,7 @@ async def test_a_failed_read_leaves_retrievals_order_not_the_twins(
     assert [item.retrieval_rank for item in found.items] == [1, 2, 3, 4, 5]
 
 
-async def test_a_server_that_is_down_is_told_where_only_reasons_need_it(
-    retriever: Retriever, engine: Engine, standin: StandIn
-) -> None:
+async def test_dead_server_is_reported_for_reasons(retriever: Retriever, engine: Engine, standin: StandIn) -> None:
     standin.fault = lambda _path, _body: 500
     found = await answer(retriever, engine, fitting(retriever, llm_helps=False))
     assert [one.stage for one in found.degraded] == ["reason"]

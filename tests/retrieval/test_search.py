@@ -42,7 +42,7 @@ SHOP = parity_shop()
 
 def test_a_search_finds_parameters_no_worse_than_the_defaults_and_keeps_its_trace(tmp_path: Path) -> None:
     done: list[int] = []
-    best, record = search_parameters(SHOP, 7, seed=3, progress=done.append)
+    best, record = search_parameters(SHOP, SearchBudget(7), seed=3, progress=done.append)
     assert done == [1, 2, 3, 4, 5, 6, 7]
     values = [value for value, _ in record.trials]
     assert values == sorted(values, reverse=True)

@@ -6,7 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 URL = "/v1/recommendations"
-CONDITIONS = "in, gte, gt, lte, lt, contains"
+CONDITIONS = "in, all, not, gte, gt, lte, lt, contains"
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,10 @@ CONDITIONS = "in, gte, gt, lte, lt, contains"
         ({"user_id": "u0", "filter": {"genres": ["Drama"]}}, "filter.genres", f"an object of {CONDITIONS}"),
         ({"user_id": "u0", "filter": {"genres": ["Drama"]}}, "filter.genres", '{"in": [...]}'),
         ({"user_id": "u0", "filter": {"genres": {"in": "Drama"}}}, "filter.genres.in", "must be a list, not text"),
+        ({"user_id": "u0", "filter": {"genres": {"all": "Drama"}}}, "filter.genres.all", "must be a list, not text"),
+        ({"user_id": "u0", "filter": {"genres": {"not": {"a": 1}}}}, "filter.genres.not", "not an object"),
+        ({"user_id": "u0", "filter": {"genres": {"not": ["a", ["b"]]}}}, "filter.genres.not.1", "not a list"),
+        ({"user_id": "u0", "filter": {"genres": {"not": ["a"] * 1001}}}, "filter.genres.not", "1000"),
         ({"user_id": "u0", "filter": {"gernes": "Drama"}}, "filter.gernes", "Did you mean 'genres'?"),
         ({"user_id": "u0", "filter": {"colour": "red"}}, "filter.colour", "There are: genres"),
         ({"user_id": "u0", "filtre": {}}, "filtre", "Did you mean 'filter'?"),
@@ -96,3 +100,18 @@ def test_a_user_who_has_seen_everything(client: TestClient) -> None:
     history = [{"item_id": f"i{number}"} for number in range(16)]
     answer = client.post(URL, json={"history": history}).json()
     assert answer["fallback"]["message"] == "every item was seen already"
+
+
+def test_all_and_not_are_conditions(client: TestClient) -> None:
+    def genres(conditions: dict[str, Any]) -> list[list[str]]:
+        body = {"user_id": "u0", "filter": {"genres": conditions}, "reasons": False}
+        response = client.post(URL, json=body)
+        assert response.status_code == 200, response.text
+        return [item["attributes"].get("genres", []) for item in response.json()["items"]]
+
+    everything = genres({"not": "no such genre"})
+    named = next(values[0] for values in everything if values)
+    assert all(named not in values for values in genres({"not": named}))
+    assert all(named not in values for values in genres({"not": [named, "no such genre"]}))
+    assert all(named in values for values in genres({"all": [named]}))
+    assert genres({"all": [named, "no such genre"]}) == []

@@ -14,14 +14,14 @@ A, B = (97, 98, 10), (99, 10)
 PREFIX = (120, 10)
 
 
-async def test_info_says_what_is_served(engine: Engine) -> None:
+async def test_info_describes_served_model(engine: Engine) -> None:
     info = await engine.info()
     assert (info.name, info.max_model_len, info.forced) == ("stand-in", 4096, True)
     assert info.special_tokens == {SPECIAL}
     assert await engine.healthy()
 
 
-async def test_who_gives_up_leaves_the_question_what_is_served_to_the_others(engine: Engine, standin: StandIn) -> None:
+async def test_cancelled_caller_does_not_cancel_shared_probe(engine: Engine, standin: StandIn) -> None:
     asked: list[str] = []
 
     def late(path: str, answer: Json) -> Json:
@@ -37,18 +37,16 @@ async def test_who_gives_up_leaves_the_question_what_is_served_to_the_others(eng
     assert asked.count("/v1/models") == 1
 
 
-async def test_a_failed_answer_is_no_other_server(standin: StandIn) -> None:
+async def test_failed_answer_does_not_mean_another_server(standin: StandIn) -> None:
     async with Engine(EngineSettings(url=standin.url)) as engine:
         known, _ = await engine.continuation_logprobs(PREFIX, [A])
         standin.fault = lambda path, answer: 500 if path == "/v1/completions" else answer
         with pytest.raises(LLMUnavailable):
             await engine.continuation_logprobs(PREFIX, [B])
-        assert (await engine.continuation_logprobs(PREFIX, [A]))[0] == known  # remembered, and nothing probed again
+        assert (await engine.continuation_logprobs(PREFIX, [A]))[0] == known  # cached, without another probe
 
 
-async def test_a_gateway_that_fails_may_have_another_server_behind_it_next_time(
-    engine: Engine, standin: StandIn
-) -> None:
+async def test_gateway_failure_may_mean_another_server(engine: Engine, standin: StandIn) -> None:
     await engine.info()
     standin.fault = lambda path, answer: 502
     with pytest.raises(LLMUnavailable):
@@ -57,7 +55,7 @@ async def test_a_gateway_that_fails_may_have_another_server_behind_it_next_time(
     assert not (await engine.info()).forced
 
 
-async def test_what_a_server_lacks_is_looked_for_once(engine: Engine, standin: StandIn) -> None:
+async def test_missing_features_are_probed_once(engine: Engine, standin: StandIn) -> None:
     standin.forced = False
     await engine.info()
     before = len(standin.requests)
@@ -65,7 +63,7 @@ async def test_what_a_server_lacks_is_looked_for_once(engine: Engine, standin: S
     assert len(standin.requests) == before
 
 
-async def test_a_server_without_the_processor_is_noticed_and_read_otherwise(engine: Engine, standin: StandIn) -> None:
+async def test_server_without_processor_is_read_from_prompt_logprobs(engine: Engine, standin: StandIn) -> None:
     standin.forced = False
     assert not (await engine.info()).forced
     standin.logprob = lambda prefix, continuation: -len(continuation) - (prefix == "x\n")
@@ -89,14 +87,14 @@ async def test_usage_adds_up(engine: Engine) -> None:
     assert (total.requests, total.prompt_tokens, total.cached_tokens, total.completion_tokens) == (2, 20, 8, 10)
 
 
-async def test_tokens_are_asked_for_once(engine: Engine, standin: StandIn) -> None:
+async def test_tokens_are_cached(engine: Engine, standin: StandIn) -> None:
     assert await engine.tokens.of_text("ab", beginning=False) == (97, 98)
     before = len(standin.requests)
     await engine.tokens.of_text("ab", beginning=False)
     assert len(standin.requests) == before
 
 
-async def test_messages_go_through_the_chat_template_and_are_continued(engine: Engine, standin: StandIn) -> None:
+async def test_messages_go_through_chat_template_and_are_continued(engine: Engine, standin: StandIn) -> None:
     text, _ = await engine.write(
         Prompt((Message("user", "Why?"), Message("assistant", "Because"))), Sampling(), stop=["\n"]
     )
@@ -106,20 +104,20 @@ async def test_messages_go_through_the_chat_template_and_are_continued(engine: E
     assert sent["add_generation_prompt"] is False
 
 
-async def test_the_key_is_sent_and_never_shown(standin: StandIn) -> None:
+async def test_api_key_is_sent_and_never_shown(standin: StandIn) -> None:
     settings = EngineSettings(url=standin.url, api_key=SecretStr("s3cret"))
     assert "s3cret" not in repr(settings)
     async with Engine(settings) as engine:
         assert await engine.healthy()
 
 
-async def test_a_wrong_model_name_lists_what_is_served(standin: StandIn) -> None:
+async def test_wrong_model_name_lists_served_models(standin: StandIn) -> None:
     async with Engine(EngineSettings(url=standin.url, model="other")) as engine:
         with pytest.raises(LLMUnavailable, match=r"'stand-in'.*not 'other'"):
             await engine.info()
 
 
-async def test_nothing_listens() -> None:
+async def test_connection_refused() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         async with Engine(EngineSettings(url=f"http://127.0.0.1:{taken.getsockname()[1]}")) as engine:
@@ -128,7 +126,7 @@ async def test_nothing_listens() -> None:
             assert not await engine.healthy()
 
 
-async def test_a_slow_server_times_out(standin: StandIn) -> None:
+async def test_slow_server_times_out(standin: StandIn) -> None:
     standin.hang(0.5)
     async with Engine(EngineSettings(url=standin.url, timeout_s=0.1)) as engine:
         with pytest.raises(LLMTimeout):
@@ -139,20 +137,22 @@ async def test_a_slow_server_times_out(standin: StandIn) -> None:
     ("status", "kind"),
     [(429, LLMBusy), (503, LLMBusy), (500, LLMUnavailable), (404, LLMBadAnswer), (400, LLMBadAnswer)],
 )
-async def test_refusals_are_told_apart(engine: Engine, standin: StandIn, status: int, kind: type[LLMError]) -> None:
+async def test_http_errors_map_to_error_types(
+    engine: Engine, standin: StandIn, status: int, kind: type[LLMError]
+) -> None:
     await engine.info()
     standin.fault = lambda path, answer: status
     with pytest.raises(kind):
         await engine.forced_logprobs(PREFIX, [A])
 
 
-async def test_recovers_after_a_failure(engine: Engine, standin: StandIn) -> None:
+async def test_engine_recovers_after_failure(engine: Engine, standin: StandIn) -> None:
     await engine.info()
     standin.fault = lambda path, answer: None
     with pytest.raises(LLMUnavailable):
         await engine.forced_logprobs(PREFIX, [A])
     standin.fault = None
-    standin.forced = False  # another server has taken the place of the first
+    standin.forced = False  # another server took over
     assert not (await engine.info()).forced
 
 
@@ -190,7 +190,7 @@ def spoil(**changes: object) -> object:
         spoil(index="0"),
     ],
 )
-async def test_nonsense_is_a_bad_answer(engine: Engine, standin: StandIn, fault: object) -> None:
+async def test_invalid_answer_is_a_bad_answer(engine: Engine, standin: StandIn, fault: object) -> None:
     await engine.info()
     standin.fault = fault  # type: ignore[assignment]
     with pytest.raises(LLMBadAnswer):
@@ -200,7 +200,7 @@ async def test_nonsense_is_a_bad_answer(engine: Engine, standin: StandIn, fault:
 @pytest.mark.parametrize(
     "places", [None, [], [None, {}], [None, None, {"97": {"logprob": -1.0}}, {"98": {"logprob": math.nan}}, {"10": {}}]]
 )
-async def test_nonsense_in_prompt_logprobs_is_a_bad_answer(engine: Engine, standin: StandIn, places: object) -> None:
+async def test_invalid_prompt_logprobs_are_a_bad_answer(engine: Engine, standin: StandIn, places: object) -> None:
     await engine.info()
     standin.fault = spoil(prompt_logprobs=places)  # type: ignore[assignment]
     with pytest.raises(LLMBadAnswer):

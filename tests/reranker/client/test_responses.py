@@ -1,4 +1,4 @@
-"""Whatever a server answers, a request gets its items, ``degraded`` says what is missing, and nothing stays worse."""
+"""Any answer of the server is parsed or refused; requests get their items, and ``degraded`` names the failed stage."""
 
 import asyncio
 import contextlib
@@ -86,7 +86,7 @@ ODD: list[Any] = [
 
 
 def places(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """Paths of everything that an answer holds."""
+    """Paths of all values in an answer."""
     children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [path, *(one for name, child in children for one in places(child, (*path, name)))]
 
@@ -103,14 +103,14 @@ def changed(answer: Json, path: tuple[str | int, ...], value: object) -> object:
 
 
 @pytest.mark.parametrize("kind", RIGHT)
-def test_a_right_answer_is_read(kind: str) -> None:
+def test_valid_answer_is_parsed(kind: str) -> None:
     answer, read = RIGHT[kind]
     assert read(json.dumps(answer).encode())
 
 
 @settings(max_examples=400, deadline=None)
 @given(st.data())
-def test_an_answer_changed_anywhere_is_read_or_refused(data: st.DataObject) -> None:
+def test_mutated_answer_is_parsed_or_refused(data: st.DataObject) -> None:
     answer, read = RIGHT[data.draw(st.sampled_from(sorted(RIGHT)))]
     spoilt = changed(answer, data.draw(st.sampled_from(places(answer))), data.draw(st.sampled_from(ODD)))
     shown: object
@@ -125,7 +125,7 @@ def test_an_answer_changed_anywhere_is_read_or_refused(data: st.DataObject) -> N
 
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from(sorted(RIGHT)), st.binary(max_size=200), st.integers(0, 400))
-def test_bytes_put_anywhere_are_read_or_refused(kind: str, some: bytes, at: int) -> None:
+def test_inserted_bytes_are_parsed_or_refused(kind: str, some: bytes, at: int) -> None:
     answer, read = RIGHT[kind]
     content = json.dumps(answer).encode()
     for spoilt in (some, content[:at] + some + content[at:], content[:at], content[at:]):
@@ -150,7 +150,7 @@ def test_bytes_put_anywhere_are_read_or_refused(kind: str, some: bytes, at: int)
     ids=["deep", "deep and closed", "digits", "many faults", "surrogate", "null", "nothing", "no text"],
 )
 @pytest.mark.parametrize("kind", RIGHT)
-def test_what_no_parser_should_be_given_is_a_bad_answer(kind: str, content: bytes) -> None:
+def test_hostile_json_is_a_bad_answer(kind: str, content: bytes) -> None:
     with pytest.raises(LLMBadAnswer):
         RIGHT[kind][1](content)
 
@@ -166,24 +166,24 @@ def test_what_no_parser_should_be_given_is_a_bad_answer(kind: str, content: byte
         [],
     ],
 )
-def test_counts_that_cannot_be_are_a_bad_answer(usage: object) -> None:
+def test_impossible_counts_are_a_bad_answer(usage: object) -> None:
     with pytest.raises(LLMBadAnswer):
         responses.completion_of(json.dumps({**COMPLETION, "usage": usage}).encode(), 1)
 
 
 @pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": None, "prompt_tokens_details": None}])
-def test_counts_that_are_not_told_are_none(usage: object) -> None:
+def test_missing_counts_are_zero(usage: object) -> None:
     assert responses.completion_of(json.dumps({**COMPLETION, "usage": usage}).encode(), 1)[1] == responses.Usage(1)
 
 
 @pytest.mark.parametrize("indices", [[0, 0], [1, 2], [-1, 0], [True, 0], ["0", "1"], [[0], 1]])
-def test_choices_are_numbered_each_once(indices: list[object]) -> None:
+def test_choice_indices_are_unique(indices: list[object]) -> None:
     choices = [{"index": index, "text": "a"} for index in indices]
     with pytest.raises(LLMBadAnswer):
         responses.completion_of(json.dumps({"choices": choices}).encode(), 2)
 
 
-# What comes over the socket.
+# Answers over a socket.
 
 
 Sending = Callable[[FaultProxy, str, bytes, asyncio.StreamWriter], Coroutine[None, None, None]]
@@ -221,7 +221,7 @@ SENDINGS: dict[str, Sending] = {
 
 
 @pytest.mark.parametrize("sending", SENDINGS)
-async def test_what_is_no_right_answer_on_the_socket_is_an_error_of_the_llm(standin: StandIn, sending: str) -> None:
+async def test_invalid_http_is_an_llm_error(standin: StandIn, sending: str) -> None:
     with FaultProxy(standin.url) as proxy:
         async with Engine(EngineSettings(url=proxy.url, retries=1)) as engine:
             known, _ = await engine.continuation_logprobs(PREFIX, [A])
@@ -235,14 +235,14 @@ async def test_what_is_no_right_answer_on_the_socket_is_an_error_of_the_llm(stan
             assert (await engine.continuation_logprobs(PREFIX, [A, B]))[0][0] == known[0]
 
 
-async def test_an_answer_as_long_as_what_was_asked_for_is_read(standin: StandIn) -> None:
+async def test_answer_of_requested_length_is_parsed(standin: StandIn) -> None:
     async with Engine(EngineSettings(url=standin.url)) as engine:
         long = tuple(range(97, 122)) * 150
         values, _ = await engine.prompt_logprobs(PREFIX, [long] * 4)
         assert [len(one) for one in values] == [len(long)] * 4
 
 
-async def test_a_refusal_that_cannot_be_shown_is_shown_without(standin: StandIn) -> None:
+async def test_unprintable_refusal_is_omitted(standin: StandIn) -> None:
     async with Engine(EngineSettings(url=standin.url)) as engine:
         await engine.info()
         standin.refusal = "no \ud800 \x00 " + "x" * 5000
@@ -252,7 +252,7 @@ async def test_a_refusal_that_cannot_be_shown_is_shown_without(standin: StandIn)
         assert len(str(caught.value)) < 400
 
 
-# Through the pipeline.
+# Answers through the pipeline.
 
 
 @pytest.fixture
@@ -270,7 +270,7 @@ async def ask(recommender: Recommender, number: int, deadline_ms: int = 3000) ->
 
 
 def anywhere(rng: random.Random) -> Callable[[str, Json], Json | bytes]:
-    """Changes one place of every answer."""
+    """Change one value of every answer."""
 
     def fault(path: str, answer: Json) -> Json | bytes:
         spoilt = changed(answer, rng.choice(places(answer)), rng.choice(ODD))
@@ -280,7 +280,7 @@ def anywhere(rng: random.Random) -> Callable[[str, Json], Json | bytes]:
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_answers_changed_anywhere_never_raise(ranking: Recommender, standin: StandIn, seed: int) -> None:
+async def test_mutated_answers_never_raise(ranking: Recommender, standin: StandIn, seed: int) -> None:
     if seed % 2:
         await ask(ranking, 0)
     standin.fault = anywhere(random.Random(seed))  # noqa: S311
@@ -291,9 +291,7 @@ async def test_answers_changed_anywhere_never_raise(ranking: Recommender, standi
     assert (await ask(ranking, 9)).degraded == []
 
 
-async def test_with_a_third_of_the_calls_failing_most_answers_are_healthy(
-    ranking: Recommender, standin: StandIn
-) -> None:
+async def test_most_answers_are_healthy_if_a_third_of_calls_fail(ranking: Recommender, standin: StandIn) -> None:
     rng = random.Random(0)  # noqa: S311
 
     def fault(path: str, answer: Json) -> Json | bytes | int | None:
@@ -312,7 +310,7 @@ async def test_with_a_third_of_the_calls_failing_most_answers_are_healthy(
     assert (await ask(ranking, 0)).degraded == []
 
 
-async def test_a_server_that_is_down_is_left_alone(ranking: Recommender, standin: StandIn) -> None:
+async def test_breaker_opens_for_dead_server(ranking: Recommender, standin: StandIn) -> None:
     await ask(ranking, 0)
     standin.fault = lambda path, answer: 500
     for number in range(10):
@@ -324,7 +322,7 @@ async def test_a_server_that_is_down_is_left_alone(ranking: Recommender, standin
 COMPLETION_OF_A_FILM: Any = {"choices": [{"index": 0, "text": "a film"}], "usage": None}
 
 
-def test_the_stand_in_streams_as_the_wire_reads() -> None:
+def test_stand_in_streams_like_vllm() -> None:
     assert (
         responses.streamed_text_of(as_events({"choices": [{"index": 0, "text": "a film"}], "usage": None}))[0]
         == "a film"

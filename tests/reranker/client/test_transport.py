@@ -1,4 +1,4 @@
-"""The engine's limits: of time, of requests at once and in line, of patience; and what it remembers."""
+"""Timeouts, concurrency limit, queue, retries, circuit breaker and cache of the engine."""
 
 import asyncio
 import time
@@ -30,7 +30,7 @@ async def later(engine: Engine, *prefix: int) -> Exception | None:
     return None
 
 
-async def test_a_full_line_refuses_at_once(standin: StandIn) -> None:
+async def test_full_queue_refuses_at_once(standin: StandIn) -> None:
     async with Engine(EngineSettings(url=standin.url, max_in_flight=2, max_waiting=3)) as engine:
         await engine.info()
         standin.hang(0.4)
@@ -46,7 +46,7 @@ async def test_a_full_line_refuses_at_once(standin: StandIn) -> None:
         assert (engine.state().in_flight, engine.state().waiting) == (0, 0)
 
 
-async def test_who_leaves_the_line_leaves_no_trace(standin: StandIn) -> None:
+async def test_cancelled_request_leaves_the_queue(standin: StandIn) -> None:
     async with Engine(EngineSettings(url=standin.url, max_in_flight=1, max_waiting=1)) as engine:
         await engine.info()
         standin.hang(0.3)
@@ -61,7 +61,7 @@ async def test_who_leaves_the_line_leaves_no_trace(standin: StandIn) -> None:
         assert await later(engine, 2) is None
 
 
-async def test_a_deadline_closes_the_connection(standin: StandIn) -> None:
+async def test_deadline_closes_the_connection(standin: StandIn) -> None:
     async with Engine(EngineSettings(url=standin.url)) as engine:
         await engine.info()
         standin.hang(0.3)
@@ -72,7 +72,7 @@ async def test_a_deadline_closes_the_connection(standin: StandIn) -> None:
         assert engine.state().in_flight == 0
 
 
-async def test_the_time_in_line_counts(standin: StandIn) -> None:
+async def test_timeout_includes_time_in_queue(standin: StandIn) -> None:
     async with Engine(EngineSettings(url=standin.url, max_in_flight=1, timeout_s=0.5)) as engine:
         await engine.info()
         standin.hang(0.35)
@@ -81,7 +81,7 @@ async def test_the_time_in_line_counts(standin: StandIn) -> None:
         assert isinstance(results[1], LLMTimeout)
 
 
-async def test_a_connection_that_is_refused_is_tried_once_more() -> None:
+async def test_refused_connection_is_retried() -> None:
     port = free_port()
     async with Engine(EngineSettings(url=f"http://127.0.0.1:{port}")) as engine:
         asking = asyncio.create_task(engine.healthy())
@@ -91,7 +91,7 @@ async def test_a_connection_that_is_refused_is_tried_once_more() -> None:
 
 
 @pytest.mark.parametrize("place", ["127.0.0.1:1", "no-such-host.invalid:8000", "127.0.0.1:99999", ""])
-async def test_what_callers_read_names_no_address(place: str) -> None:
+async def test_messages_do_not_name_the_address(place: str) -> None:
     async with Engine(EngineSettings(url=f"http://{place}")) as engine:
         with pytest.raises(LLMUnavailable, match="cannot be reached") as caught:
             await engine.info()
@@ -99,7 +99,7 @@ async def test_what_callers_read_names_no_address(place: str) -> None:
 
 
 @pytest.mark.parametrize("fault", [500, None, b"garbage", b'{"choices": []}'])
-async def test_a_quick_failure_is_repaired(standin: StandIn, fault: bytes | int | None) -> None:
+async def test_quick_failure_is_retried(standin: StandIn, fault: bytes | int | None) -> None:
     async with Engine(EngineSettings(url=standin.url)) as engine:
         await engine.info()
         failing = iter([True, True, True])
@@ -122,7 +122,7 @@ async def test_retries_are_bounded(standin: StandIn) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 429, 503])
-async def test_what_a_server_refuses_is_not_sent_again(standin: StandIn, status: int) -> None:
+async def test_refused_request_is_not_retried(standin: StandIn, status: int) -> None:
     async with Engine(EngineSettings(url=standin.url)) as engine:
         await engine.info()
         before = len(completions(standin))
@@ -132,7 +132,7 @@ async def test_what_a_server_refuses_is_not_sent_again(standin: StandIn, status:
         assert len(completions(standin)) == before + 1
 
 
-async def test_what_took_its_time_to_fail_is_not_sent_again(standin: StandIn) -> None:
+async def test_slow_failure_is_not_retried(standin: StandIn) -> None:
     async with Engine(EngineSettings(url=standin.url)) as engine:
         await engine.info()
         before = len(completions(standin))
@@ -146,7 +146,7 @@ async def test_what_took_its_time_to_fail_is_not_sent_again(standin: StandIn) ->
         assert len(completions(standin)) == before + 1
 
 
-async def test_a_failing_server_is_left_alone_and_tried_again(standin: StandIn) -> None:
+async def test_breaker_opens_and_tries_again(standin: StandIn) -> None:
     settings = EngineSettings(url=standin.url, breaker_failures=3, breaker_cool_down_s=0.2)
     async with Engine(settings) as engine:
         await engine.info()
@@ -169,7 +169,7 @@ async def test_a_failing_server_is_left_alone_and_tried_again(standin: StandIn) 
         assert engine.state().breaker == "closed"
 
 
-async def test_a_server_that_lists_its_models_but_does_no_work_is_left_alone(standin: StandIn) -> None:
+async def test_breaker_opens_although_models_are_listed(standin: StandIn) -> None:
     settings = EngineSettings(url=standin.url, breaker_failures=2, stall_s=0.05)
     async with Engine(settings) as engine:
         await engine.info()
@@ -188,9 +188,7 @@ async def test_a_server_that_lists_its_models_but_does_no_work_is_left_alone(sta
 
 
 @pytest.mark.parametrize("fault", ["hang", "silent"])
-async def test_a_server_that_accepts_and_sends_nothing_has_failed_before_the_time_is_over(
-    standin: StandIn, fault: str
-) -> None:
+async def test_silent_server_fails_before_the_timeout(standin: StandIn, fault: str) -> None:
     with FaultProxy(standin.url) as proxy:
         settings = EngineSettings(url=proxy.url, first_token_timeout_s=0.2, timeout_s=600, breaker_failures=2)
         async with Engine(settings) as engine:
@@ -204,7 +202,7 @@ async def test_a_server_that_accepts_and_sends_nothing_has_failed_before_the_tim
             assert engine.state().breaker == "open"
 
 
-async def test_a_server_that_answers_others_is_not_silent(standin: StandIn) -> None:
+async def test_answers_to_others_restart_the_silence_timeout(standin: StandIn) -> None:
     def slow_for_one(prefix: str, continuation: str) -> float:
         time.sleep(2.0 if prefix.startswith("S") else 0.05)
         return -1.0
@@ -217,11 +215,11 @@ async def test_a_server_that_answers_others_is_not_silent(standin: StandIn) -> N
             await engine.forced_logprobs(PREFIX, [A])
         assert (await asking)[0] == [pytest.approx([-1 / 3] * 3)]
 
-        with pytest.raises(LLMTimeout):  # a list of models is no sign of work
+        with pytest.raises(LLMTimeout):  # a list of models does not count as an answer of the model
             await asyncio.gather(engine.forced_logprobs((83, 10), [B]), *(engine.healthy() for _ in range(3)))
 
 
-def test_a_stream_is_put_together() -> None:
+def test_streamed_text_is_joined() -> None:
     event = b'data: {"choices": [{"index": 0, "text": "%s"}]}\n\n'
     usage = b'data: {"choices": [], "usage": {"prompt_tokens": 3}}\n\n'
     end = b"data: [DONE]\n\n"
@@ -241,7 +239,7 @@ def test_a_stream_is_put_together() -> None:
             streamed_text_of(b"data: " + nonsense + b"\n\n" + end)
 
 
-def test_half_open_lets_one_piece_of_work_try() -> None:
+def test_half_open_breaker_lets_one_request_try() -> None:
     now = [0.0]
     breaker = Breaker(Limits(breaker_failures=1, breaker_cool_down_s=1), clock=lambda: now[0])
     breaker.admit(work=True)
@@ -253,7 +251,7 @@ def test_half_open_lets_one_piece_of_work_try() -> None:
     breaker.admit(work=True)
     with pytest.raises(LLMUnavailable):
         breaker.admit(work=True)
-    breaker.left_open()  # it was cancelled: the next may try
+    breaker.left_open()  # cancelled, so the next may try
     breaker.admit(work=True)
     breaker.succeeded()
     assert breaker.state == "closed"
@@ -261,7 +259,7 @@ def test_half_open_lets_one_piece_of_work_try() -> None:
     breaker.admit(work=True)
 
 
-async def test_results_are_remembered_and_counted(standin: StandIn) -> None:
+async def test_results_are_cached_and_counted(standin: StandIn) -> None:
     async with Engine(EngineSettings(url=standin.url)) as engine:
         first, used = await engine.continuation_logprobs(PREFIX, [A, B])
         asked = len(completions(standin))
@@ -279,7 +277,7 @@ async def test_results_are_remembered_and_counted(standin: StandIn) -> None:
             assert (await engine.write(Prompt("Why?"), Sampling()))[1].requests == requests
 
 
-async def test_two_who_ask_at_once_get_the_same_though_the_server_does_not_repeat_itself(standin: StandIn) -> None:
+async def test_concurrent_equal_requests_get_equal_results(standin: StandIn) -> None:
     numbers = iter(range(1, 1000))
     standin.logprob = lambda prefix, continuation: -float(next(numbers))
     async with Engine(EngineSettings(url=standin.url)) as engine:
@@ -291,7 +289,7 @@ async def test_two_who_ask_at_once_get_the_same_though_the_server_does_not_repea
         assert one == (await engine.continuation_logprobs(PREFIX, [A, B]))[0]
 
 
-async def test_failures_are_not_remembered(standin: StandIn) -> None:
+async def test_failures_are_not_cached(standin: StandIn) -> None:
     async with Engine(EngineSettings(url=standin.url)) as engine:
         await engine.info()
         standin.fault = lambda path, answer: {"choices": []}
@@ -301,7 +299,7 @@ async def test_failures_are_not_remembered(standin: StandIn) -> None:
         assert (await engine.continuation_logprobs(PREFIX, [A]))[1].requests == 1
 
 
-async def test_memory_does_not_hide_that_the_server_is_down(standin: StandIn) -> None:
+async def test_cache_does_not_hide_dead_server(standin: StandIn) -> None:
     async with Engine(EngineSettings(url=standin.url)) as engine:
         await engine.continuation_logprobs(PREFIX, [A])
         await asyncio.sleep(0.3)
@@ -310,7 +308,7 @@ async def test_memory_does_not_hide_that_the_server_is_down(standin: StandIn) ->
             await engine.continuation_logprobs(PREFIX, [A])
 
 
-async def test_memory_is_bounded(standin: StandIn) -> None:
+async def test_cache_is_bounded(standin: StandIn) -> None:
     async with Engine(EngineSettings(url=standin.url, cache_size=3)) as engine:
         for number in range(10):
             await engine.continuation_logprobs(PREFIX, [(number + 97, 10)])
@@ -318,7 +316,7 @@ async def test_memory_is_bounded(standin: StandIn) -> None:
         assert (await engine.continuation_logprobs(PREFIX, [(106, 10)]))[1].requests == 0
 
 
-async def test_a_refusal_does_not_repeat_what_was_asked(standin: StandIn) -> None:
+async def test_refusal_does_not_repeat_the_request(standin: StandIn) -> None:
     async with Engine(EngineSettings(url=standin.url)) as engine:
         await engine.info()
         standin.refusal = "1 validation error: {'type': 'list', 'msg': 'bad', 'input': 'Secret Film'}"

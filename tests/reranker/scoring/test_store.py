@@ -15,7 +15,7 @@ from reranker.scoring.store import kept_number, key
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Another process's write lock."""
+    """Write lock of another process."""
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     try:
@@ -25,7 +25,7 @@ def locked(path: Path) -> Iterator[None]:
         other.close()
 
 
-async def test_the_first_value_stays_for_every_process(tmp_path: Path) -> None:
+async def test_first_value_stays_for_all_processes(tmp_path: Path) -> None:
     one, other = Memory(tmp_path / "reads.sqlite"), Memory(tmp_path / "reads.sqlite")
     assert await one.keep({b"a": "1"}) == {b"a": "1"}
     assert await other.keep({b"a": "2", b"b": "3"}) == {b"a": "1", b"b": "3"}
@@ -34,7 +34,7 @@ async def test_the_first_value_stays_for_every_process(tmp_path: Path) -> None:
     assert await other.get([b"a"]) == {b"a": "4"}
 
 
-async def test_the_first_value_stays_without_a_file() -> None:
+async def test_first_value_stays_without_file() -> None:
     memory = Memory()
     assert await memory.keep({b"a": "1"}) == {b"a": "1"}
     assert await memory.keep({b"a": "2"}) == {b"a": "1"}
@@ -48,13 +48,13 @@ async def test_many_keys(tmp_path: Path) -> None:
     assert await memory.keep(many) == many
 
 
-async def test_many_at_once_agree_on_the_first(tmp_path: Path) -> None:
+async def test_concurrent_writers_agree_on_the_first(tmp_path: Path) -> None:
     memory = Memory(tmp_path / "reads.sqlite")
     answers = await asyncio.gather(*(memory.keep({b"a": str(number)}) for number in range(50)))
     assert {answer[b"a"] for answer in answers} == {"0"}
 
 
-async def test_a_process_that_is_killed_while_it_writes_leaves_the_file_whole(tmp_path: Path) -> None:
+async def test_kill_during_write_leaves_file_intact(tmp_path: Path) -> None:
     path = tmp_path / "reads.sqlite"
     script = """
 import asyncio, os, signal, sys
@@ -71,7 +71,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("opened", [False, True], ids=["before it is opened", "while it is in use"])
-async def test_a_damaged_file_is_put_aside(tmp_path: Path, opened: bool) -> None:
+async def test_damaged_file_is_moved_aside(tmp_path: Path, opened: bool) -> None:
     path = tmp_path / "reads.sqlite"
     memory = Memory(path)
     if opened:
@@ -89,7 +89,7 @@ async def test_a_damaged_file_is_put_aside(tmp_path: Path, opened: bool) -> None
     assert await Memory(path).get([b"a"]) == {b"a": "1"}
 
 
-async def test_a_folder_that_cannot_be_written_is_a_memory_that_forgets(tmp_path: Path) -> None:
+async def test_read_only_folder_behaves_as_empty(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     memory = Memory(tmp_path / "file" / "reads.sqlite")
     assert await memory.keep({b"a": "1"}) == {b"a": "1"}
@@ -97,9 +97,7 @@ async def test_a_folder_that_cannot_be_written_is_a_memory_that_forgets(tmp_path
     assert memory.failures == 2
 
 
-async def test_a_locked_file_fails_no_read_is_counted_and_does_not_stop_the_loop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_locked_file_is_counted_and_does_not_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "reads.sqlite"
     memory = Memory(path)
     await memory.keep({b"b": "2"})
@@ -126,7 +124,7 @@ async def test_a_locked_file_fails_no_read_is_counted_and_does_not_stop_the_loop
     assert await memory.get([b"a"]) == {b"a": "1"}, "and so does writing, afterwards"
 
 
-async def test_a_file_that_is_locked_at_the_start_is_not_damaged(tmp_path: Path) -> None:
+async def test_file_locked_at_start_is_not_damaged(tmp_path: Path) -> None:
     path = tmp_path / "reads.sqlite"
     first = Memory(path)
     await first.keep({b"a": "1"})
@@ -142,14 +140,14 @@ async def test_a_file_that_is_locked_at_the_start_is_not_damaged(tmp_path: Path)
     assert not (tmp_path / "reads.damaged").exists()
 
 
-async def test_a_closed_memory_knows_nothing(tmp_path: Path) -> None:
+async def test_closed_memory_is_empty(tmp_path: Path) -> None:
     memory = Memory(tmp_path / "reads.sqlite")
     await memory.keep({b"a": "1"})
     memory.close()
     assert await memory.get([b"a"]) == {}
 
 
-async def test_new_weights_under_an_old_name_are_noticed(tmp_path: Path) -> None:
+async def test_new_weights_under_old_name_are_noticed(tmp_path: Path) -> None:
     memory = Memory(tmp_path / "reads.sqlite")
     first = await memory.model("m", "/models/m", (-1.0, -2.0, -3.0))
     assert await memory.model("m", "/models/m", (-1.02, -1.97, -3.03)) == first, "rounding"
@@ -159,7 +157,7 @@ async def test_new_weights_under_an_old_name_are_noticed(tmp_path: Path) -> None
     assert await memory.model("other", "/models/m", (-1.0, -2.0, -3.0)) not in (first, second)
 
 
-async def test_fingerprints_of_a_server_that_never_repeats_itself_are_bounded(tmp_path: Path) -> None:
+async def test_fingerprints_of_unstable_server_are_bounded(tmp_path: Path) -> None:
     memory = Memory(tmp_path / "reads.sqlite")
     for number in range(120):
         await memory.model("m", "m", (-float(number), -1.0))
@@ -168,19 +166,19 @@ async def test_fingerprints_of_a_server_that_never_repeats_itself_are_bounded(tm
     assert len(memory._models) <= 50
 
 
-async def test_what_was_kept_and_is_no_list_of_fingerprints_is_none(tmp_path: Path) -> None:
+async def test_invalid_fingerprints_are_ignored(tmp_path: Path) -> None:
     memory = Memory(tmp_path / "reads.sqlite")
     await memory.keep({key("weights", "m", "m"): "[1, {}"})
     assert await memory.model("m", "m", (-1.0,)) == await memory.model("m", "m", (-1.0,))
 
 
-def test_a_number_that_was_kept_is_one() -> None:
+def test_stored_numbers_are_parsed() -> None:
     assert kept_number("-1.5") == -1.5
     for text in ("", "x", "nan", "-inf", "1e999"):
         assert kept_number(text) is None
 
 
-async def test_nothing_that_was_asked_can_be_read_in_the_file(tmp_path: Path) -> None:
+async def test_file_reveals_no_prompts(tmp_path: Path) -> None:
     memory = Memory(tmp_path / "reads.sqlite")
     await memory.keep({key("weights", "A secret history", "A secret title"): "-1.0"})
     memory.close()

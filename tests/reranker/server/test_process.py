@@ -10,7 +10,7 @@ from reranker.server import embedded, process
 from tests.standin import StandIn
 
 
-def test_the_command_serves_on_loopback_with_our_processor_and_lets_flags_through() -> None:
+def test_command_has_loopback_processor_and_extra_flags() -> None:
     settings = LlmSettings(vllm_args=("--max-num-seqs", "7"))
     command = process.command(settings, "/models/x", "x", 1234)
     assert command[1:4] == ["-P", "-m", "vllm.entrypoints.openai.api_server"]
@@ -19,7 +19,7 @@ def test_the_command_serves_on_loopback_with_our_processor_and_lets_flags_throug
     assert command[-2:] == ["--max-num-seqs", "7"]
 
 
-def test_the_environment_binds_all_cores_and_keeps_the_hub_away_from_local_models(tmp_path: Path) -> None:
+def test_environment_binds_cores_and_disables_hub_for_local_models(tmp_path: Path) -> None:
     found = process.environment(LlmSettings(kv_cache_gib=3), tmp_path, model_is_local=True)
     assert found["PYTHONPATH"] == str(tmp_path)
     assert found["HF_HUB_OFFLINE"] == "1"
@@ -32,7 +32,7 @@ def test_the_environment_binds_all_cores_and_keeps_the_hub_away_from_local_model
     )
 
 
-def test_given_variables_win_over_what_is_chosen_for_the_machine(tmp_path: Path) -> None:
+def test_given_variables_override_chosen_ones(tmp_path: Path) -> None:
     given = {"VLLM_CPU_KVCACHE_SPACE": "7", "OMP_NUM_THREADS": "1"}
     found = process.environment(LlmSettings(), tmp_path, model_is_local=True, variables=given)
     assert found.items() >= given.items()
@@ -43,7 +43,7 @@ def test_models_are_embedded_a_folder_or_a_name(tmp_path: Path) -> None:
     assert process.resolve_model(LlmSettings(model="org/model")) == ("org/model", "org/model")
 
 
-def test_a_running_server_is_found_by_url_and_by_port(standin: StandIn) -> None:
+def test_running_server_is_found_by_url_and_port(standin: StandIn) -> None:
     by_url = find_server(LlmSettings(url="http://elsewhere:8000", model="some-model"))
     assert by_url is not None
     assert (by_url.url, by_url.model) == ("http://elsewhere:8000", "some-model")
@@ -55,9 +55,7 @@ def test_a_running_server_is_found_by_url_and_by_port(standin: StandIn) -> None:
 
 
 def fake_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> LlmSettings:
-    """Settings whose vLLM is a shell script: what a start does when the real one fails, which it would take a minute
-    to do.
-    """
+    """Replace vLLM by a shell script, since failures of the real one take a minute."""
     program = tmp_path / "fake-vllm"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
@@ -65,7 +63,7 @@ def fake_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) ->
     return LlmSettings(model="org/model", cache_dir=tmp_path, start_timeout_s=1.0)
 
 
-def test_a_death_at_the_start_is_told_with_the_end_of_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_start_reports_end_of_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = fake_python(tmp_path, monkeypatch, "echo loading; echo 'out of memory' >&2; exit 3")
     with pytest.raises(LLMStartError) as caught, LocalServer(settings):
         pass
@@ -73,7 +71,7 @@ def test_a_death_at_the_start_is_told_with_the_end_of_the_log(tmp_path: Path, mo
     assert str(tmp_path) in str(caught.value)
 
 
-def test_a_start_that_takes_too_long_is_ended_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_start_is_stopped_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = fake_python(tmp_path, monkeypatch, f"echo $$ > {tmp_path}/pid; echo thinking; exec sleep 60")
     said: list[str] = []
     with pytest.raises(LLMStartError, match="thinking"), LocalServer(settings, report=said.append):
@@ -84,7 +82,7 @@ def test_a_start_that_takes_too_long_is_ended_and_told(tmp_path: Path, monkeypat
         os.kill(pid, 0)
 
 
-def test_logs_are_kept_but_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_logs_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = fake_python(tmp_path, monkeypatch, "exit 1")
     (tmp_path / "llm").mkdir()
     for number in range(30):
@@ -94,7 +92,7 @@ def test_logs_are_kept_but_not_for_ever(tmp_path: Path, monkeypatch: pytest.Monk
     assert 15 < len(list((tmp_path / "llm").glob("*.log"))) <= 21
 
 
-def test_a_damaged_checkpoint_is_noticed(tmp_path: Path) -> None:
+def test_damaged_checkpoint_is_reported(tmp_path: Path) -> None:
     assert embedded.problems(tmp_path, thorough=False) == [f"{tmp_path} holds no converted checkpoint"]
     (tmp_path / "weights").write_bytes(b"abc")
     digest = embedded.sha256(tmp_path / "weights")
@@ -109,8 +107,8 @@ def test_a_damaged_checkpoint_is_noticed(tmp_path: Path) -> None:
     assert "truncated" in embedded.problems(tmp_path, thorough=False)[0]
 
 
-def test_the_processor_imports_nothing_of_ours() -> None:
-    """It is loaded in vLLM's process, where our folders are not to be imported."""
+def test_processor_does_not_import_whyrank() -> None:
+    """vLLM loads the processor in its own process, which must not import whyrank."""
     text = Path(process.__file__).with_name("forced.py").read_text()
     imports = [
         line.split()[1].split(".")[0] for line in text.splitlines() if line.strip().startswith(("import ", "from "))

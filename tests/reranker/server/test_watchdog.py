@@ -9,7 +9,7 @@ import pytest
 
 from reranker.server import watchdog
 
-# A command that starts a child of its own, as vLLM does, writes both process ids, and ignores SIGTERM.
+# A command that starts a child, as vLLM does, writes both process ids and ignores SIGTERM.
 COMMAND = """
 import os, signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -35,7 +35,7 @@ def started(pids: Path) -> list[int]:
 
 
 def gone(pid: int) -> bool:
-    """Whether the process has ended; one that nobody waited for yet is a zombie, and has ended."""
+    """Return whether the process has ended; a zombie has."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
     except OSError:
@@ -55,7 +55,7 @@ def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHYRANK_WATCHDOG_GRACE_S", "0.3")
 
 
-def test_closing_its_input_ends_the_whole_group(tmp_path: Path) -> None:
+def test_closed_pipe_ends_process_group(tmp_path: Path) -> None:
     process = start(tmp_path / "pids")
     pids = started(tmp_path / "pids")
     assert process.stdin is not None
@@ -65,7 +65,7 @@ def test_closing_its_input_ends_the_whole_group(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_killed_asker_takes_the_command_along(tmp_path: Path) -> None:
+def test_killed_parent_ends_command(tmp_path: Path) -> None:
     asker = subprocess.Popen(
         [
             sys.executable,
@@ -81,7 +81,7 @@ def test_a_killed_asker_takes_the_command_along(tmp_path: Path) -> None:
     assert all_gone(pids)
 
 
-def test_sigterm_to_the_keeper_ends_the_command(tmp_path: Path) -> None:
+def test_sigterm_to_watchdog_ends_command(tmp_path: Path) -> None:
     process = start(tmp_path / "pids")
     pids = started(tmp_path / "pids")
     process.terminate()
@@ -89,7 +89,7 @@ def test_sigterm_to_the_keeper_ends_the_command(tmp_path: Path) -> None:
     assert all_gone(pids)
 
 
-def test_the_commands_own_end_is_passed_on() -> None:
+def test_exit_status_is_passed_on() -> None:
     command = [sys.executable, "-P", watchdog.__file__, sys.executable, "-c", "raise SystemExit(7)"]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
         assert process.wait(20) == 7
