@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 from pydantic import BaseModel
 
+from api.cli.data import fitted_data
 from api.cli.output import console, error_console, status
 from api.settings.model import load_settings
 from eval import (
@@ -109,10 +110,14 @@ def fit(
     as_json: AsJson = False,
     size: Annotated[float, typer.Option(min=0.02, max=10, help="1 is a shop of 30,000 users.")] = 1.0,
     trials: Annotated[int, typer.Option(min=6, max=1000, help="Trials of the long search.")] = 60,
+    own_data: Annotated[
+        bool, typer.Option("--own-data", help="Use the artifact's data instead of generated data.")
+    ] = False,
 ) -> None:
-    """The search for parameters beside the defaults and a long search, on generated data."""
+    """Compare the search for parameters with the defaults and with a long search."""
+    datasets = [fitted_data(load_settings()).dataset] if own_data else None
     with status("searching") as report:
-        result = bench_fit(size=size, trials=trials, report=report)
+        result = bench_fit(datasets, size=size, trials=trials, report=report)
     _tell(result, _show_fit, as_json=as_json)
 
 
@@ -264,11 +269,13 @@ def _say(text: str) -> None:
 
 
 def _show_retrieval(result: RetrievalBench) -> None:
-    def row(label: str, unit: str, ratio: Ratio) -> None:
-        both = f"{ratio.ours:9.2f} {unit:<3}  bare implicit {ratio.bare:9.2f} {unit:<3}"
+    def row(label: str, unit: str, ratio: Ratio, library: str = "implicit") -> None:
+        both = f"{ratio.ours:9.2f} {unit:<3}  bare {library:<8} {ratio.bare:9.2f} {unit:<3}"
         _say(f"  {label:<28} {both}  {ratio.ratio:5.2f} x")
 
     _say(f"{result.interactions:,} interactions, {result.users:,} users, {result.items:,} items")
+    row("read from CSV, and checked", "s", result.read_s, "polars")
+    row("peak memory of it", "MiB", result.read_peak_mib, "polars")
     row("fit, on the same matrix", "s", result.fit_s)
     row("peak memory of it", "MiB", result.fit_peak_mib)
     row("one user's 100 candidates", "ms", result.one_user_ms)

@@ -5,7 +5,7 @@ Parameters are chosen on validation, inside each user's earlier interactions. He
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -45,16 +45,24 @@ class FitBench(BaseModel):
     data: tuple[FitComparison, ...]
 
 
-def bench_fit(*, size: float = 1.0, trials: int = 60, report: Callable[[str], None] = lambda _: None) -> FitBench:
-    """Measure on generated data sets.
+def bench_fit(
+    datasets: Sequence[Dataset] | None = None,
+    *,
+    size: float = 1.0,
+    trials: int = 60,
+    report: Callable[[str], None] = lambda _: None,
+) -> FitBench:
+    """Compare the ways of choosing parameters on each data set.
 
     Args:
-        size: scales their numbers of users.
+        datasets: None for two generated ones.
+        size: scales the number of users of the generated ones.
         trials: trials of the long search.
         report: called with what is being done.
     """
-    made = (shop(int(30_000 * size), 8_000), plays(max(int(2_000 * size), 200), 1_500))
-    return FitBench(data=tuple(compared(dataset, trials, report) for dataset in made))
+    if datasets is None:
+        datasets = (shop(int(30_000 * size), 8_000), plays(max(int(2_000 * size), 200), 1_500))
+    return FitBench(data=tuple(compared(dataset, trials, report) for dataset in datasets))
 
 
 def compared(dataset: Dataset, trials: int, report: Callable[[str], None] = lambda _: None) -> FitComparison:

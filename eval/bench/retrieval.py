@@ -24,6 +24,7 @@ from retrieval import (
     AlsModel,
     AlsParameters,
     Dataset,
+    DataSettings,
     Filter,
     Interaction,
     RetrievalRequest,
@@ -31,6 +32,7 @@ from retrieval import (
     encode_dataset,
     fit,
     load,
+    readers,
 )
 
 INTERACTIONS, USERS, ITEMS = 5_000_000, 100_000, 40_000
@@ -39,7 +41,7 @@ FIT = AlsParameters(factors=64, iterations=5)
 
 
 class Ratio(BaseModel):
-    """Our median beside bare implicit's, in the unit that the name of the field says."""
+    """Our median beside that of the bare library, in the unit that the name of the field says."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -49,8 +51,10 @@ class Ratio(BaseModel):
 
 
 class RetrievalBench(BaseModel):
-    """What ``whyrank bench retrieval`` prints. ``end_to_end_mib`` is the peak memory of everything from a Parquet file
-    to the artifact on disk.
+    """What ``whyrank bench retrieval`` prints.
+
+    Reading compares two CSV files, read and checked, with bare ``polars.read_csv`` of both, which checks nothing.
+    ``end_to_end_mib`` is the peak memory of everything from a Parquet file to the artifact on disk.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,6 +62,8 @@ class RetrievalBench(BaseModel):
     interactions: int
     users: int
     items: int
+    read_s: Ratio
+    read_peak_mib: Ratio
     fit_s: Ratio
     fit_peak_mib: Ratio
     end_to_end_mib: float
@@ -79,12 +85,14 @@ def bench_retrieval(*, size: float = 1.0, report: Callable[[str], None] = lambda
         save_npz(folder / "matrix.npz", encoded.user_items, compressed=False)
         dataset.items.write_parquet(folder / "items.parquet")
         dataset.interactions.write_parquet(folder / "interactions.parquet")
+        dataset.items.write_csv(folder / "items.csv")
+        dataset.interactions.write_csv(folder / "interactions.csv")
         counted = (dataset.interactions.height, len(encoded.user_ids), len(encoded.item_ids))
         del dataset, encoded
+        report("reading with bare polars and with ours")
+        read_s, read_peak_mib = _in_turn(_read_ours, _read_bare, folder)
         report("fitting bare implicit and ours")
-        # In turn, so that a machine whose speed drifts is unfair to neither.
-        runs = [_alone(how, folder) for how in (_fit_bare, _fit_ours) * 2]
-        bare, ours = runs[::2], runs[1::2]
+        fit_s, fit_peak_mib = _in_turn(_fit_ours, _fit_bare, folder)
         report("fitting from a file to an artifact")
         whole = _alone(_fit_end_to_end, folder)
         report("starting and asking")
@@ -93,12 +101,21 @@ def bench_retrieval(*, size: float = 1.0, report: Callable[[str], None] = lambda
         interactions=counted[0],
         users=counted[1],
         items=counted[2],
-        fit_s=_ratio([run["seconds"] for run in ours], [run["seconds"] for run in bare]),
-        fit_peak_mib=_ratio([run["peak_mib"] for run in ours], [run["peak_mib"] for run in bare]),
+        read_s=read_s,
+        read_peak_mib=read_peak_mib,
+        fit_s=fit_s,
+        fit_peak_mib=fit_peak_mib,
         end_to_end_mib=whole["peak_mib"],
         end_to_end_s=whole["seconds"],
         **asked["result"],
     )
+
+
+def _in_turn(ours: Callable[[Path], Any], bare: Callable[[Path], Any], folder: Path) -> tuple[Ratio, Ratio]:
+    """Seconds and peak memory, measured in turn, so that a machine whose speed drifts is unfair to neither."""
+    runs = [_alone(how, folder) for how in (bare, ours) * 2]
+    seconds, peaks = ([run[what] for run in runs] for what in ("seconds", "peak_mib"))
+    return _ratio(seconds[1::2], seconds[::2]), _ratio(peaks[1::2], peaks[::2])
 
 
 def _alone(work: Callable[[Path], Any], folder: Path) -> dict[str, Any]:
@@ -123,6 +140,19 @@ def _run(work: Callable[[Path], Any], folder: Path, sender: Any) -> None:
     status = Path("/proc/self/status").read_text()
     peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
     sender.send(json.dumps({"seconds": seconds, "peak_mib": peak, "result": result}))
+
+
+def _read_bare(folder: Path) -> float:
+    began = time.perf_counter()
+    for name in ("items", "interactions"):
+        pl.read_csv(folder / f"{name}.csv")
+    return time.perf_counter() - began
+
+
+def _read_ours(folder: Path) -> float:
+    began = time.perf_counter()
+    readers.read(DataSettings(items=folder / "items.csv", interactions=folder / "interactions.csv"))
+    return time.perf_counter() - began
 
 
 def _fit_bare(folder: Path) -> float:
