@@ -288,8 +288,10 @@ def _without_values(masked: str, given: Sequence[ItemInput]) -> str:
 
 def _deed_words(deeds: Collection[str]) -> frozenset[str]:
     """Return words that tell what the user did: "bought" if something was bought."""
-    told = " ".join(form for deed in deeds for form in (*ENGLISH[deed], *CHINESE[deed]))
-    return frozenset(words_of(told)) | frozenset(CHINESE[deed][1] for deed in deeds)
+    english = " ".join(form for deed in deeds for form in ENGLISH[deed])
+    # Whole words: a single character of 喜欢 would let half of 喜剧 pass.
+    chinese = {part for deed in deeds for form in CHINESE[deed] for part in form.split("{}") if part}
+    return frozenset(words_of(english)) | chinese
 
 
 def _of_the_user(masked: str, deeds: Collection[str]) -> Refusal | None:
