@@ -7,6 +7,7 @@ from prompts.errors import BudgetError, LibraryError, TemplateError
 from prompts.front_matter import FrontMatter, Sampling, Scoring
 from prompts.inputs import (
     KNOWN,
+    SHAPES,
     CandidateInput,
     EvidenceInput,
     HistoryInput,
@@ -38,6 +39,7 @@ __all__ = [
     "KNOWN",
     "MAX_DOCUMENT",
     "MAX_LENGTH",
+    "SHAPES",
     "BudgetError",
     "BudgetSteps",
     "BudgetedPrompt",

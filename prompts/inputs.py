@@ -14,6 +14,8 @@ Value = str | int | float | bool | list[str]
 _SHORT = 40
 """Characters of a text that is a value and no description."""
 _MOST_TAGS = 6
+SHAPES = 5
+"""Openings of reasons; those of a list take them in turn."""
 REST = "*"
 """In a template's ``attributes``: all that it does not name."""
 
@@ -121,6 +123,21 @@ KNOWN: dict[str, Known] = {
         "{% for one in evidence %}{{ one.title }}{% endfor %}",
     ),
     "item": Known("the recommended item: title, attributes, details, tags", "{{ item.title }} ({{ item.details }})"),
+    "title": Known(
+        "the recommended item's title as a sentence names it: in quotation marks where it needs them", "{{ title }}"
+    ),
+    "you_did": Known(
+        "what the user did with the evidence, in words that go after 'you': liked Heat and bought Ran",
+        "You {{ you_did }}.",
+    ),
+    "shared": Known(
+        "what the item shares with the evidence, in words; empty where that is nothing",
+        "{% if shared %}In common: {{ shared }}{% endif %}",
+    ),
+    "shape": Known(
+        f"a number from 0 to {SHAPES - 1} that differs among neighbours in a list, for openings that vary",
+        "{% if shape == 1 %}Since{% else %}Because{% endif %} you {{ you_did }}",
+    ),
     "complaint": Known(
         "why an earlier answer was refused; empty at the first try",
         "{% if complaint %}Refused because {{ complaint }}.{% endif %}",
@@ -128,14 +145,14 @@ KNOWN: dict[str, Known] = {
 }
 """Inputs that a template may declare."""
 
-ABSENT: dict[str, object] = {"query": "", "profile": {}, "complaint": "", "noun": "items"}
+ABSENT: dict[str, object] = {"query": "", "profile": {}, "complaint": "", "noun": "items", "shared": "", "shape": 0}
 """What a template sees where a caller gives nothing; the other inputs must be given."""
 
 
 def allowed_inputs(task: str, scoring: str | None) -> list[str]:
     """The inputs that are given for a task and scoring, sorted. A reason sees nothing but facts that it may name."""
     if task == "reason":
-        return ["complaint", "evidence", "item", "locale", "noun"]
+        return ["complaint", "evidence", "item", "locale", "noun", "shape", "shared", "title", "you_did"]
     about = {"listwise": ["candidates"], "permutation": ["candidates"], "pointwise": ["candidate"]}
     return sorted(["history", "query", "profile", "locale", "noun", *about.get(scoring or "", [])])
 

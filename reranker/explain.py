@@ -6,13 +6,13 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from functools import cached_property
 
+from prompts import SHAPES
 from reranker.context import RequestContext
 from reranker.errors import STAGE_FAILURES, failure_of
 from reranker.reasons.connection import ConnectionIndex, choose_evidence
 from reranker.reasons.counterfactual import ScoredPrompt, removals
 from reranker.reasons.counterfactual import evidence as llm_evidence
 from reranker.reasons.deeds import deeds_of
-from reranker.reasons.fallback import SHAPES
 from reranker.reasons.writer import Basis, Reason, ReasonWriter, Wanted, write_reasons
 from reranker.scoring import Reader
 from retrieval import Candidate, Evidence, Item, Notice, Retrieved, Retriever, Source

@@ -14,7 +14,7 @@ PUBLIC = {
     "read_small_file readers rebuild_dataset save search_parameters splits with_relative_paths",
     "prompts": "BudgetError BudgetSteps BudgetedPrompt CandidateInput DEFAULT_ALIAS DRAFT EXAMPLE EvidenceInput FACTS "
     "FrontMatter HistoryInput ItemInput KNOWN LibraryError MAX_DOCUMENT MAX_LENGTH Message Prompt PromptEditor "
-    "PromptLibrary PromptTemplate Rendered RuntimeFailures Sample Sampling Sanitizer Scoring Stamp "
+    "PromptLibrary PromptTemplate Rendered RuntimeFailures SHAPES Sample Sampling Sanitizer Scoring Stamp "
     "TemplateError TemplateReference Trimmed allowed_inputs budget_steps candidate_inputs check_template "
     "document_inputs evidence_inputs file_stamp fit_to_budget history_inputs item_input newest_entries "
     "profile_input read_source render_isolated render_sample user_sample version_number with_attributes "

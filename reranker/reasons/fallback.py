@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from prompts import EvidenceInput, ItemInput
+from prompts import SHAPES, EvidenceInput, ItemInput
 from reranker.reasons import lexicon
 from reranker.reasons.deeds import (
     chinese_clause,
@@ -18,8 +18,6 @@ from reranker.reasons.deeds import (
     listed,
 )
 
-SHAPES = 5
-"""Openings; a list of at most as many sentences repeats none."""
 _MOST_SHARED, _MOST_NEW = 3, 2
 _SHORTEST_NAME = 4
 """Letters of the words that two titles share before they count as a name."""
@@ -58,7 +56,7 @@ def evidence_sentence(
     """Say why an item was picked, from its evidence (at least one history item).
 
     Args:
-        shape: which opening; modulo :data:`SHAPES`.
+        shape: which opening; modulo :data:`prompts.SHAPES`.
         follows: whether the item often comes after the evidence in histories, rather than together with it.
     """
     chinese = is_chinese(locale)
@@ -156,6 +154,14 @@ def _common_chinese(shared: Shared) -> str:
 
 def _chinese_value(value: str) -> str:
     return lexicon.CHINESE_NAMES.get(value.casefold(), value).split()[0]
+
+
+def shared_words(item: ItemInput, evidence: Sequence[ItemInput], locale: str) -> str:
+    """Say what the item shares with the evidence: ``Crime and Drama``, ``the brand Norr``; empty without anything."""
+    shared = shared_by(item, evidence)
+    if shared is None:
+        return ""
+    return _common_chinese(shared) if is_chinese(locale) else _common_english(shared)
 
 
 def shared_by(item: ItemInput, evidence: Sequence[ItemInput]) -> Shared | None:

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 
-from prompts import FACTS, ItemInput, PromptTemplate, Sanitizer, evidence_inputs, item_input
+from prompts import FACTS, EvidenceInput, ItemInput, PromptTemplate, Sanitizer, evidence_inputs, item_input
 from reranker.client.engine import Engine
 from reranker.client.responses import Usage
 from reranker.errors import STAGE_FAILURES, StageFailure
 from reranker.reasons.catalog_words import Vocabulary
 from reranker.reasons.check import Refusal, check, first_sentence
-from reranker.reasons.deeds import Deed
-from reranker.reasons.fallback import evidence_sentence, is_chinese
+from reranker.reasons.deeds import Deed, chinese_clause, english_clause
+from reranker.reasons.fallback import evidence_sentence, is_chinese, quoted_chinese, quoted_english, shared_words
 from retrieval import Evidence, Item
 
 _ATTEMPTS = 2
@@ -164,12 +164,13 @@ class ReasonWriter:
             LLMError: the server failed, or answered what cannot be.
             TemplateError: the template does not render.
         """
-        usage, refused = Usage(), list[Refusal]()
-        if self._engine is None or not wanted.evidence or wanted.names_itself:
-            return self.otherwise(wanted, sanitizer, template.meta.locale), usage
-        item, evidence = item_input(wanted.item, sanitizer), evidence_inputs(wanted.evidence, sanitizer, wanted.deeds)
-        locale = template.meta.locale
-        inputs = {"item": item, "evidence": evidence, "locale": locale, "noun": sanitizer.text(self._noun)}
+        usage, refused, locale = Usage(), list[Refusal](), template.meta.locale
+        item = item_input(wanted.item, sanitizer)
+        # Without attributes there is nothing that a sentence could say and the check would let pass.
+        if self._engine is None or not wanted.evidence or wanted.names_itself or not template.showing(item).attributes:
+            return self.otherwise(wanted, sanitizer, locale), usage
+        evidence = evidence_inputs(wanted.evidence, sanitizer, wanted.deeds)
+        inputs = self._inputs(item, evidence, locale, sanitizer) | {"shape": wanted.shape}
         large = sum(len(str(one)) for one in (item, *evidence)) > _OFF_LOOP
         for attempt in range(_ATTEMPTS):
             given = {**inputs, "complaint": str(refused[-1]) if refused else ""}
@@ -188,6 +189,25 @@ class ReasonWriter:
                 return Reason(text, ids, wanted.basis, ReasonSource.llm, tuple(refused)), usage
             refused.append(problem)
         return self.otherwise(wanted, sanitizer, locale, tuple(refused)), usage
+
+    def _inputs(
+        self, item: ItemInput, evidence: Sequence[EvidenceInput], locale: str, sanitizer: Sanitizer
+    ) -> dict[str, object]:
+        """Return what a reason template may use, except for the complaint and the shape."""
+        noun = sanitizer.text(self._noun)
+        clause, quoted = (
+            (chinese_clause, quoted_chinese(noun)) if is_chinese(locale) else (english_clause, quoted_english)
+        )
+        titles = quoted([piece.title for piece in evidence])
+        return {
+            "item": item,
+            "evidence": evidence,
+            "locale": locale,
+            "noun": noun,
+            "title": quoted([item.title])[0],
+            "you_did": clause([piece.did for piece in evidence], titles),
+            "shared": shared_words(item, evidence, locale),
+        }
 
     def otherwise(self, wanted: Wanted, sanitizer: Sanitizer, locale: str, refused: tuple[Refusal, ...] = ()) -> Reason:
         """A reason without the LLM."""

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prompts import EvidenceInput, ItemInput, Sanitizer, evidence_inputs, item_input
+from prompts import SHAPES, EvidenceInput, ItemInput, Sanitizer, evidence_inputs, item_input
 from reranker.reasons.catalog_words import Vocabulary
 from reranker.reasons.check import check
-from reranker.reasons.fallback import SHAPES, evidence_sentence
+from reranker.reasons.fallback import evidence_sentence
 from reranker.reasons.writer import told_apart
 from retrieval import Evidence, Item
 from tests.reranker.reasons.test_check import ALIEN, BLADE, OTHERS, TERMINATOR, VOCABULARY, seen
