@@ -17,6 +17,7 @@ from reranker.client.engine import Engine, EngineState, ModelInfo
 from reranker.client.responses import Usage
 from reranker.documents import DocumentRanker, DocumentRanking
 from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMStartError, LLMTimeout, LLMUnavailable
+from reranker.explain import Explainer
 from reranker.fusion import (
     FUSION_FILE,
     PLAIN_FEATURES,
@@ -91,6 +92,7 @@ __all__ = [
     "EngineSettings",
     "EngineState",
     "Event",
+    "Explainer",
     "Feature",
     "FusionFit",
     "LLMBadAnswer",

@@ -42,14 +42,29 @@ class Explainer:
     async def evidence(
         self, retrieved: Retrieved, chosen: Sequence[int], context: RequestContext, asked: ScoredPrompt | None
     ) -> list[Wanted]:
-        """What the reasons of the chosen candidates rest on; ``asked`` is given where the LLM's evidence is wanted."""
-        top = [retrieved.candidates[place] for place in chosen]
-        items = [one.item for one in top]
-        by_models = await asyncio.to_thread(self._retriever.evidence, retrieved, items, _LOOKED_AT)
+        """Find what the reasons of the chosen candidates rest on.
+
+        Args:
+            chosen: positions of candidates, in the order of the list.
+            asked: what the ranking was read with, if the LLM's evidence is wanted.
+        """
         by_llm = await self._by_llm(retrieved, chosen, context, asked) if asked else {}
-        found = [(item, by_llm.get(item.item_id) or by_models[item.item_id]) for item in items]
-        # In a thread, since the first access scans the catalog.
-        chosen_evidence = await asyncio.to_thread(lambda: choose_evidence(found, self._connections, _EVIDENCE))
+        return await asyncio.to_thread(self.wanted, retrieved, chosen, by_llm)
+
+    def wanted(
+        self, retrieved: Retrieved, chosen: Sequence[int], by_llm: Mapping[str, Sequence[Evidence]] | None = None
+    ) -> list[Wanted]:
+        """Choose the evidence of candidates, from the models of the retrieval score where the LLM told none.
+
+        Args:
+            chosen: positions of candidates, in the order of the list.
+            by_llm: the LLM's evidence by item id.
+        """
+        top = [retrieved.candidates[place] for place in chosen]
+        items = [candidate.item for candidate in top]
+        told = by_llm or {}
+        by_models = self._retriever.evidence(retrieved, items, _LOOKED_AT)
+        found = [(item, told.get(item.item_id) or by_models[item.item_id]) for item in items]
         deeds = deeds_of(retrieved.history)
         # Another list begins with another opening, and the same list always with the same.
         first = zlib.crc32("\n".join(item.item_id for item in items).encode())
@@ -57,15 +72,18 @@ class Explainer:
             Wanted(
                 candidate.item,
                 evidence,
-                Basis.llm if by_llm.get(candidate.item.item_id) else self._basis(candidate, evidence),
+                Basis.llm if told.get(candidate.item.item_id) else self._basis(candidate, evidence),
                 deeds,
                 shape=(first + place) % SHAPES,
             )
-            for place, (candidate, evidence) in enumerate(zip(top, chosen_evidence, strict=True))
+            for place, (candidate, evidence) in enumerate(
+                zip(top, choose_evidence(found, self.connections, _EVIDENCE), strict=True)
+            )
         ]
 
     @cached_property
-    def _connections(self) -> ConnectionIndex:
+    def connections(self) -> ConnectionIndex:
+        """What connects items; the first access scans the catalog."""
         return ConnectionIndex(self._retriever.catalog)
 
     async def _by_llm(

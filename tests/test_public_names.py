@@ -20,7 +20,7 @@ PUBLIC = {
     "profile_input read_source render_isolated render_sample user_sample version_number with_attributes "
     "write_atomically",
     "reranker": "ADAPTER_FILE ADAPTER_WEIGHTS AdapterChoice AdapterManifest Agreement Answer Basis BreakerState "
-    "Calibration DocumentRanker DocumentRanking DoneEvent EMBEDDED Engine EngineSettings EngineState Event "
+    "Calibration DocumentRanker DocumentRanking DoneEvent EMBEDDED Engine EngineSettings EngineState Event Explainer "
     "FUSION_FILE Feature FusionFit LLMBadAnswer LLMBusy LLMError LLMStartError LLMTimeout LLMUnavailable "
     "LikelihoodScorer ListwiseScorer LlmSettings LocalServer MAX_CANDIDATES MAX_DEADLINE_MS MAX_ITEMS Memory "
     "ModelInfo OrderSensitivity PLAIN_FEATURES PRESETS PermutationScorer PointwiseScorer PromptChoice "
@@ -31,10 +31,10 @@ PUBLIC = {
     "lora_flags measure_stability memory_shortage order_sensitivity positions_by_score prompt_ending "
     "rank_inputs read_labelled_reasons resolve_model runs_on_cpu save_fit server_options this_machine "
     "write_reasons",
-    "eval": "AdapterCost AnswerStore ApiBench Arm DEFAULT_ARMS EvalBench EvalReport ExperimentConfig ExperimentRun "
-    "FRACTION FaultSoak FitBench FlagsCost HoldoutProtocol LeakError Mean OPENED Part ProgressCallback "
-    "PromptsBench Ratio Reads ReasonsBench Regime Relevance RerankBench RetrievalBench Training "
-    "adapter_training bench_adapter bench_api bench_eval bench_faults bench_fit bench_flags bench_prompts "
+    "eval": "AdapterCost AnswerStore ApiBench Arm DEFAULT_ARMS EvalBench EvalReport EvidenceBench ExperimentConfig "
+    "ExperimentRun FRACTION FaultSoak FitBench FlagsCost HoldoutProtocol LeakError Mean OPENED Part ProgressCallback "
+    "PromptsBench Ratio Reads ReasonsBench Regime Relevance RerankBench RetrievalBench Training adapter_training "
+    "bench_adapter bench_api bench_eval bench_evidence bench_faults bench_fit bench_flags bench_prompts "
     "bench_reasons bench_rerank bench_retrieval build_report copy_openings count_openings fit_fusion_weights "
     "make_fold parameters_saw_test parse_arm run_experiment tables training_part",
     "tuning": "PromptWriter TrainingData TrainingEstimate TrainingProgress TuningOptions split_for_training tune",

@@ -17,6 +17,7 @@ from eval import (
     AdapterCost,
     ApiBench,
     EvalBench,
+    EvidenceBench,
     FaultSoak,
     FitBench,
     FlagsCost,
@@ -29,6 +30,7 @@ from eval import (
     bench_adapter,
     bench_api,
     bench_eval,
+    bench_evidence,
     bench_faults,
     bench_fit,
     bench_flags,
@@ -176,17 +178,29 @@ def adapter(
 def reasons(
     as_json: AsJson = False,
     users: Annotated[int, typer.Option(min=1, help="How many users, drawn at random.")] = 20,
-    k: Annotated[int, typer.Option("-k", min=1, max=20, help="How many reasons for each.")] = 4,
+    k: Annotated[int, typer.Option("-k", min=1, max=20, help="How many reasons for each.")] = 5,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    evidence_only: Annotated[
+        bool, typer.Option("--evidence-only", help="Only the evidence and the sentences built from it; without an LLM.")
+    ] = False,
+    locale: Annotated[str, typer.Option(help="Language of the reasons.")] = "en",
 ) -> None:
-    """What becomes of the sentences that the LLM writes, and whether items rest on the history they name."""
+    """Measure reasons: whether the history they cite connects and matters, and what becomes of the LLM's sentences."""
     settings = load_settings()
+    if evidence_only:
+        with status("measuring evidence") as report:
+            retriever = Retriever(load(settings.artifact))
+            found = bench_evidence(retriever, users=users, k=k, seed=seed, locale=locale, report=report)
+        _tell(found, _show_evidence, as_json=as_json)
+        return
     with status("looking for the LLM") as report, find_or_start_server(settings.llm, report=report) as engine_settings:
         retriever, library = Retriever(load(settings.artifact)), PromptLibrary(settings.prompts_dir)
 
         async def measure() -> ReasonsBench:
             async with Engine(engine_settings) as engine:
-                return await bench_reasons(engine, retriever, library, users=users, k=k, seed=seed, report=report)
+                return await bench_reasons(
+                    engine, retriever, library, users=users, k=k, seed=seed, locale=locale, report=report
+                )
 
         result = asyncio.run(measure())
     _tell(result, _show_reasons, as_json=as_json)
@@ -338,12 +352,27 @@ def _show_adapter(result: AdapterCost) -> None:
         )
 
 
-def _show_reasons(result: ReasonsBench) -> None:
-    def drop(label: str, found: Mean | None, unit: str) -> None:
-        if found and found.mean is not None:
-            told = f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f}) {unit}, {found.users} users"
-            _say(f"  {label:<40} {told}")
+def _show_mean(label: str, found: Mean | None, unit: str = "") -> None:
+    if found and found.mean is not None:
+        told = f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f}) {unit}, {found.users} users"
+        _say(f"  {label:<40} {told.replace(' ,', ',')}")
 
+
+def _show_evidence(result: EvidenceBench) -> None:
+    _say(f"{result.reasons} reasons for {result.users} users, without an LLM")
+    _say(f"  {'that cite history':<40} {result.with_evidence:.0%}")
+    _show_mean("connected with all that they cite", result.connected)
+    _show_mean("  with random liked items", result.connected_random)
+    _show_mean("of the score, goes with the cited items", result.cited_drop)
+    _show_mean("  with random liked items", result.random_drop)
+    if result.drop_ratio is not None:
+        _say(f"  {'the first divided by the second':<40} {result.drop_ratio:.2f}")
+    _say(f"  {'different items among those a list cites':<40} {result.cited_once:.0%}")
+    _say(f"  {'different openings in a list':<40} {result.openings:.1f}")
+    _say(f"  {'words of a sentence':<40} {result.words:.0f}")
+
+
+def _show_reasons(result: ReasonsBench) -> None:
     _say(f"{result.reasons} reasons for {result.users} users, {result.prompt}, {result.model}")
     _say(f"  {'first sentences that pass the check':<40} {result.grounded_before:.0%}")
     _say(f"  {'shown as the LLM wrote them':<40} {result.from_llm:.0%}")
@@ -359,8 +388,11 @@ def _show_reasons(result: ReasonsBench) -> None:
             _say(f"    {'what is grounded passes':<38} {checked.recall:.0%}")
     if result.distinct is not None:
         _say(f"  {'different among users, for one item':<40} {result.distinct:.0%}")
-    drop("cited history less random: retrieval score", result.history_drop, "of it")
-    drop("cited history less random: LLM score", result.llm_drop, "nats")
+    _show_mean("connected with all that they cite", result.connected)
+    _say(f"  {'different openings in a list':<40} {result.openings:.1f}")
+    _say(f"  {'words of a reason':<40} {result.words:.0f}")
+    _show_mean("cited history less random: retrieval score", result.history_drop, "of it")
+    _show_mean("cited history less random: LLM score", result.llm_drop, "nats")
     tokens = f"{result.prompt_tokens_per_reason:.0f} ({result.cached_share:.0%} cached)"
     _say(f"  {'tokens per reason':<40} {tokens}, {result.written_tokens_per_reason:.0f} written")
 
