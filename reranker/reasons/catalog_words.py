@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -17,6 +18,9 @@ _SHARED = 5
 """Letters that the words of a family begin with."""
 _LONGEST_TITLE = 50
 """Words of a title that tell it from others."""
+_FEW_TITLES = 20
+_USUAL_SHARE = 0.05
+"""Share of the titles of a catalog above which a word is usual."""
 _ENDINGS = frozenset(
     [
         *("", "s", "es", "ed", "ing", "er", "ers", "e", "y", "ies", "ic", "ical", "tic", "tical", "tically"),
@@ -41,8 +45,11 @@ class Vocabulary:
         self._lengths: dict[tuple[str, ...], set[int]] = {}
         """How many words the titles have that begin with these two."""
         values: dict[str, set[str]] = {}
-        for item in items:
+        titles_with: Counter[str] = Counter()
+        count = 0
+        for count, item in enumerate(items, start=1):  # noqa: B007  # how many there are
             words = tuple(words_of(item.title[: 2 * MAX_LENGTH]))[:_LONGEST_TITLE]
+            titles_with.update(set(words))
             if len(words) > 1:
                 self._titles.add(words)
                 self._lengths.setdefault(words[:2], set()).add(len(words))
@@ -60,6 +67,9 @@ class Vocabulary:
             }
         )
         self.nouns = _nouns(noun)
+        most = max(_FEW_TITLES, _USUAL_SHARE * count)
+        self.usual_words = frozenset(word for word, seen in titles_with.items() if seen > most)
+        """Words of so many titles that sharing one connects nothing: "Set", "Product"."""
 
     def foreign_title(self, text: str, known: str) -> str | None:
         """A title of several words that the text names although ``known`` does not hold it."""

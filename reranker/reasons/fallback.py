@@ -5,7 +5,7 @@ true by construction and needs no check. There are several shapes with different
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from prompts import SHAPES, EvidenceInput, ItemInput
@@ -52,15 +52,17 @@ def evidence_sentence(
     *,
     shape: int = 0,
     follows: bool = False,
+    usual_words: Collection[str] = (),
 ) -> str:
     """Say why an item was picked, from its evidence (at least one history item).
 
     Args:
+        usual_words: words that so many titles have that they connect nothing, in lower case.
         shape: which opening; modulo :data:`prompts.SHAPES`.
         follows: whether the item often comes after the evidence in histories, rather than together with it.
     """
     chinese = is_chinese(locale)
-    shared = shared_by(item, evidence)
+    shared = shared_by(item, evidence, usual_words)
     some = [piece for piece in evidence if shared is not None and piece in shared.others]
     named = some or evidence
     rest = [piece for piece in evidence if piece not in named]
@@ -156,15 +158,15 @@ def _chinese_value(value: str) -> str:
     return lexicon.CHINESE_NAMES.get(value.casefold(), value).split()[0]
 
 
-def shared_words(item: ItemInput, evidence: Sequence[ItemInput], locale: str) -> str:
+def shared_words(item: ItemInput, evidence: Sequence[ItemInput], locale: str, usual_words: Collection[str] = ()) -> str:
     """Say what the item shares with the evidence: ``Crime and Drama``, ``the brand Norr``; empty without anything."""
-    shared = shared_by(item, evidence)
+    shared = shared_by(item, evidence, usual_words)
     if shared is None:
         return ""
     return _common_chinese(shared) if is_chinese(locale) else _common_english(shared)
 
 
-def shared_by(item: ItemInput, evidence: Sequence[ItemInput]) -> Shared | None:
+def shared_by(item: ItemInput, evidence: Sequence[ItemInput], usual_words: Collection[str] = ()) -> Shared | None:
     """Find what most of the evidence shares with the item: values of lists, single values, words of the titles."""
     tags = [
         value for values in item.attributes.values() if isinstance(values, list) for value in values if _says(value)
@@ -179,14 +181,14 @@ def shared_by(item: ItemInput, evidence: Sequence[ItemInput]) -> Shared | None:
             others = tuple(piece for piece in evidence if piece.attributes.get(name) == value)
             found.append(Shared((value,), name.replace("_", " "), False, others))
     for piece in evidence:
-        if words := _common_words(item.title, piece.title):
+        if words := _common_words(item.title, piece.title, usual_words):
             others = tuple(other for other in evidence if words in other.title)
             found.append(Shared((words,), None, True, others))
     best = max(found, key=lambda shared: len(shared.others), default=None)
     return best if best and best.others else None
 
 
-def _common_words(title: str, other: str) -> str:
+def _common_words(title: str, other: str, usual_words: Collection[str]) -> str:
     """Return the longest run of words in both titles that reads as a name; "" without one."""
     words = list(re.finditer(r"[\u3400-\u9fff]|[^\W_]+(?:['’-][^\W_]+)*", title))
     best = ""
@@ -196,14 +198,16 @@ def _common_words(title: str, other: str) -> str:
             if len(run) <= len(best):
                 break
             if re.search(rf"(?<!\w){re.escape(run)}(?!\w)" if run.isascii() else re.escape(run), other):
-                best = run if _is_name(run) else best
+                best = run if _is_name(run, usual_words) else best
     return best
 
 
-def _is_name(run: str) -> bool:
+def _is_name(run: str, usual_words: Collection[str]) -> bool:
     """Return whether words that two titles share say something: not "The", not "2"."""
     words = re.findall(r"\w+", run)
-    ordinary = all(word.casefold() in lexicon.ENGLISH or word.isdigit() for word in words)
+    ordinary = all(
+        word.casefold() in lexicon.ENGLISH or word.casefold() in usual_words or word.isdigit() for word in words
+    )
     chinese = len(re.findall(r"[\u3400-\u9fff]", run)) > 1
     return not ordinary and (chinese or (len(run) >= _SHORTEST_NAME and run[:1].isupper()))
 

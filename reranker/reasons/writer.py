@@ -206,7 +206,7 @@ class ReasonWriter:
             "noun": noun,
             "title": quoted([item.title])[0],
             "you_did": clause([piece.did for piece in evidence], titles),
-            "shared": shared_words(item, evidence, locale),
+            "shared": shared_words(item, evidence, locale, self._vocabulary.usual_words),
         }
 
     def otherwise(self, wanted: Wanted, sanitizer: Sanitizer, locale: str, refused: tuple[Refusal, ...] = ()) -> Reason:
@@ -215,7 +215,15 @@ class ReasonWriter:
         if wanted.evidence:
             evidence = evidence_inputs(wanted.evidence, sanitizer, wanted.deeds)
             follows = wanted.basis is Basis.transitions
-            text = evidence_sentence(item, evidence, locale, self._noun, shape=wanted.shape, follows=follows)
+            text = evidence_sentence(
+                item,
+                evidence,
+                locale,
+                self._noun,
+                shape=wanted.shape,
+                follows=follows,
+                usual_words=self._vocabulary.usual_words,
+            )
         else:
             told = _WITHOUT_EVIDENCE["zh" if is_chinese(locale) else "en"]
             text = told.get(wanted.basis, told[Basis.nothing]).format(title=item.title)

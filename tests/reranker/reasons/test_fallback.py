@@ -94,6 +94,15 @@ def test_words_of_both_titles_are_a_connection() -> None:
         assert "name" not in texts(ItemInput("The Hat 2", {}), [input_of(other)])[0]
 
 
+def test_words_of_most_titles_connect_nothing() -> None:
+    usual = Vocabulary([Item(str(number), f"Product {number}") for number in range(30)], "products").usual_words
+    text = evidence_sentence(ItemInput("Product 1", {}), [input_of("Product 2")], "en", "products", usual_words=usual)
+    assert text == "You liked Product 2; this is often chosen along with it."
+    few = Vocabulary([Item(str(number), f"Xbox {number}") for number in range(10)], "products").usual_words
+    text = evidence_sentence(ItemInput("Xbox 1", {}), [input_of("Xbox 2")], "en", "products", usual_words=few)
+    assert text == "You liked Xbox 2; this shares the name “Xbox” with it."
+
+
 def test_any_domain() -> None:
     boots = input_of("Trail Boots", "bought", kind="shoes", brand="Norr")
     jacket = ItemInput("Ridge Jacket", {"kind": "jackets", "brand": "Norr"})
