@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from functools import cached_property
 
@@ -13,7 +13,8 @@ from reranker.reasons.connection import ConnectionIndex, choose_evidence
 from reranker.reasons.counterfactual import ScoredPrompt, removals
 from reranker.reasons.counterfactual import evidence as llm_evidence
 from reranker.reasons.deeds import deeds_of
-from reranker.reasons.writer import Basis, Reason, ReasonWriter, Wanted, write_reasons
+from reranker.reasons.fallback import is_chinese
+from reranker.reasons.writer import Basis, Reason, ReasonSource, ReasonWriter, Wanted, write_reasons
 from reranker.scoring import Reader
 from retrieval import Candidate, Evidence, Item, Notice, Retrieved, Retriever, Source
 
@@ -23,6 +24,29 @@ _LOOKED_AT = 40
 """History items that the evidence is chosen from."""
 _EVIDENCE_SHARE = 0.5
 """Part of what is then left that finding the LLM's evidence may take."""
+
+
+def language_of(locale: str) -> str:
+    """Return the language of a locale: ``zh`` of ``zh-Hant``."""
+    return locale.replace("_", "-").split("-")[0].lower()
+
+
+def other_language(asked: str, template: str, sources: Collection[ReasonSource]) -> Notice | None:
+    """Return what an answer must say if its reasons are in another language than the one that was asked for.
+
+    Args:
+        asked: the locale of the request.
+        template: the locale of the reason template.
+        sources: who wrote the reasons; sentences built from evidence are English, or Chinese.
+    """
+    spoken = {language_of(template)} if ReasonSource.llm in sources else set[str]()
+    if ReasonSource.evidence in sources:
+        spoken.add("zh" if is_chinese(template) else "en")
+    wrong = sorted(spoken - {language_of(asked)})
+    if not wrong:
+        return None
+    told = f"reasons are in {' and '.join(repr(language) for language in wrong)} though {asked!r} was asked for"
+    return Notice("reason_language", f"{told}; a reason template with this locale changes what the LLM writes")
 
 
 class Explainer:

@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 from pydantic import BaseModel
 
+from api.cli.bench_reasons_output import show_evidence, show_reasons
 from api.cli.data import fitted_data
 from api.cli.output import console, error_console, status
 from api.settings.model import load_settings
@@ -17,11 +18,9 @@ from eval import (
     AdapterCost,
     ApiBench,
     EvalBench,
-    EvidenceBench,
     FaultSoak,
     FitBench,
     FlagsCost,
-    Mean,
     PromptsBench,
     Ratio,
     ReasonsBench,
@@ -191,7 +190,7 @@ def reasons(
         with status("measuring evidence") as report:
             retriever = Retriever(load(settings.artifact))
             found = bench_evidence(retriever, users=users, k=k, seed=seed, locale=locale, report=report)
-        _tell(found, _show_evidence, as_json=as_json)
+        _tell(found, show_evidence, as_json=as_json)
         return
     with status("looking for the LLM") as report, find_or_start_server(settings.llm, report=report) as engine_settings:
         retriever, library = Retriever(load(settings.artifact)), PromptLibrary(settings.prompts_dir)
@@ -203,7 +202,7 @@ def reasons(
                 )
 
         result = asyncio.run(measure())
-    _tell(result, _show_reasons, as_json=as_json)
+    _tell(result, show_reasons, as_json=as_json)
 
 
 def _tell(result: Result, show: Callable[[Result], None], *, as_json: bool) -> None:
@@ -350,51 +349,6 @@ def _show_adapter(result: AdapterCost) -> None:
             f"  {one.what:<40} alone {one.alone_ratio:5.2f} x {one.alone_s:7.3f} s   at once "
             f"{one.at_once_ratio:5.2f} x {one.at_once_per_s:7.2f}/s"
         )
-
-
-def _show_mean(label: str, found: Mean | None, unit: str = "") -> None:
-    if found and found.mean is not None:
-        told = f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f}) {unit}, {found.users} users"
-        _say(f"  {label:<40} {told.replace(' ,', ',')}")
-
-
-def _show_evidence(result: EvidenceBench) -> None:
-    _say(f"{result.reasons} reasons for {result.users} users, without an LLM")
-    _say(f"  {'that cite history':<40} {result.with_evidence:.0%}")
-    _show_mean("connected with all that they cite", result.connected)
-    _show_mean("  with random liked items", result.connected_random)
-    _show_mean("of the score, goes with the cited items", result.cited_drop)
-    _show_mean("  with random liked items", result.random_drop)
-    if result.drop_ratio is not None:
-        _say(f"  {'the first divided by the second':<40} {result.drop_ratio:.2f}")
-    _say(f"  {'different items among those a list cites':<40} {result.cited_once:.0%}")
-    _say(f"  {'different openings in a list':<40} {result.openings:.1f}")
-    _say(f"  {'words of a sentence':<40} {result.words:.0f}")
-
-
-def _show_reasons(result: ReasonsBench) -> None:
-    _say(f"{result.reasons} reasons for {result.users} users, {result.prompt}, {result.model}")
-    _say(f"  {'first sentences that pass the check':<40} {result.grounded_before:.0%}")
-    _say(f"  {'shown as the LLM wrote them':<40} {result.from_llm:.0%}")
-    for fault, share in result.refusals.items():
-        _say(f"    refused for {fault:<26} {share:.2f} per reason")
-    for checked, label in (
-        (result.check, "sentences that the check was developed on"),
-        (result.check_unseen, "sentences that the check was not developed on"),
-    ):
-        if checked:
-            _say(f"  {label}: {checked.sentences}, {checked.grounded} of them grounded")
-            _say(f"    {'what passes is grounded':<38} {checked.precision:.0%}")
-            _say(f"    {'what is grounded passes':<38} {checked.recall:.0%}")
-    if result.distinct is not None:
-        _say(f"  {'different among users, for one item':<40} {result.distinct:.0%}")
-    _show_mean("connected with all that they cite", result.connected)
-    _say(f"  {'different openings in a list':<40} {result.openings:.1f}")
-    _say(f"  {'words of a reason':<40} {result.words:.0f}")
-    _show_mean("cited history less random: retrieval score", result.history_drop, "of it")
-    _show_mean("cited history less random: LLM score", result.llm_drop, "nats")
-    tokens = f"{result.prompt_tokens_per_reason:.0f} ({result.cached_share:.0%} cached)"
-    _say(f"  {'tokens per reason':<40} {tokens}, {result.written_tokens_per_reason:.0f} written")
 
 
 def _show_eval(result: EvalBench) -> None:
