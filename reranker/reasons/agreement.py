@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prompts import ItemInput
+from prompts import EvidenceInput, ItemInput
 from reranker.reasons.catalog_words import Vocabulary
 from reranker.reasons.check import Refusal, check
 from retrieval import Item
@@ -19,7 +19,7 @@ class Labelled:
     locale: str
     noun: str
     item: ItemInput
-    evidence: list[ItemInput]
+    evidence: list[EvidenceInput]
     grounded: bool
     why: str
     origin: str
@@ -55,12 +55,14 @@ class Agreement:
 
 
 def read_labelled_reasons(path: Path) -> list[Labelled]:
-    """Sentences from a file with one JSON object in each line."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [
-        Labelled(**{**row, "item": ItemInput(**row["item"]), "evidence": [ItemInput(**one) for one in row["evidence"]]})
-        for row in rows
-    ]
+    """Read sentences from a file with one JSON object per line."""
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        row["item"] = ItemInput(**row["item"])
+        row["evidence"] = [EvidenceInput(**piece) for piece in row["evidence"]]
+        found.append(Labelled(**row))
+    return found
 
 
 def agreement(labelled: Sequence[Labelled], catalog: Sequence[Item], noun: str) -> Agreement:

@@ -66,6 +66,7 @@ class Vocabulary:
                 if 2 < len(one) <= MAX_LENGTH and (plain := f" {' '.join(words_of(one))} ").strip()
             }
         )
+        self.noun = noun.casefold()
         self.nouns = _nouns(noun)
         most = max(_FEW_TITLES, _USUAL_SHARE * count)
         self.usual_words = frozenset(word for word, seen in titles_with.items() if seen > most)

@@ -7,7 +7,9 @@ claims has to be complete. What is said of the evidence only ("the horror of Ali
 names it and not the item. In other languages it sees names, numbers, titles and attribute values of the catalog, links
 and markup, but no ordinary words.
 
-What it cannot see: a true fact in a false relation ("more action than Alien"), and sense.
+What items have in common and what the user did with which of them is checked by :mod:`reranker.reasons.relations`.
+
+What it cannot see: other relations of true facts ("more action than Alien"), and sense.
 """
 
 import re
@@ -15,12 +17,13 @@ import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 
 from prompts import ItemInput
 from reranker.reasons import lexicon
 from reranker.reasons.catalog_words import WORD, Vocabulary, supported, words_of
 from reranker.reasons.deeds import CHINESE, ENGLISH, Deed
+from reranker.reasons.relations import wrong_deed, wrong_relation
+from reranker.reasons.title_masks import EVIDENCE, ITEM, PART, PLACEHOLDERS, mask_titles, whole_word
 
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -47,15 +50,8 @@ _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _JOINERS = "\u200c\u200d\n"
 """Of these, what some scripts are written with, and what is refused as markup."""
 _LONGEST = 400
-_TITLE_WORDS = 50
-"""Words at the beginning of a title of which a text may name some."""
 _MOST_QUOTES = 20
 """Quotation marks and spaces in a row that are looked through."""
-_ITEM, _EVIDENCE = "\ue000", "\ue001"
-"""Stand for the titles while the rest is looked at; the first history item is \ue001, the next \ue002 ..."""
-_PLACEHOLDERS = re.compile(r"[\ue000-\uf8ff]")
-_PART = "\ue100"
-"""Stands for a part of a title ("Star Wars" of "Star Wars: Episode IV")."""
 
 _NOUNS_CAPITALISED = ("de", "lb")
 _SCRIPTS = {
@@ -90,6 +86,8 @@ class Fault(StrEnum):
     """Another word that the facts do not hold."""
     user = "user"
     """Something about the reader that the history does not say."""
+    relation = "relation"
+    """Something that items are said to have in common, and do not."""
     language = "language"
     empty = "empty"
     """Nothing but titles and words that claim nothing."""
@@ -134,7 +132,7 @@ def check(
     shape = _shape(text, [item, *evidence], chinese=language == "zh")
     if shape:
         return shape
-    masked = _mask(text, item, evidence)
+    masked = mask_titles(text, item, evidence)
     if _MARKUP.search(_without_values(masked, [item, *evidence])):
         return Refusal(Fault.markup, "it holds markup or a link")
     facts = _facts(item)
@@ -150,13 +148,17 @@ def check(
         return user
     known |= _deed_words(deeds)
     for clause in _CLAUSE.split(masked):
-        said = [facts, *(one for place, one in enumerate(of_evidence) if _ITEM not in clause and _named(clause, place))]
+        said = [facts, *(one for place, one in enumerate(of_evidence) if ITEM not in clause and _named(clause, place))]
         problem = _clause(clause, said, item, vocabulary, language, _deed_words(deeds))
         if problem:
             return problem
     name = None if language in _NOUNS_CAPITALISED else _foreign_name(masked, known | vocabulary.nouns, language)
     if name:
         return Refusal(Fault.name, f"it names '{name}', which is not in the facts")
+    if wrong := wrong_deed(masked, evidence):
+        return Refusal(Fault.user, wrong)
+    if language in ("en", "zh") and (wrong := wrong_relation(masked, item, evidence, vocabulary.nouns)):
+        return Refusal(Fault.relation, wrong)
     return (
         _repeats(masked, facts, language)
         or _wrong_language(masked, known, language)
@@ -181,82 +183,8 @@ def _shape(text: str, given: Sequence[ItemInput], *, chinese: bool) -> Refusal |
     return None
 
 
-def _mask(text: str, item: ItemInput, evidence: Sequence[ItemInput]) -> str:
-    """The text with placeholders for the titles: what a title says is not what the reason claims. Titles are looked for
-    as they are written, so that "It" the film is not every "it".
-    """
-    text = _PLACEHOLDERS.sub(" ", text)
-    marks = {one.title: chr(ord(_EVIDENCE) + place) for place, one in reversed(list(enumerate(evidence)))}
-    marks[item.title] = _ITEM
-    for title in sorted(marks, key=len, reverse=True):
-        text = _whole(title).sub(marks[title], text)
-    for title in marks:  # "Star Wars" for "Star Wars: Episode IV - A New Hope"
-        text = _without_parts(text, title)
-    return text
-
-
-# Compiling took a quarter of the time of a request with reasons; titles come again, and re's own cache is small.
-@lru_cache(maxsize=4096)
-def _whole(title: str) -> re.Pattern[str]:
-    return re.compile(_bounded(title))
-
-
-def _without_parts(text: str, title: str) -> str:
-    """The text with a placeholder for what the title may be shortened to: two of its words or more, in their order, the
-    longest first. Both are compared word by word, up to :data:`_TITLE_WORDS` of the title.
-    """
-    own = WORD.findall(title)[:_TITLE_WORDS]
-    said = list(WORD.finditer(text))
-    places: dict[str, list[int]] = {}
-    for at, word in enumerate(own):
-        places.setdefault(word, []).append(at)
-    # runs[at][place]: how many words the text has in common with the title from there on.
-    runs: list[dict[int, int]] = [{} for _ in range(len(said) + 1)]
-    for at in range(len(said) - 1, -1, -1):
-        joined = at + 1 < len(said) and _close(text[said[at].end() : said[at + 1].start()])
-        for place in places.get(said[at][0], ()):
-            runs[at][place] = 1 + (runs[at + 1].get(place + 1, 0) if joined else 0)
-    parts: list[tuple[int, int]] = []
-    for at, run in enumerate(runs):
-        length = min(max(run.values(), default=0), len(own) - 1)
-        while length > 1 and not _stands_alone(text, said[at].start(), said[at + length - 1].end()):
-            length -= 1
-        part = [word[0] for word in said[at : at + length]]
-        if length > 1 and part[0][0].isupper() and not {word.casefold() for word in part} <= lexicon.ENGLISH:
-            parts.append((at, length))
-    taken: set[int] = set()
-    chosen: list[tuple[int, int]] = []
-    for at, length in sorted(parts, key=lambda part: -part[1]):
-        while length > 1 and not taken.isdisjoint(range(at, at + length)):
-            length -= 1
-        if length > 1:
-            taken.update(range(at, at + length))
-            chosen.append((at, length))
-    for at, length in sorted(chosen, reverse=True):
-        text = text[: said[at].start()] + _PART + text[said[at + length - 1].end() :]
-    return text
-
-
-def _close(between: str) -> bool:
-    """Whether words with this between them stand together."""
-    return 1 <= len(between) <= 3 and not any(char.isalnum() or char == "_" for char in between)
-
-
-def _stands_alone(text: str, start: int, end: int) -> bool:
-    return not any(char.isalnum() or char == "_" for char in (text[start - 1 : start] + text[end : end + 1]))
-
-
-def _bounded(text: str) -> str:
-    """A pattern of a text that is not part of a longer word."""
-    before = r"(?<![^\W\u3400-\u9fff])" if re.match(r"\w", text) else ""
-    after = r"(?![^\W\u3400-\u9fff])" if re.search(r"\w$", text) else ""
-    if _CHINESE.match(text) and len(text) > 1:
-        return re.escape(text)
-    return before + re.escape(text) + after
-
-
 def _named(clause: str, place: int) -> bool:
-    return chr(ord(_EVIDENCE) + place) in clause
+    return chr(ord(EVIDENCE) + place) in clause
 
 
 def _facts(item: ItemInput) -> _Facts:
@@ -282,7 +210,7 @@ def _without_values(masked: str, given: Sequence[ItemInput]) -> str:
     for value in sorted({value for one in given for value in _facts(one).values}, key=len, reverse=True):
         # Few of them are said: only those are worth a pattern.
         if value.casefold() in plain and _MARKUP.search(value):
-            masked = re.sub(_bounded(value), " ", masked, flags=re.IGNORECASE)
+            masked = re.sub(whole_word(value), " ", masked, flags=re.IGNORECASE)
     return masked
 
 
@@ -303,7 +231,7 @@ def _of_the_user(masked: str, deeds: Collection[str]) -> Refusal | None:
     one = rf"{quotes}[\ue001-\uf8ff]{quotes}"
     # A comma before "and" begins another clause: "you liked Alien, and Heat is a thriller".
     several = rf"(?:{one}(?:[,、，]{one})*(?:and|&|和|与|以及|、))?"
-    if re.search(rf"{_LIKED}{several}{quotes}{_ITEM}", masked):
+    if re.search(rf"{_LIKED}{several}{quotes}{ITEM}", masked):
         return Refusal(Fault.user, "it says that the recommended item was liked already")
     claim = _OF_YOU.search(masked)
     return Refusal(Fault.user, f"it says something about the reader ('{claim[0]}')") if claim else None
@@ -329,7 +257,7 @@ def _clause(
     if value and not all(supported(word, words) for word in value.split()):
         return Refusal(Fault.attribute, f"it says '{value}', which is not said of '{item.title}'")
     if language == "zh":
-        return _chinese_claim(plain, said, deed_words)
+        return _chinese_claim(plain, said, {*deed_words, vocabulary.noun})
     if language != "en":
         return None
     known = words | vocabulary.nouns | deed_words
@@ -342,7 +270,7 @@ def _clause(
     return None
 
 
-def _chinese_claim(clause: str, said: Sequence[_Facts], deed_words: frozenset[str]) -> Refusal | None:
+def _chinese_claim(clause: str, said: Sequence[_Facts], known_words: Collection[str]) -> Refusal | None:
     """What is left of a Chinese clause without facts and words that claim nothing.
 
     The longest go first, whichever they are: the 喜 of 喜剧 must not take 喜欢 apart. A fact may be said in part (徒步
@@ -353,7 +281,9 @@ def _chinese_claim(clause: str, said: Sequence[_Facts], deed_words: frozenset[st
     usual = [name for phrase in phrases for name in lexicon.CHINESE_NAMES.get(phrase, "").split()]
     words = [word for facts in said for word in facts.words if not _CHINESE.match(word)]
     for known in sorted(
-        [*phrases, *usual, *words, *deed_words, *_chinese_parts(rest, phrases), *lexicon.CHINESE], key=len, reverse=True
+        [*phrases, *usual, *words, *known_words, *_chinese_parts(rest, phrases), *lexicon.CHINESE],
+        key=len,
+        reverse=True,
     ):
         rest = rest.replace(known, " ")
     claim = re.search(r"[\u3400-\u9fff]+", rest)
@@ -385,12 +315,13 @@ def _foreign_name(masked: str, known: frozenset[str], language: str) -> str | No
 
 def _repeats(masked: str, facts: _Facts, language: str) -> Refusal | None:
     words = words_of(masked)
-    grams = [tuple(words[i : i + 4]) for i in range(len(words) - 3)]
+    size = 7 if language == "zh" else 4  # Chinese counts characters
+    grams = [tuple(words[at : at + size]) for at in range(len(words) - size + 1)]
     thrice = any(words[i] == words[i + 1] == words[i + 2] for i in range(len(words) - 2))
     # Of a short sentence, one that says an attribute twice ("a crime drama with a drama") has nothing to say.
     clauses = [words_of(clause) for clause in _CLAUSE.split(masked)] if language == "en" else []
     twice = any(clause.count(word) > 1 for clause in clauses for word in facts.words - lexicon.ENGLISH)
-    titles = set(_PLACEHOLDERS.findall(masked)) - {_PART}
+    titles = set(PLACEHOLDERS.findall(masked)) - {PART}
     twice = twice or any(masked.count(title) > 1 for title in titles)
     if thrice or twice or len(grams) != len(set(grams)):
         return Refusal(Fault.broken, "it repeats itself")
