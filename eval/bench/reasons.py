@@ -40,8 +40,12 @@ from reranker import (
 from retrieval import Candidate, HistoryEntry, RetrievalRequest, Retrieved, Retriever
 
 _DATA = Path(__file__).parents[2] / "tests" / "reranker" / "data"
-DEVELOPED, UNSEEN = _DATA / "labelled_reasons.jsonl", _DATA / "labelled_reasons_unseen.jsonl"
-"""Labelled sentences: those on which the check was developed, and those that were labelled before it was asked."""
+DEVELOPED = [
+    _DATA / f"labelled_reasons{part}.jsonl"
+    for part in ("", "_unseen", "_other_domains")  # those of films, then unseen ones, which it was mended after
+]
+FRESH = [_DATA / "labelled_reasons_fresh.jsonl"]
+"""Labelled sentences: those on which the check was developed, and those that nothing was mended after."""
 _EVIDENCE = 2
 _HISTORY = 30
 _READ_PER_USER = 2
@@ -81,7 +85,7 @@ class ReasonsBench(BaseModel):
     check: CheckAgreement | None
     """On the sentences that the check was developed on; None where they are not at hand."""
     check_unseen: CheckAgreement | None
-    """On sentences that were labelled before it was asked. Faults that they showed have been mended since."""
+    """On sentences that were labelled before it was asked, and that nothing was mended after."""
     connected: Mean | None
     """Share of the reasons whose cited items share attribute values with the item, see EvidenceBench."""
     openings: float
@@ -172,7 +176,7 @@ async def bench_reasons(
         from_llm=counts.from_llm / len(cases) if cases else 0.0,
         refusals={fault: round(count / len(cases), 3) for fault, count in counts.refusals.items()},
         check=_agreement(retriever, DEVELOPED),
-        check_unseen=_agreement(retriever, UNSEEN),
+        check_unseen=_agreement(retriever, FRESH),
         connected=per_user(connected, seed) if connected else None,
         openings=mean(
             count_different_openings([case.reason.text for case in some], [case.wanted for case in some])
@@ -190,10 +194,11 @@ async def bench_reasons(
     )
 
 
-def _agreement(retriever: Retriever, labelled: Path) -> CheckAgreement | None:
-    if not labelled.is_file():
+def _agreement(retriever: Retriever, files: Sequence[Path]) -> CheckAgreement | None:
+    if not all(file.is_file() for file in files):
         return None
-    found: Agreement = agreement(read_labelled_reasons(labelled), list(retriever.catalog), retriever.manifest.noun)
+    labelled = [sentence for file in files for sentence in read_labelled_reasons(file)]
+    found: Agreement = agreement(labelled, list(retriever.catalog), retriever.manifest.noun)
     return CheckAgreement(
         sentences=found.sentences, grounded=found.grounded, precision=found.precision, recall=found.recall
     )

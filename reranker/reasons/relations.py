@@ -58,6 +58,7 @@ _ALL = re.compile(r"\b(?:both|all|alike|equally)\b|都|均|两者", re.IGNORECAS
 _COMMON = re.compile(
     r"\b(?:shares?|(?<!you )(?<!and )shared|sharing|same|in common)\b|同为|同属|同是|相同|一致|共同|共有", re.IGNORECASE
 )
+_EVERY = re.compile(r"\ball (?:three|four|of (?:them|these))\b|[三四]者", re.IGNORECASE)
 _SAME = re.compile(r".*?\bsame\b(.*?)(?:\b(?:to|in|for|as|with|from)\b.*)?$", re.IGNORECASE | re.DOTALL)
 """Only what follows "the same" is the same: "the same use in another jacket"."""
 _LIKE = re.compile(
@@ -110,7 +111,8 @@ def wrong_relation(masked: str, item: ItemInput, evidence: Sequence[ItemInput], 
         same = None if of_all else _SAME.match(clause)
         for fact in _said(same[1] if same else clause, every, nouns):
             if not named:
-                holds = sum(_has(thing, fact, own) for thing in every) > 1
+                count = sum(_has(thing, fact, own) for thing in every)
+                holds = count == len(every) if _EVERY.search(clause) else count > 1
             elif of_all and (ITEM in clause or len(named) == 1):
                 holds = all(_has(thing, fact, own) for thing in (own, *named))
             elif of_all:

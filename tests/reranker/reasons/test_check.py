@@ -24,6 +24,7 @@ OTHERS = [
 VOCABULARY = Vocabulary([ALIEN, BLADE, TERMINATOR, *OTHERS], "films")
 DATA = Path(__file__).parents[1] / "data"
 DEVELOPED, UNSEEN = DATA / "labelled_reasons.jsonl", DATA / "labelled_reasons_unseen.jsonl"
+OTHER_DOMAINS, FRESH = DATA / "labelled_reasons_other_domains.jsonl", DATA / "labelled_reasons_fresh.jsonl"
 
 
 def seen(item: Item) -> ItemInput:
@@ -270,6 +271,28 @@ def test_the_check_agrees_with_sentences_that_it_was_not_developed_on() -> None:
     assert found.sentences >= 120
     assert found.precision >= 0.97, found.passed_wrongly
     assert found.recall >= 0.82, found.refused_wrongly
+
+
+def test_the_check_agrees_with_sentences_of_shops_news_and_music() -> None:
+    """208 sentences in the style of large models, 79 of them Chinese, more than half wrong in subtle ways: another's
+    attribute, "the same" of what differs, "bought" of what was viewed.
+
+    When the check first read them, precision was .73 and recall .66. It has read relations since.
+    """
+    found = agreed(OTHER_DOMAINS)
+    assert found.sentences >= 200
+    assert found.precision >= 0.98, found.passed_wrongly
+    assert found.recall >= 0.85, found.refused_wrongly
+
+
+def test_the_check_agrees_with_sentences_that_nothing_was_mended_after() -> None:
+    """56 sentences about books, recipes, hotels and games, labelled before the check was asked.
+
+    All 17 that passed hold; of the English ones that hold 8 of 14 passed, of the Chinese ones 9 of 10.
+    """
+    found = agreed(FRESH)
+    assert found.precision >= 0.98, found.passed_wrongly
+    assert found.recall >= 0.7, found.refused_wrongly
 
 
 @pytest.mark.parametrize("sign", ["\x07", "\u202e", "\u200b", "\ue000", "\U000e0041", "\x00"])
