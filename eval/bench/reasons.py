@@ -44,7 +44,7 @@ DEVELOPED = [
     _DATA / f"labelled_reasons{part}.jsonl"
     for part in ("", "_unseen", "_other_domains")  # those of films, then unseen ones, which it was mended after
 ]
-FRESH = [_DATA / "labelled_reasons_fresh.jsonl"]
+HELD_OUT = [_DATA / "labelled_reasons_held_out.jsonl"]
 """Labelled sentences: those on which the check was developed, and those that nothing was mended after."""
 _EVIDENCE = 2
 _HISTORY = 30
@@ -176,7 +176,7 @@ async def bench_reasons(
         from_llm=counts.from_llm / len(cases) if cases else 0.0,
         refusals={fault: round(count / len(cases), 3) for fault, count in counts.refusals.items()},
         check=_agreement(retriever, DEVELOPED),
-        check_unseen=_agreement(retriever, FRESH),
+        check_unseen=_agreement(retriever, HELD_OUT),
         connected=per_user(connected, seed) if connected else None,
         openings=mean(
             count_different_openings([case.reason.text for case in some], [case.wanted for case in some])

@@ -26,7 +26,7 @@ async def test_figures(retriever: Retriever, standin: StandIn) -> None:
     assert found.check is not None
     assert found.check.sentences >= 400
     assert found.check_unseen is not None
-    assert found.check_unseen.sentences == 56
+    assert found.check_unseen.sentences == 43
     assert found.distinct is not None
     assert found.history_drop.mean is not None
     assert (again.history_drop, again.llm_drop, again.refusals) == (found.history_drop, found.llm_drop, found.refusals)

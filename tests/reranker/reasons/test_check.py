@@ -24,7 +24,7 @@ OTHERS = [
 VOCABULARY = Vocabulary([ALIEN, BLADE, TERMINATOR, *OTHERS], "films")
 DATA = Path(__file__).parents[1] / "data"
 DEVELOPED, UNSEEN = DATA / "labelled_reasons.jsonl", DATA / "labelled_reasons_unseen.jsonl"
-OTHER_DOMAINS, FRESH = DATA / "labelled_reasons_other_domains.jsonl", DATA / "labelled_reasons_fresh.jsonl"
+OTHER_DOMAINS, HELD_OUT = DATA / "labelled_reasons_other_domains.jsonl", DATA / "labelled_reasons_held_out.jsonl"
 
 
 def seen(item: Item) -> ItemInput:
@@ -273,26 +273,27 @@ def test_the_check_agrees_with_sentences_that_it_was_not_developed_on() -> None:
     assert found.recall >= 0.82, found.refused_wrongly
 
 
-def test_the_check_agrees_with_sentences_of_shops_news_and_music() -> None:
-    """208 sentences in the style of large models, 79 of them Chinese, more than half wrong in subtle ways: another's
-    attribute, "the same" of what differs, "bought" of what was viewed.
+def test_the_check_agrees_with_sentences_of_other_domains() -> None:
+    """264 sentences about products, news, music, books, recipes and more in the style of large models, 102 of them
+    Chinese, more than half wrong in subtle ways: another's attribute, "the same" of what differs, "bought" of what was
+    viewed.
 
-    When the check first read them, precision was .73 and recall .66. It has read relations since.
+    When the check first read 208 of them, precision was .73 and recall .66; it has read relations since. When it then
+    first read the other 56, precision was 1.00 and recall .71; its words that claim nothing have become more since.
     """
     found = agreed(OTHER_DOMAINS)
-    assert found.sentences >= 200
+    assert found.sentences >= 260
     assert found.precision >= 0.98, found.passed_wrongly
-    assert found.recall >= 0.85, found.refused_wrongly
+    assert found.recall >= 0.9, found.refused_wrongly
 
 
 def test_the_check_agrees_with_sentences_that_nothing_was_mended_after() -> None:
-    """56 sentences about books, recipes, hotels and games, labelled before the check was asked.
-
-    All 17 that passed hold; of the English ones that hold 8 of 14 passed, of the Chinese ones 9 of 10.
+    """43 sentences about podcasts, plants and films, labelled before the check was asked, and not used for anything
+    since. All 11 that passed hold; of those that hold, 6 of 13 English and 5 of 7 Chinese ones passed.
     """
-    found = agreed(FRESH)
+    found = agreed(HELD_OUT)
     assert found.precision >= 0.98, found.passed_wrongly
-    assert found.recall >= 0.7, found.refused_wrongly
+    assert found.recall >= 0.5, found.refused_wrongly
 
 
 @pytest.mark.parametrize("sign", ["\x07", "\u202e", "\u200b", "\ue000", "\U000e0041", "\x00"])
