@@ -108,7 +108,7 @@ class Recommender:
         self._history_limit = settings.history_limit
         data_hash = retriever.manifest.data_hash
         self.reader = reader_for(engine, settings, data_hash, memory=memory, library=library) if engine else None
-        writer = ReasonWriter(engine, retriever.catalog, retriever.manifest.noun)
+        writer = ReasonWriter(engine, retriever.catalog, retriever.manifest.noun, settings.second_look)
         self._explainer = Explainer(retriever, self.reader, writer)
 
     async def recommend(self, request: RecommendationRequest) -> Answer:

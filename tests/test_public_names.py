@@ -25,12 +25,12 @@ PUBLIC = {
     "LikelihoodScorer ListwiseScorer LlmSettings LocalServer MAX_CANDIDATES MAX_DEADLINE_MS MAX_ITEMS Memory "
     "ModelInfo OrderSensitivity PLAIN_FEATURES PRESETS PermutationScorer PointwiseScorer PromptChoice "
     "RankInputs RankingEvent Read Reader Reason ReasonBody ReasonEvent ReasonStatistics ReasonWriter "
-    "RecommendationRequest Recommender Repairs Scorer StabilityReport StartProgress TASKS TUNED Usage Wanted "
-    "agreement base_fingerprint candidate_signals choose_adapter embedded engine_settings find_or_start_server "
-    "find_server fixed_weights free_port fused_scores fusion_features label_candidates load_adapter load_fit "
-    "lora_flags measure_stability memory_shortage order_sensitivity positions_by_score prompt_ending "
-    "rank_inputs read_labelled_reasons resolve_model runs_on_cpu save_fit server_options this_machine "
-    "write_reasons",
+    "RecommendationRequest Recommender Repairs Scorer SecondLookFigures StabilityReport StartProgress TASKS "
+    "TUNED Usage Wanted agreement base_fingerprint candidate_signals choose_adapter embedded engine_settings "
+    "find_or_start_server find_server fixed_weights free_port fused_scores fusion_features label_candidates "
+    "load_adapter load_fit lora_flags measure_stability memory_shortage order_sensitivity positions_by_score "
+    "prompt_ending rank_inputs read_labelled_reasons resolve_model runs_on_cpu save_fit server_options this_machine "
+    "try_second_look_on write_reasons",
     "eval": "AdapterCost AnswerStore ApiBench Arm DEFAULT_ARMS EvalBench EvalReport EvidenceBench ExperimentConfig "
     "ExperimentRun FRACTION FaultSoak FitBench FlagsCost HoldoutProtocol LeakError Mean OPENED Part ProgressCallback "
     "PromptsBench Ratio Reads ReasonsBench Regime Relevance RerankBench RetrievalBench Training adapter_training "

@@ -40,6 +40,14 @@ def show_reasons(result: ReasonsBench) -> None:
             _say(f"  {label}: {checked.sentences}, {checked.grounded} of them grounded")
             _say(f"    {'what passes is grounded':<38} {checked.precision:.0%}")
             _say(f"    {'what is grounded passes':<38} {checked.recall:.0%}")
+    if look := result.second_look:
+        _say(f"  second look at {look.looked_at} sentences whose words the check does not know")
+        _say(f"    {'what passes is grounded':<38} {look.precision:.0%}")
+        _say(f"    {'what is grounded passes':<38} {look.recall:.0%}, without it {look.recall_without:.0%}")
+        if look.margin is None:
+            _say("    no better than none: leave it off")
+        else:
+            _say(f'    [llm.second_look] model = "{result.model}", margin = {look.margin:.2f}')
     if result.distinct is not None:
         _say(f"  {'different among users, for one item':<40} {result.distinct:.0%}")
     _show_mean("connected with all that they cite", result.connected)

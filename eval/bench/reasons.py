@@ -31,10 +31,12 @@ from reranker import (
     Reason,
     ReasonStatistics,
     ReasonWriter,
+    SecondLookFigures,
     Usage,
     Wanted,
     agreement,
     read_labelled_reasons,
+    try_second_look_on,
     write_reasons,
 )
 from retrieval import Candidate, HistoryEntry, RetrievalRequest, Retrieved, Retriever
@@ -92,6 +94,8 @@ class ReasonsBench(BaseModel):
     """Different openings in a user's list."""
     words: float
     """Words of a reason."""
+    second_look: SecondLookFigures | None
+    """What a second look of this model at refused sentences is worth on all labelled ones."""
     distinct: float | None
     """Of the reasons of items that several users got: the share of different sentences; None where no item repeats."""
     history_drop: Mean
@@ -176,6 +180,7 @@ async def bench_reasons(
         from_llm=counts.from_llm / len(cases) if cases else 0.0,
         refusals={fault: round(count / len(cases), 3) for fault, count in counts.refusals.items()},
         check=_agreement(retriever, DEVELOPED),
+        second_look=await _second_look(engine, retriever, report),
         check_unseen=_agreement(retriever, HELD_OUT),
         connected=per_user(connected, seed) if connected else None,
         openings=mean(
@@ -192,6 +197,15 @@ async def bench_reasons(
         cached_share=usage.cached_tokens / max(usage.prompt_tokens, 1),
         written_tokens_per_reason=usage.completion_tokens / max(len(cases), 1),
     )
+
+
+async def _second_look(engine: Engine, retriever: Retriever, report: Callable[[str], None]) -> SecondLookFigures | None:
+    files = [*DEVELOPED, *HELD_OUT]
+    if not all(file.is_file() for file in files):
+        return None
+    report("taking a second look at labelled sentences")
+    labelled = [sentence for file in files for sentence in read_labelled_reasons(file)]
+    return await try_second_look_on(engine, labelled, list(retriever.catalog), retriever.manifest.noun)
 
 
 def _agreement(retriever: Retriever, files: Sequence[Path]) -> CheckAgreement | None:

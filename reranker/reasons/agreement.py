@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prompts import EvidenceInput, ItemInput
+from reranker.client.engine import Engine
 from reranker.reasons.catalog_words import Vocabulary
-from reranker.reasons.check import Refusal, check
+from reranker.reasons.check import Fault, Refusal, check
+from reranker.reasons.second_look import SecondLookFigures, Sentence, try_second_look
 from retrieval import Item
 
 
@@ -65,14 +67,36 @@ def read_labelled_reasons(path: Path) -> list[Labelled]:
     return found
 
 
+async def try_second_look_on(
+    engine: Engine, labelled: Sequence[Labelled], catalog: Sequence[Item], noun: str
+) -> SecondLookFigures:
+    """Measure what a second look of this model is worth on labelled sentences; arguments as for :func:`agreement`.
+
+    Raises:
+        LLMError: the server failed.
+    """
+    vocabularies = _vocabularies(labelled, catalog, noun)
+    passed, looked_at = list[bool](), list[bool]()
+    for one in labelled:
+        facts = one.text, one.item, one.evidence, vocabularies[one.noun], one.locale
+        problem = check(*facts)
+        passed.append(problem is None)
+        looked_at.append(problem is not None and problem.fault is Fault.claim and check(*facts, claims=True) is None)
+    sentences = [Sentence(one.text, one.item, one.evidence) for one in labelled]
+    return await try_second_look(engine, sentences, [one.grounded for one in labelled], passed, looked_at)
+
+
+def _vocabularies(labelled: Sequence[Labelled], catalog: Sequence[Item], noun: str) -> dict[str, Vocabulary]:
+    return {name: Vocabulary(catalog if name == noun else [], name) for name in {one.noun for one in labelled}}
+
+
 def agreement(labelled: Sequence[Labelled], catalog: Sequence[Item], noun: str) -> Agreement:
     """What the check says of each sentence.
 
     Args:
         catalog: whose titles and attribute values must not be named by accident, by sentences about its ``noun``.
     """
-    nouns = {one.noun for one in labelled}
-    vocabularies = {name: Vocabulary(catalog if name == noun else [], name) for name in nouns}
+    vocabularies = _vocabularies(labelled, catalog, noun)
     found = [(one, check(one.text, one.item, one.evidence, vocabularies[one.noun], one.locale)) for one in labelled]
     return Agreement(
         sentences=len(found),

@@ -117,7 +117,13 @@ class _Facts:
 
 
 def check(
-    text: str, item: ItemInput, evidence: Sequence[ItemInput], vocabulary: Vocabulary, locale: str = "en"
+    text: str,
+    item: ItemInput,
+    evidence: Sequence[ItemInput],
+    vocabulary: Vocabulary,
+    locale: str = "en",
+    *,
+    claims: bool = False,
 ) -> Refusal | None:
     """What is wrong with a reason, or None if nothing was found.
 
@@ -127,6 +133,7 @@ def check(
         evidence: the history items; besides the item, only they may be named.
         vocabulary: of the catalog that the items come from.
         locale: the language that it should be in.
+        claims: whether words pass that no fact holds, which something else then decides about.
     """
     language = locale.lower().replace("_", "-").split("-")[0]
     shape = _shape(text, [item, *evidence], chinese=language == "zh")
@@ -150,7 +157,7 @@ def check(
     for clause in _CLAUSE.split(masked):
         said = [facts, *(one for place, one in enumerate(of_evidence) if ITEM not in clause and _named(clause, place))]
         problem = _clause(clause, said, item, vocabulary, language, _deed_words(deeds))
-        if problem:
+        if problem and not (claims and problem.fault is Fault.claim):
             return problem
     name = None if language in _NOUNS_CAPITALISED else _foreign_name(masked, known | vocabulary.nouns, language)
     if name:

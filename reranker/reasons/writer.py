@@ -17,9 +17,11 @@ from reranker.client.engine import Engine
 from reranker.client.responses import Usage
 from reranker.errors import STAGE_FAILURES, StageFailure
 from reranker.reasons.catalog_words import Vocabulary
-from reranker.reasons.check import Refusal, check, first_sentence
+from reranker.reasons.check import Fault, Refusal, check, first_sentence
 from reranker.reasons.deeds import Deed, chinese_clause, english_clause
 from reranker.reasons.fallback import evidence_sentence, is_chinese, quoted_chinese, quoted_english, shared_words
+from reranker.reasons.second_look import Sentence, read_support
+from reranker.settings import SecondLookSettings
 from retrieval import Evidence, Item
 
 _ATTEMPTS = 2
@@ -150,10 +152,18 @@ class ReasonWriter:
         engine: the server that writes; None leaves every reason to the evidence sentences.
         catalog: every item, for what a reason must not name by accident.
         noun: what one calls them, in the plural.
+        second_look: lets sentences pass that the model says the facts support; None lets none pass.
     """
 
-    def __init__(self, engine: Engine | None, catalog: Iterable[Item], noun: str = "items") -> None:
+    def __init__(
+        self,
+        engine: Engine | None,
+        catalog: Iterable[Item],
+        noun: str = "items",
+        second_look: SecondLookSettings | None = None,
+    ) -> None:
         self._engine = engine
+        self._second_look = second_look
         self._noun = noun
         self._vocabulary = Vocabulary(catalog, noun)
 
@@ -184,11 +194,22 @@ class ReasonWriter:
             text = first_sentence(_joined(prompt.opening, written, locale), after=len(prompt.opening))
             checked = partial(check, text, item, evidence, self._vocabulary, locale)
             problem = await asyncio.to_thread(checked) if large else checked()
+            if problem and problem.fault is Fault.claim and self._second_look and checked(claims=True) is None:
+                support, used = await self._support(self._engine, Sentence(text, item, evidence), self._second_look)
+                usage += used
+                problem = None if support else problem
             if problem is None:
                 ids = [one.item.item_id for one in wanted.evidence]
                 return Reason(text, ids, wanted.basis, ReasonSource.llm, tuple(refused)), usage
             refused.append(problem)
         return self.otherwise(wanted, sanitizer, locale, tuple(refused)), usage
+
+    async def _support(self, engine: Engine, sentence: Sentence, settings: SecondLookSettings) -> tuple[bool, Usage]:
+        """Return whether the model says clearly enough that the facts support a sentence."""
+        if (await engine.info()).name != settings.model:
+            return False, Usage()
+        support, usage = await read_support(engine, sentence)
+        return support >= settings.margin, usage
 
     def _inputs(
         self, item: ItemInput, evidence: Sequence[EvidenceInput], locale: str, sanitizer: Sanitizer
