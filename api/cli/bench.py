@@ -242,21 +242,19 @@ def _show_api(result: ApiBench) -> None:
 
 def _show_faults(result: FaultSoak) -> None:
     _say(f"soak of {result.minutes:g} minutes in front of {result.llm}")
-    for soaked in result.loads:
-        _say(f"{soaked.share:.0%} faulty ({soaked.llm_spoilt:,} of {soaked.llm_asked:,} answers of the LLM)")
-        _say(f"  healthy recommendations   {soaked.healthy:8.1%} of {soaked.recommendations:,}")
-        for kind, counts in soaked.statuses.items():
+    for soak in result.loads:
+        _say(f"{soak.share:.0%} faulty ({soak.llm_spoilt:,} of {soak.llm_asked:,} answers of the LLM)")
+        _say(f"  healthy recommendations   {soak.healthy:8.1%} of {soak.recommendations:,}")
+        for kind, counts in soak.statuses.items():
             text = ", ".join(f"{count:,} x {status if status != '0' else 'broken'}" for status, count in counts.items())
             _say(f"  {kind.replace('_', ' '):<25} {text}")
-        _say(f"  undocumented errors       {soaked.unexpected:8,}")
-        _say(f"  leaked slots              {soaked.in_flight_after:8,}")
-        slope = f"{soaked.memory_slope_mib_per_hour:+.1f} MiB per hour"
-        _say(f"  memory                    {soaked.memory_mib:8.1f} MiB, {slope}")
-        _say(
-            f"  descriptors               {soaked.descriptors_first:8,} at first, {soaked.descriptors_last:,} at the end"
-        )
-        if soaked.loop_lag_s is not None:
-            _say(f"  worst event loop lag      {soaked.loop_lag_s * 1000:8.0f} ms")
+        _say(f"  undocumented errors       {soak.unexpected:8,}")
+        _say(f"  leaked slots              {soak.in_flight_after:8,}")
+        slope = f"{soak.memory_slope_mib_per_hour:+.1f} MiB per hour"
+        _say(f"  memory                    {soak.memory_mib:8.1f} MiB, {slope}")
+        _say(f"  descriptors               {soak.descriptors_first:8,} at first, {soak.descriptors_last:,} at the end")
+        if soak.loop_lag_s is not None:
+            _say(f"  worst event loop lag      {soak.loop_lag_s * 1000:8.0f} ms")
 
 
 @app.command("eval")
@@ -364,7 +362,8 @@ def _show_eval(result: EvalBench) -> None:
     if result.ratio is not None:
         _say(
             f"the runner has {result.ratio:.2f} of the rate of the same requests sent directly "
-            f"({result.runner_per_s:.2f} and {result.raw_per_s:.2f} users per second; {result.users} users, {result.concurrency} at once)"
+            f"({result.runner_per_s:.2f} and {result.raw_per_s:.2f} users per second; "
+            f"{result.users} users, {result.concurrency} at once)"
         )
     _say(f"{result.comparisons} comparisons of a ranker with itself: {result.rejected:.1%} are called a difference")
     _say(
