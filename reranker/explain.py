@@ -1,4 +1,4 @@
-"""From a ranking to reasons: evidence for each item, then a sentence."""
+"""Explain a ranking: evidence for each item, then a sentence."""
 
 import asyncio
 import zlib
@@ -19,11 +19,11 @@ from reranker.scoring import Reader
 from retrieval import Candidate, Evidence, Item, Notice, Retrieved, Retriever, Source
 
 _EVIDENCE = 2
-"""History items that a reason rests on; more make a sentence that nobody reads."""
+"""Maximum number of history items that a reason cites; more make the sentence too long."""
 _LOOKED_AT = 40
-"""History items that the evidence is chosen from."""
+"""Number of history items that the evidence is chosen from."""
 _EVIDENCE_SHARE = 0.5
-"""Part of what is then left that finding the LLM's evidence may take."""
+"""Share of the remaining time that finding the LLM's evidence may take."""
 
 
 def language_of(locale: str) -> str:
@@ -50,12 +50,12 @@ def other_language(asked: str, template: str, sources: Collection[ReasonSource])
 
 
 class Explainer:
-    """Finds evidence for ranked items and has reasons written.
+    """Find evidence for ranked items and have reasons written.
 
     Args:
-        retriever: the evidence of the retrieval score.
-        reader: the LLM's evidence; None where there is no LLM.
-        writer: of the sentences.
+        retriever: explains the retrieval score.
+        reader: reads the LLM's scores without a history item; None without an LLM.
+        writer: writes the sentences.
     """
 
     def __init__(self, retriever: Retriever, reader: Reader | None, writer: ReasonWriter) -> None:
@@ -137,9 +137,7 @@ class Explainer:
     async def reasons(
         self, wanted: Sequence[Wanted], context: RequestContext, *, ask: bool
     ) -> AsyncGenerator[tuple[Item, Reason], None]:
-        """A reason for each item, as it is finished; ``ask`` is False where the LLM has just failed, or was not
-        wanted.
-        """
+        """Yield a reason for each item as it is finished; ``ask`` is False if the LLM failed or is not wanted."""
         if not ask:
             if wanted and context.degraded and all(one.stage != "reason" for one in context.degraded):
                 context.degraded.append(context.degraded[0].model_copy(update={"stage": "reason"}))

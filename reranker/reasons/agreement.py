@@ -1,4 +1,4 @@
-"""How often the check of a reason is right, on sentences that were labelled by reading them."""
+"""Measure how often the check of a reason is right, on labelled sentences."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from retrieval import Item
 
 @dataclass(frozen=True)
 class Labelled:
-    """A sentence, the facts that it was written from, and whether everything that it claims is among them."""
+    """A sentence, its facts, and whether the facts hold all that it claims."""
 
     text: str
     locale: str
@@ -29,14 +29,14 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of labelled sentences, what the check says.
+    """Verdicts of the check on labelled sentences.
 
     Args:
-        sentences: how many.
-        grounded: how many hold.
-        passed: how many the check lets through.
-        passed_wrongly: those that pass and do not hold.
-        refused_wrongly: those that hold and are refused, and what was said of them.
+        sentences: number of sentences.
+        grounded: number of sentences that hold.
+        passed: number of sentences that the check passes.
+        passed_wrongly: sentences that pass and do not hold.
+        refused_wrongly: sentences that hold and are refused, each with its refusal.
     """
 
     sentences: int
@@ -91,10 +91,10 @@ def _vocabularies(labelled: Sequence[Labelled], catalog: Sequence[Item], noun: s
 
 
 def agreement(labelled: Sequence[Labelled], catalog: Sequence[Item], noun: str) -> Agreement:
-    """What the check says of each sentence.
+    """Check each sentence.
 
     Args:
-        catalog: whose titles and attribute values must not be named by accident, by sentences about its ``noun``.
+        catalog: items whose titles and attribute values sentences about its ``noun`` must not name by accident.
     """
     vocabularies = _vocabularies(labelled, catalog, noun)
     found = [(one, check(one.text, one.item, one.evidence, vocabularies[one.noun], one.locale)) for one in labelled]

@@ -1,4 +1,4 @@
-"""The check: whether a reason says anything that the facts do not.
+"""Check whether a reason says anything that the facts do not.
 
 The facts are the item's title and attributes and those of the evidence. In an English or a Chinese reason every word
 is either in the facts, in the form of a fact ("romantic" of the genre Romance), or one of the words of
@@ -46,12 +46,12 @@ _YOU_LIKED = re.compile(
 _LIKED = r"(?:\b(?:liked|enjoyed|loved)\b|喜欢过?了?|喜爱)"
 _OPENING_QUOTES, _CLOSING_QUOTES = "\"'“‘《「(（ ", "\"'”’》」)） "
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-"""Unicode categories of what a reader does not see, or sees something else for."""
+"""Unicode categories of characters that are invisible or displayed as something else."""
 _JOINERS = "\u200c\u200d\n"
-"""Of these, what some scripts are written with, and what is refused as markup."""
+"""Exceptions: characters that some scripts need, and the line break, which is refused as markup."""
 _LONGEST = 400
 _MOST_QUOTES = 20
-"""Quotation marks and spaces in a row that are looked through."""
+"""Number of quotation marks and spaces in a row that are skipped."""
 
 _NOUNS_CAPITALISED = ("de", "lb")
 _SCRIPTS = {
@@ -68,11 +68,11 @@ _SCRIPTS = {
     "hi": {"DEVANAGARI"},
     "th": {"THAI"},
 }
-"""Scripts of languages that are not written in Latin letters."""
+"""Scripts of languages with other than Latin letters."""
 
 
 class Fault(StrEnum):
-    """Why a sentence is refused."""
+    """Reason for a refusal."""
 
     broken = "broken"
     """No whole sentence, too long, or one that repeats itself."""
@@ -95,7 +95,7 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True)
 class Refusal:
-    """What is wrong with a sentence; the message completes "refused because ..."."""
+    """A fault of a sentence; the message completes "refused because ..."."""
 
     fault: Fault
     message: str
@@ -106,14 +106,14 @@ class Refusal:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What may be said of one thing."""
+    """Facts of an item."""
 
     words: frozenset[str]
     numbers: frozenset[str]
     values: tuple[str, ...]
     """Attribute values, the longest first, as they are written."""
     names: tuple[str, ...]
-    """What the attributes are called."""
+    """Names of the attributes."""
 
 
 def check(
@@ -125,7 +125,7 @@ def check(
     *,
     claims: bool = False,
 ) -> Refusal | None:
-    """What is wrong with a reason, or None if nothing was found.
+    """Check a reason; return its first fault, or None.
 
     Args:
         text: the sentence, opening included.
@@ -174,7 +174,7 @@ def check(
 
 
 def first_sentence(text: str, *, after: int) -> str:
-    """The text up to the first sentence end behind position ``after``; all of it if there is none."""
+    """Return the text up to the first sentence end behind position ``after``; all of it if there is none."""
     match = _SENTENCE.match(text[after:])
     return (text[:after] + match[0] if match else text).strip()
 
@@ -212,7 +212,7 @@ def _facts(item: ItemInput) -> _Facts:
 
 
 def _without_values(masked: str, given: Sequence[ItemInput]) -> str:
-    """The text without attribute values that hold signs of their own (C#, R&B, node.js)."""
+    """Remove attribute values that contain symbols (C#, R&B, node.js)."""
     plain = masked.casefold()
     for value in sorted({value for one in given for value in _facts(one).values}, key=len, reverse=True):
         # Few of them are said: only those are worth a pattern.
@@ -278,7 +278,7 @@ def _clause(
 
 
 def _chinese_claim(clause: str, said: Sequence[_Facts], known_words: Collection[str]) -> Refusal | None:
-    """What is left of a Chinese clause without facts and words that claim nothing.
+    """Refuse a Chinese clause if more is left of it than facts and words that claim nothing.
 
     The longest go first, whichever they are: the 喜 of 喜剧 must not take 喜欢 apart. A fact may be said in part (徒步
     of 徒步旅行), but not by one of its characters: the 不 of 不锈钢 would deny whatever follows it.
@@ -298,7 +298,7 @@ def _chinese_claim(clause: str, said: Sequence[_Facts], known_words: Collection[
 
 
 def _chinese_parts(clause: str, phrases: Sequence[str]) -> set[str]:
-    """Two to six Chinese characters of a clause that stand in a phrase."""
+    """Return runs of two to six Chinese characters that occur in a clause and in a phrase."""
 
     def parts(text: str) -> set[str]:
         runs = re.findall(r"[\u3400-\u9fff]{2,}", text)
@@ -308,7 +308,7 @@ def _chinese_parts(clause: str, phrases: Sequence[str]) -> set[str]:
 
 
 def _foreign_name(masked: str, known: frozenset[str], language: str) -> str | None:
-    """A capitalised word that the facts do not hold and that does not merely begin a sentence."""
+    """Return a capitalised word that the facts lack and that does not merely begin a sentence."""
     for match in WORD.finditer(masked):
         word = match[0]
         if not word[0].isupper() or word == "I" or supported(word.casefold(), known):

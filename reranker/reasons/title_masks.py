@@ -12,7 +12,7 @@ ITEM, EVIDENCE = "\ue000", "\ue001"
 """Stand for titles; the first history item is \\ue001, the next \\ue002 ..."""
 PLACEHOLDERS = re.compile(r"[\ue000-\uf8ff]")
 _TITLE_WORDS = 50
-"""Words at the beginning of a title of which a text may name some."""
+"""Number of words at the beginning of a title that a text may name in part."""
 PART = "\ue100"
 """Stands for a part of a title ("Star Wars" of "Star Wars: Episode IV")."""
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
@@ -75,7 +75,7 @@ def _without_parts(text: str, title: str) -> str:
 
 
 def _close(between: str) -> bool:
-    """Whether words with this between them stand together."""
+    """Return whether words with this between them stand together."""
     return 1 <= len(between) <= 3 and not any(char.isalnum() or char == "_" for char in between)
 
 
@@ -84,7 +84,7 @@ def _stands_alone(text: str, start: int, end: int) -> bool:
 
 
 def whole_word(text: str) -> str:
-    """A pattern of a text that is not part of a longer word."""
+    """Return a pattern for a text that is not part of a longer word."""
     before = r"(?<![^\W\u3400-\u9fff])" if re.match(r"\w", text) else ""
     after = r"(?![^\W\u3400-\u9fff])" if re.search(r"\w$", text) else ""
     if _CHINESE.match(text) and len(text) > 1:

@@ -149,7 +149,7 @@ async def test_nothing_is_asked_without_evidence(writer: ReasonWriter, standin: 
     for basis, says in (
         (Basis.text, "The Terminator matches the words of your wish."),
         (Basis.popularity, "The Terminator is liked by others here."),
-        (Basis.nothing, "Nobody here has said yet what The Terminator is like."),
+        (Basis.nothing, "The Terminator has no likes here yet."),
     ):
         reason, usage = await writer.write(REASON, Wanted(TERMINATOR, [], basis), Sanitizer())
         assert (reason.text, usage.requests) == (says, 0)
