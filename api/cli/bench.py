@@ -242,19 +242,21 @@ def _show_api(result: ApiBench) -> None:
 
 def _show_faults(result: FaultSoak) -> None:
     _say(f"soak of {result.minutes:g} minutes in front of {result.llm}")
-    for soak in result.loads:
-        _say(f"{soak.share:.0%} faulty ({soak.llm_spoilt:,} of {soak.llm_asked:,} answers of the LLM)")
-        _say(f"  healthy recommendations   {soak.healthy:8.1%} of {soak.recommendations:,}")
-        for kind, counts in soak.statuses.items():
+    for phase in result.loads:
+        _say(f"{phase.share:.0%} faulty ({phase.llm_spoilt:,} of {phase.llm_asked:,} answers of the LLM)")
+        _say(f"  healthy recommendations   {phase.healthy:8.1%} of {phase.recommendations:,}")
+        for kind, counts in phase.statuses.items():
             text = ", ".join(f"{count:,} x {status if status != '0' else 'broken'}" for status, count in counts.items())
             _say(f"  {kind.replace('_', ' '):<25} {text}")
-        _say(f"  undocumented errors       {soak.unexpected:8,}")
-        _say(f"  leaked slots              {soak.in_flight_after:8,}")
-        slope = f"{soak.memory_slope_mib_per_hour:+.1f} MiB per hour"
-        _say(f"  memory                    {soak.memory_mib:8.1f} MiB, {slope}")
-        _say(f"  descriptors               {soak.descriptors_first:8,} at first, {soak.descriptors_last:,} at the end")
-        if soak.loop_lag_s is not None:
-            _say(f"  worst event loop lag      {soak.loop_lag_s * 1000:8.0f} ms")
+        _say(f"  undocumented errors       {phase.unexpected:8,}")
+        _say(f"  leaked slots              {phase.in_flight_after:8,}")
+        slope = f"{phase.memory_slope_mib_per_hour:+.1f} MiB per hour"
+        _say(f"  memory                    {phase.memory_mib:8.1f} MiB, {slope}")
+        _say(
+            f"  descriptors               {phase.descriptors_first:8,} at first, {phase.descriptors_last:,} at the end"
+        )
+        if phase.loop_lag_s is not None:
+            _say(f"  worst event loop lag      {phase.loop_lag_s * 1000:8.0f} ms")
 
 
 @app.command("eval")
