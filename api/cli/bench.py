@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 from pydantic import BaseModel
 
+from api.cli.bench_reasons_output import show_evidence, show_reasons
 from api.cli.data import fitted_data
 from api.cli.output import console, error_console, status
 from api.settings.model import load_settings
@@ -20,7 +21,6 @@ from eval import (
     FaultSoak,
     FitBench,
     FlagsCost,
-    Mean,
     PromptsBench,
     Ratio,
     ReasonsBench,
@@ -29,6 +29,7 @@ from eval import (
     bench_adapter,
     bench_api,
     bench_eval,
+    bench_evidence,
     bench_faults,
     bench_fit,
     bench_flags,
@@ -180,20 +181,32 @@ def adapter(
 def reasons(
     as_json: AsJson = False,
     users: Annotated[int, typer.Option(min=1, help="Number of users, sampled at random.")] = 20,
-    k: Annotated[int, typer.Option("-k", min=1, max=20, help="Reasons per user.")] = 4,
+    k: Annotated[int, typer.Option("-k", min=1, max=20, help="Reasons per user.")] = 5,
     seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
+    evidence_only: Annotated[
+        bool, typer.Option("--evidence-only", help="Measure only the evidence and its sentences; needs no LLM.")
+    ] = False,
+    locale: Annotated[str, typer.Option(help="Language of the reasons.")] = "en",
 ) -> None:
-    """Measure how many written sentences pass the check, and whether items depend on the cited history."""
+    """Measure whether the cited history connects and matters, and how many written sentences pass the check."""
     settings = load_settings()
+    if evidence_only:
+        with status("measuring evidence") as report:
+            retriever = Retriever(load(settings.artifact))
+            found = bench_evidence(retriever, users=users, k=k, seed=seed, locale=locale, report=report)
+        _tell(found, show_evidence, as_json=as_json)
+        return
     with status("looking for the LLM") as report, find_or_start_server(settings.llm, report=report) as engine_settings:
         retriever, library = Retriever(load(settings.artifact)), PromptLibrary(settings.prompts_dir)
 
         async def measure() -> ReasonsBench:
             async with Engine(engine_settings) as engine:
-                return await bench_reasons(engine, retriever, library, users=users, k=k, seed=seed, report=report)
+                return await bench_reasons(
+                    engine, retriever, library, users=users, k=k, seed=seed, locale=locale, report=report
+                )
 
         result = asyncio.run(measure())
-    _tell(result, _show_reasons, as_json=as_json)
+    _tell(result, show_reasons, as_json=as_json)
 
 
 def _tell(result: Result, show: Callable[[Result], None], *, as_json: bool) -> None:
@@ -222,25 +235,28 @@ def _show_api(result: ApiBench) -> None:
     _say(f"  memory                    {result.memory_before_mib:8.1f} MiB before, {result.memory_after_mib:.1f} after")
     if result.real_per_s is not None:
         _say(
-            f"  with the real LLM         {result.real_per_s:8.2f} /s, the same prompts directly {result.raw_per_s:.2f} /s"
+            f"  with the real LLM         {result.real_per_s:8.2f} /s, "
+            f"the same prompts directly {result.raw_per_s:.2f} /s"
         )
 
 
 def _show_faults(result: FaultSoak) -> None:
     _say(f"soak of {result.minutes:g} minutes in front of {result.llm}")
-    for load in result.loads:
-        _say(f"{load.share:.0%} faulty ({load.llm_spoilt:,} of {load.llm_asked:,} answers of the LLM)")
-        _say(f"  healthy recommendations   {load.healthy:8.1%} of {load.recommendations:,}")
-        for kind, counts in load.statuses.items():
+    for phase in result.loads:
+        _say(f"{phase.share:.0%} faulty ({phase.llm_spoilt:,} of {phase.llm_asked:,} answers of the LLM)")
+        _say(f"  healthy recommendations   {phase.healthy:8.1%} of {phase.recommendations:,}")
+        for kind, counts in phase.statuses.items():
             text = ", ".join(f"{count:,} x {status if status != '0' else 'broken'}" for status, count in counts.items())
             _say(f"  {kind.replace('_', ' '):<25} {text}")
-        _say(f"  undocumented errors       {load.unexpected:8,}")
-        _say(f"  leaked slots              {load.in_flight_after:8,}")
-        slope = f"{load.memory_slope_mib_per_hour:+.1f} MiB per hour"
-        _say(f"  memory                    {load.memory_mib:8.1f} MiB, {slope}")
-        _say(f"  descriptors               {load.descriptors_first:8,} at first, {load.descriptors_last:,} at the end")
-        if load.loop_lag_s is not None:
-            _say(f"  worst event loop lag      {load.loop_lag_s * 1000:8.0f} ms")
+        _say(f"  undocumented errors       {phase.unexpected:8,}")
+        _say(f"  leaked slots              {phase.in_flight_after:8,}")
+        slope = f"{phase.memory_slope_mib_per_hour:+.1f} MiB per hour"
+        _say(f"  memory                    {phase.memory_mib:8.1f} MiB, {slope}")
+        _say(
+            f"  descriptors               {phase.descriptors_first:8,} at first, {phase.descriptors_last:,} at the end"
+        )
+        if phase.loop_lag_s is not None:
+            _say(f"  worst event loop lag      {phase.loop_lag_s * 1000:8.0f} ms")
 
 
 @app.command("eval")
@@ -344,38 +360,12 @@ def _show_adapter(result: AdapterCost) -> None:
         )
 
 
-def _show_reasons(result: ReasonsBench) -> None:
-    def drop(label: str, found: Mean | None, unit: str) -> None:
-        if found and found.mean is not None:
-            text = f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f}) {unit}, {found.users} users"
-            _say(f"  {label:<40} {text}")
-
-    _say(f"{result.reasons} reasons for {result.users} users, {result.prompt}, {result.model}")
-    _say(f"  {'first sentences that pass the check':<40} {result.grounded_before:.0%}")
-    _say(f"  {'shown as the LLM wrote them':<40} {result.from_llm:.0%}")
-    for fault, share in result.refusals.items():
-        _say(f"    refused for {fault:<26} {share:.2f} per reason")
-    for checked, label in (
-        (result.check, "sentences that the check was developed on"),
-        (result.check_unseen, "sentences that the check was not developed on"),
-    ):
-        if checked:
-            _say(f"  {label}: {checked.sentences}, {checked.grounded} of them grounded")
-            _say(f"    {'what passes is grounded':<38} {checked.precision:.0%}")
-            _say(f"    {'what is grounded passes':<38} {checked.recall:.0%}")
-    if result.distinct is not None:
-        _say(f"  {'different among users, for one item':<40} {result.distinct:.0%}")
-    drop("cited history less random: retrieval score", result.history_drop, "of it")
-    drop("cited history less random: LLM score", result.llm_drop, "nats")
-    tokens = f"{result.prompt_tokens_per_reason:.0f} ({result.cached_share:.0%} cached)"
-    _say(f"  {'tokens per reason':<40} {tokens}, {result.written_tokens_per_reason:.0f} written")
-
-
 def _show_eval(result: EvalBench) -> None:
     if result.ratio is not None:
         _say(
-            f"the runner has {result.ratio:.2f} of the rate of the same requests sent directly ({result.runner_per_s:.2f} "
-            f"and {result.raw_per_s:.2f} users per second; {result.users} users, {result.concurrency} at once)"
+            f"the runner has {result.ratio:.2f} of the rate of the same requests sent directly "
+            f"({result.runner_per_s:.2f} and {result.raw_per_s:.2f} users per second; "
+            f"{result.users} users, {result.concurrency} at once)"
         )
     _say(f"{result.comparisons} comparisons of a ranker with itself: {result.rejected:.1%} are called a difference")
     _say(

@@ -144,7 +144,7 @@ def test_without_fitted_data_the_examples_do(run: Run, file: str, monkeypatch: p
     monkeypatch.setenv("WHYRANK_ARTIFACT", "nowhere")
     code, _, err = run("check", file)
     assert code == 0
-    assert "checked with examples only" in err
+    assert "checking with examples only" in err
 
 
 def test_watch_begins_a_draft_and_shows_its_difference(run: Run, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_few_users_get_the_defaults_and_a_sentence(tmp_path: Path) -> None:
                 *("--search", "--factors", "3", "--alpha", "1", "--regularization", "1", "--iterations", "2"),
                 *("--half-life-days", "9"),
             ),
-            "nothing is left to search",
+            "there is nothing to search for",
         ),
     ],
 )
