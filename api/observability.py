@@ -1,4 +1,4 @@
-"""The program's own log: one JSON object a line, without anything that a user said or did."""
+"""Logging: one JSON object per line, without user data."""
 
 import logging
 import sys
@@ -17,7 +17,7 @@ _MOST_PLACES = 12
 
 
 def configure_logging() -> None:
-    """Logs to standard error, since standard output is for answers."""
+    """Log to standard error; standard output is for results."""
     structlog.configure(
         processors=[*_SHARED, structlog.processors.JSONRenderer(ensure_ascii=False)],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -25,8 +25,8 @@ def configure_logging() -> None:
 
 
 def redirect_libraries() -> None:
-    """Gives what libraries log (uvicorn, asyncio) the same form; an error of theirs loses its message, which may hold
-    what a user sent, and keeps its place.
+    """Format the logs of libraries (uvicorn, asyncio) the same way. Drop error messages, which may contain user input,
+    and keep the stack locations.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -45,14 +45,12 @@ def redirect_libraries() -> None:
 
 
 def places(error: BaseException) -> list[str]:
-    """Where an error came from, innermost last: files and lines, without messages and values, which may hold user
-    data.
-    """
+    """Return the stack locations of an error, innermost last. Omit messages and values, which may contain user data."""
     return _lines(traceback.extract_tb(error.__traceback__))
 
 
 def places_of(frame: FrameType) -> list[str]:
-    """Where a thread stands, in the same form."""
+    """Return the stack locations of a frame, in the same format."""
     return _lines(traceback.extract_stack(frame))
 
 

@@ -1,4 +1,4 @@
-"""What there is to say of a template, for the command line and for HTTP."""
+"""Summary of a template, for the command line and HTTP."""
 
 from typing import Literal, Self
 
@@ -8,16 +8,16 @@ from prompts import DEFAULT_ALIAS, PromptLibrary, TemplateError
 
 
 class PromptSummary(BaseModel):
-    """A template: its versions, and what its production version is for."""
+    """A template: its versions, and the purpose of its production version."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str = Field(examples=["rank"])
     versions: list[int]
-    aliases: dict[str, int] = Field(description="which version each movable name stands for")
+    aliases: dict[str, int] = Field(description="version of each alias")
     draft: bool = Field(description="whether there is a draft")
     origin: Literal["own", "shipped"]
-    kind: str = Field(description="how it is scored, `reason`, `draft` where none is released, or `broken`")
+    kind: str = Field(description="how it is scored, `reason`, `draft` if no version is released, or `broken`")
     locale: str | None
     family: str | None
     description: str
@@ -25,8 +25,10 @@ class PromptSummary(BaseModel):
 
     @classmethod
     def of(cls, library: PromptLibrary, name: str) -> Self:
-        """Raises:
-        TemplateError: there is no template of that name.
+        """Summarise a template.
+
+        Raises:
+            TemplateError: If there is no template of that name.
         """
         draft = library.draft(name) is not None
         try:
@@ -43,7 +45,7 @@ class PromptSummary(BaseModel):
             "draft": draft,
             "origin": "own" if home == library.own else "shipped",
         }
-        if DEFAULT_ALIAS not in aliases and not versions:  # what a draft says is for who may try it
+        if DEFAULT_ALIAS not in aliases and not versions:  # only administrators may read drafts
             return cls(**known, kind="draft", locale=None, family=None, description="", problem=None)
         try:
             template = library.get(name)

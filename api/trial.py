@@ -1,4 +1,4 @@
-"""A draft on real users beside the production version: the whole pipeline, once with each."""
+"""Compare a draft with the production version on real users, over the whole pipeline."""
 
 import asyncio
 import dataclasses
@@ -12,36 +12,36 @@ from reranker import Answer, PromptChoice, RecommendationRequest, Recommender
 from retrieval import InputError, Retriever
 
 TRIAL = "trial"
-"""What a draft that was sent is called; its reference ``trial@draft`` is that of no saved template."""
+"""Name of a template that was sent. No saved template has the reference ``trial@draft``."""
 
 
 class TrialLibrary(PromptLibrary):
-    """A library with one more template, which nobody has saved."""
+    """A library with one additional, unsaved template."""
 
     def __init__(self, own: Path | None, template: PromptTemplate) -> None:
         super().__init__(own)
         self._template = template
 
     def get(self, reference: str | TemplateReference) -> PromptTemplate:
-        """As the library's; and the draft."""
+        """Get a template, which may be the unsaved one."""
         return self._template if str(reference) == self._template.reference else super().get(reference)
 
 
 def template_of(source: str) -> PromptTemplate:
-    """A template that was sent.
+    """Parse the source of a template.
 
     Raises:
-        TemplateError: it cannot be one.
+        TemplateError: If it is invalid.
     """
     return PromptTemplate(source, name=TRIAL, version=DRAFT)
 
 
 async def passed(template: PromptTemplate, retriever: Retriever, user_ids: Sequence[str]) -> None:
-    """Returns if a template passes what a saved one has passed, with these users besides the fixed examples.
+    """Run the checks for saving a template, on these users and the fixed examples.
 
     Raises:
-        InputError: a user is unknown.
-        TemplateError: it does not pass.
+        InputError: If a user is unknown.
+        TemplateError: If a check fails.
     """
 
     def check_all() -> None:
@@ -50,7 +50,7 @@ async def passed(template: PromptTemplate, retriever: Retriever, user_ids: Seque
                 raise InputError(f"there is no user '{user_id[:80]}'", field="user_ids", code="unknown_user")
         check_template(template, [user_sample(retriever, user_id, locale=template.meta.locale) for user_id in user_ids])
 
-    await asyncio.to_thread(check_all)  # renders in processes of their own, a second in all
+    await asyncio.to_thread(check_all)  # renders in subprocesses, which takes about a second
 
 
 class TriedUser(BaseModel):
@@ -75,8 +75,8 @@ async def tried(
     production: Recommender,
     requests: Sequence[RecommendationRequest],
 ) -> TryAnswer:
-    """Each request's answer with the template, and with what production answers it now; each is for a user. One after
-    the other: a trial must not crowd out the service's own requests.
+    """Answer each user's request with the template and with production. Requests run one at a time, so that a trial
+    does not crowd out the service's own requests.
     """
     choice = PromptChoice(**{template.meta.task: template.reference})
     users = [

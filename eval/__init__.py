@@ -5,6 +5,7 @@ from eval.arm_inputs import Regime
 from eval.arms import Arm, parse_arm
 from eval.bench.adapter import AdapterCost, bench_adapter
 from eval.bench.api import ApiBench, bench_api
+from eval.bench.evidence import EvidenceBench, bench_evidence
 from eval.bench.faults import FaultSoak, bench_faults
 from eval.bench.fit import FitBench, bench_fit
 from eval.bench.flags import FlagsCost, bench_flags
@@ -35,6 +36,7 @@ __all__ = [
     "Arm",
     "EvalBench",
     "EvalReport",
+    "EvidenceBench",
     "ExperimentConfig",
     "ExperimentRun",
     "FaultSoak",
@@ -58,6 +60,7 @@ __all__ = [
     "bench_adapter",
     "bench_api",
     "bench_eval",
+    "bench_evidence",
     "bench_faults",
     "bench_fit",
     "bench_flags",

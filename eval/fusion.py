@@ -1,5 +1,6 @@
-"""Fit fusion weights: hold out each user's latest interactions, read the candidates with the LLM, and fit weights that
-predict the held-out items. Callers split off the test part first.
+"""Fit fusion weights: hold out the latest interactions, read the candidates with the LLM, fit what predicts them.
+
+Callers split off the test part first.
 """
 
 from datetime import UTC, datetime

@@ -7,7 +7,9 @@ from prompts.errors import BudgetError, LibraryError, TemplateError
 from prompts.front_matter import FrontMatter, Sampling, Scoring
 from prompts.inputs import (
     KNOWN,
+    SHAPES,
     CandidateInput,
+    EvidenceInput,
     HistoryInput,
     ItemInput,
     allowed_inputs,
@@ -37,10 +39,12 @@ __all__ = [
     "KNOWN",
     "MAX_DOCUMENT",
     "MAX_LENGTH",
+    "SHAPES",
     "BudgetError",
     "BudgetSteps",
     "BudgetedPrompt",
     "CandidateInput",
+    "EvidenceInput",
     "FrontMatter",
     "HistoryInput",
     "ItemInput",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from prompts.errors import TemplateError
 from prompts.isolation import Rendered, render_isolated
-from prompts.samples import BARE, EXAMPLE, HOSTILE, MARK, Sample
+from prompts.samples import BARE, EXAMPLE, HOSTILE, MARK, Sample, in_every_shape
 from prompts.template import PromptTemplate
 
 # Within the line: `\s*` would go through all empty lines that follow, from each of them.
@@ -27,7 +27,8 @@ def check_template(template: PromptTemplate, samples: Sequence[Sample] = ()) -> 
     for shown, who in ((example, EXAMPLE.who), (render_sample(template, BARE), BARE.who)):
         if not str(shown.prompt).strip():
             raise _error(template, f"writes nothing for {who}")
-    _check_lines(template, render_sample(template, HOSTILE))
+    for sample in in_every_shape(HOSTILE) if "shape" in template.meta.inputs else [HOSTILE]:
+        _check_lines(template, render_sample(template, sample))
     _check_candidates(template, example)
     return [render_sample(template, sample) for sample in samples]
 

@@ -14,6 +14,8 @@ Value = str | int | float | bool | list[str]
 _SHORT = 40
 """Characters of a text that is a value and no description."""
 _MOST_TAGS = 6
+SHAPES = 5
+"""Openings of reasons; those of a list take them in turn."""
 REST = "*"
 """In a template's ``attributes``: all that it does not name."""
 
@@ -65,6 +67,13 @@ class HistoryInput(ItemInput):
 
 
 @dataclass(frozen=True, slots=True)
+class EvidenceInput(ItemInput):
+    """A history item that a recommendation rests on; ``did`` says what the user did with it: liked, bought, viewed."""
+
+    did: str = "liked"
+
+
+@dataclass(frozen=True, slots=True)
 class CandidateInput(ItemInput):
     """An item to be ranked, the label that stands for it where the scoring has labels, and the place that retrieval
     gave it, counted from 1.
@@ -109,10 +118,26 @@ KNOWN: dict[str, Known] = {
     "locale": Known("the language that is asked for: en, zh", "{{ locale }}"),
     "noun": Known("what one calls the items, in the plural: films", "{{ noun | capitalize }}"),
     "evidence": Known(
-        "list of the liked history items that the recommendation rests on: title, attributes, details, tags",
+        "list of the history items that the recommendation rests on: title, attributes, details, tags, did (what the "
+        "user did with it: liked, bought, viewed, ...)",
         "{% for one in evidence %}{{ one.title }}{% endfor %}",
     ),
     "item": Known("the recommended item: title, attributes, details, tags", "{{ item.title }} ({{ item.details }})"),
+    "title": Known(
+        "the recommended item's title as a sentence names it: in quotation marks where it needs them", "{{ title }}"
+    ),
+    "you_did": Known(
+        "what the user did with the evidence, in words that go after 'you': liked Heat and bought Ran",
+        "You {{ you_did }}.",
+    ),
+    "shared": Known(
+        "what the item shares with the evidence, in words; empty where that is nothing",
+        "{% if shared %}In common: {{ shared }}{% endif %}",
+    ),
+    "shape": Known(
+        f"a number from 0 to {SHAPES - 1} that differs among neighbours in a list, for openings that vary",
+        "{% if shape == 1 %}Since{% else %}Because{% endif %} you {{ you_did }}",
+    ),
     "complaint": Known(
         "why an earlier answer was refused; empty at the first try",
         "{% if complaint %}Refused because {{ complaint }}.{% endif %}",
@@ -120,14 +145,14 @@ KNOWN: dict[str, Known] = {
 }
 """Inputs that a template may declare."""
 
-ABSENT: dict[str, object] = {"query": "", "profile": {}, "complaint": "", "noun": "items"}
+ABSENT: dict[str, object] = {"query": "", "profile": {}, "complaint": "", "noun": "items", "shared": "", "shape": 0}
 """What a template sees where a caller gives nothing; the other inputs must be given."""
 
 
 def allowed_inputs(task: str, scoring: str | None) -> list[str]:
     """The inputs that are given for a task and scoring, sorted. A reason sees nothing but facts that it may name."""
     if task == "reason":
-        return ["complaint", "evidence", "item", "locale", "noun"]
+        return ["complaint", "evidence", "item", "locale", "noun", "shape", "shared", "title", "you_did"]
     about = {"listwise": ["candidates"], "permutation": ["candidates"], "pointwise": ["candidate"]}
     return sorted(["history", "query", "profile", "locale", "noun", *about.get(scoring or "", [])])
 
@@ -190,9 +215,22 @@ def document_inputs(documents: Sequence[str], sanitizer: Sanitizer) -> list[Cand
     return [CandidateInput(_title(text, sanitizer, most=MAX_DOCUMENT), {}) for text in documents]
 
 
-def evidence_inputs(evidence: Sequence[Evidence], sanitizer: Sanitizer) -> list[ItemInput]:
-    """Evidence without ids and contributions, its text sanitised."""
-    return [item_input(one.item, sanitizer) for one in evidence]
+def evidence_inputs(
+    evidence: Sequence[Evidence], sanitizer: Sanitizer, did: Mapping[str, str] | None = None
+) -> list[EvidenceInput]:
+    """Evidence without ids and contributions, its text sanitised.
+
+    Args:
+        did: what the user did with each item, by item id; "liked" for items that are missing.
+    """
+    return [
+        EvidenceInput(
+            title=_title(piece.item.title, sanitizer),
+            attributes=_attributes(piece.item, sanitizer),
+            did=(did or {}).get(piece.item.item_id, "liked"),
+        )
+        for piece in evidence
+    ]
 
 
 def profile_input(profile: Mapping[str, str], sanitizer: Sanitizer) -> dict[str, str]:

@@ -1,10 +1,12 @@
 """What a template is rendered with before anyone relies on it: fixed examples, hostile data, real users."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prompts.inputs import (
+    SHAPES,
     CandidateInput,
+    EvidenceInput,
     HistoryInput,
     ItemInput,
     candidate_inputs,
@@ -39,7 +41,7 @@ def _sample(
     *,
     history: list[HistoryInput],
     candidates: list[CandidateInput],
-    evidence: list[ItemInput],
+    evidence: list[EvidenceInput],
     query: str = "",
     profile: Mapping[str, str] | None = None,
     noun: str = "films",
@@ -54,6 +56,10 @@ def _sample(
         "noun": noun,
         "evidence": evidence,
         "item": ItemInput(candidates[0].title, candidates[0].attributes),
+        "title": candidates[0].title,
+        "you_did": " and ".join(f"{piece.did} {piece.title}" for piece in evidence),
+        "shared": candidates[0].tags,
+        "shape": 0,
         "complaint": complaint,
     }
     return Sample(who, inputs, candidates)
@@ -72,8 +78,8 @@ EXAMPLE = _sample(
         CandidateInput("花样年华", {}, "C", 3),
     ],
     evidence=[
-        ItemInput("Heat", {"genres": ["Action", "Crime"], "year": 1995}),
-        ItemInput("Amélie", {"genres": ["Comedy", "Romance"], "year": 2001}),
+        EvidenceInput("Heat", {"genres": ["Action", "Crime"], "year": 1995}),
+        EvidenceInput("Amélie", {"genres": ["Comedy", "Romance"], "year": 2001}, "bought"),
     ],
     query="something tense",
     profile={"age": "30 to 39"},
@@ -84,7 +90,7 @@ BARE = _sample(
     "somebody of whom nothing is known",
     history=[],
     candidates=[CandidateInput("Alien", {}, "A")],
-    evidence=[ItemInput("Heat", {})],
+    evidence=[EvidenceInput("Heat", {})],
     complaint="it repeats itself",
 )
 """Nothing that may be absent is there."""
@@ -94,11 +100,16 @@ HOSTILE = _sample(
     "data that pretends to be part of the prompt",
     history=[HistoryInput(text, {MARK: text}, MARK, 1.0, f"{MARK} ago", text=text) for text in _BAD],
     candidates=[CandidateInput(text, {MARK: text}, label) for text, label in zip(_BAD, LABELS, strict=False)],
-    evidence=[ItemInput(text, {MARK: text}) for text in _BAD],
+    evidence=[EvidenceInput(text, {MARK: text}) for text in _BAD],
     query=_BAD[1],
     profile={MARK: _BAD[0]},
 )
 """Where a line of the prompt begins with :data:`MARK`, data can begin a line."""
+
+
+def in_every_shape(sample: Sample) -> list[Sample]:
+    """Return the sample with each value of ``shape``: a template may show something else for each."""
+    return [replace(sample, inputs={**sample.inputs, "shape": shape}) for shape in range(SHAPES)]
 
 
 def user_sample(
@@ -126,6 +137,11 @@ def user_sample(
     now = max(times, default=None) if now is None else now
     candidates = candidate_inputs(found.candidates, clean, labels=LABELS[: len(found.candidates)])
     first = found.candidates[0].item
+    item, evidence = (
+        item_input(first, clean),
+        evidence_inputs(retriever.evidence(found, [first], 2)[first.item_id], clean),
+    )
+    liked, joint = ("喜欢", "和") if locale.lower().startswith("zh") else ("liked ", " and ")
     inputs: dict[str, object] = {
         "history": history_inputs(found.history, clean, now=now, locale=locale),
         "candidates": candidates,
@@ -133,8 +149,12 @@ def user_sample(
         "query": clean.text(query),
         "profile": {},
         "noun": clean.text(retriever.manifest.noun),
-        "evidence": evidence_inputs(retriever.evidence(found, [first], 2)[first.item_id], clean),
-        "item": item_input(first, clean),
+        "evidence": evidence,
+        "item": item,
+        "title": item.title,
+        "shared": "",
+        "shape": 0,
+        "you_did": liked + joint.join(piece.title for piece in evidence),
         "complaint": "",
     }
     return Sample(f"user {user_id}", inputs, candidates)

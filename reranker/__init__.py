@@ -17,6 +17,7 @@ from reranker.client.engine import Engine, EngineState, ModelInfo
 from reranker.client.responses import Usage
 from reranker.documents import DocumentRanker, DocumentRanking
 from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMStartError, LLMTimeout, LLMUnavailable
+from reranker.explain import Explainer
 from reranker.fusion import (
     FUSION_FILE,
     PLAIN_FEATURES,
@@ -30,7 +31,8 @@ from reranker.fusion import (
     positions_by_score,
     save_fit,
 )
-from reranker.reasons.agreement import Agreement, agreement, read_labelled_reasons
+from reranker.reasons.agreement import Agreement, agreement, read_labelled_reasons, try_second_look_on
+from reranker.reasons.second_look import SecondLookFigures
 from reranker.reasons.writer import Basis, Reason, ReasonStatistics, ReasonWriter, Wanted, write_reasons
 from reranker.recommender import Recommender
 from reranker.request import MAX_CANDIDATES, MAX_DEADLINE_MS, MAX_ITEMS, TASKS, PromptChoice, RecommendationRequest
@@ -91,6 +93,7 @@ __all__ = [
     "EngineSettings",
     "EngineState",
     "Event",
+    "Explainer",
     "Feature",
     "FusionFit",
     "LLMBadAnswer",
@@ -122,6 +125,7 @@ __all__ = [
     "Recommender",
     "Repairs",
     "Scorer",
+    "SecondLookFigures",
     "StabilityReport",
     "StartProgress",
     "Usage",
@@ -154,5 +158,6 @@ __all__ = [
     "save_fit",
     "server_options",
     "this_machine",
+    "try_second_look_on",
     "write_reasons",
 ]

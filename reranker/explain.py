@@ -1,32 +1,61 @@
-"""From a ranking to reasons: evidence for each item, then a sentence."""
+"""Explain a ranking: evidence for each item, then a sentence."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import zlib
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
+from functools import cached_property
 
+from prompts import SHAPES
 from reranker.context import RequestContext
 from reranker.errors import STAGE_FAILURES, failure_of
+from reranker.reasons.connection import ConnectionIndex, choose_evidence
 from reranker.reasons.counterfactual import ScoredPrompt, removals
 from reranker.reasons.counterfactual import evidence as llm_evidence
-from reranker.reasons.writer import Basis, Reason, ReasonWriter, Wanted, told_apart, write_reasons
+from reranker.reasons.deeds import deeds_of
+from reranker.reasons.fallback import is_chinese
+from reranker.reasons.writer import Basis, Reason, ReasonSource, ReasonWriter, Wanted, write_reasons
 from reranker.scoring import Reader
 from retrieval import Candidate, Evidence, Item, Notice, Retrieved, Retriever, Source
 
 _EVIDENCE = 2
-"""History items that a reason rests on; more make a sentence that nobody reads."""
-_LOOKED_AT = 20
-"""History items out of which those are taken, since several may share a title."""
+"""Maximum number of history items that a reason cites; more make the sentence too long."""
+_LOOKED_AT = 40
+"""Number of history items that the evidence is chosen from."""
 _EVIDENCE_SHARE = 0.5
-"""Part of what is then left that finding the LLM's evidence may take."""
+"""Share of the remaining time that finding the LLM's evidence may take."""
+
+
+def language_of(locale: str) -> str:
+    """Return the language of a locale: ``zh`` of ``zh-Hant``."""
+    return locale.replace("_", "-").split("-")[0].lower()
+
+
+def other_language(asked: str, template: str, sources: Collection[ReasonSource]) -> Notice | None:
+    """Return what an answer must say if its reasons are in another language than the one that was asked for.
+
+    Args:
+        asked: the locale of the request.
+        template: the locale of the reason template.
+        sources: who wrote the reasons; sentences built from evidence are English, or Chinese.
+    """
+    spoken = {language_of(template)} if ReasonSource.llm in sources else set[str]()
+    if ReasonSource.evidence in sources:
+        spoken.add("zh" if is_chinese(template) else "en")
+    wrong = sorted(spoken - {language_of(asked)})
+    if not wrong:
+        return None
+    told = f"reasons are in {' and '.join(repr(language) for language in wrong)} though {asked!r} was asked for"
+    return Notice("reason_language", f"{told}; a reason template with this locale changes what the LLM writes")
 
 
 class Explainer:
-    """Finds evidence for ranked items and has reasons written.
+    """Find evidence for ranked items and have reasons written.
 
     Args:
-        retriever: the evidence of the retrieval score.
-        reader: the LLM's evidence; None where there is no LLM.
-        writer: of the sentences.
+        retriever: explains the retrieval score.
+        reader: reads the LLM's scores without a history item; None without an LLM.
+        writer: writes the sentences.
     """
 
     def __init__(self, retriever: Retriever, reader: Reader | None, writer: ReasonWriter) -> None:
@@ -37,17 +66,49 @@ class Explainer:
     async def evidence(
         self, retrieved: Retrieved, chosen: Sequence[int], context: RequestContext, asked: ScoredPrompt | None
     ) -> list[Wanted]:
-        """What the reasons of the chosen candidates rest on; ``asked`` is given where the LLM's evidence is wanted."""
-        top = [retrieved.candidates[place] for place in chosen]
-        items = [one.item for one in top]
-        by_models = await asyncio.to_thread(self._retriever.evidence, retrieved, items, _LOOKED_AT)
+        """Find what the reasons of the chosen candidates rest on.
+
+        Args:
+            chosen: positions of candidates, in the order of the list.
+            asked: what the ranking was read with, if the LLM's evidence is wanted.
+        """
         by_llm = await self._by_llm(retrieved, chosen, context, asked) if asked else {}
+        return await asyncio.to_thread(self.wanted, retrieved, chosen, by_llm)
+
+    def wanted(
+        self, retrieved: Retrieved, chosen: Sequence[int], by_llm: Mapping[str, Sequence[Evidence]] | None = None
+    ) -> list[Wanted]:
+        """Choose the evidence of candidates, from the models of the retrieval score where the LLM told none.
+
+        Args:
+            chosen: positions of candidates, in the order of the list.
+            by_llm: the LLM's evidence by item id.
+        """
+        top = [retrieved.candidates[place] for place in chosen]
+        items = [candidate.item for candidate in top]
+        told = by_llm or {}
+        by_models = self._retriever.evidence(retrieved, items, _LOOKED_AT)
+        found = [(item, told.get(item.item_id) or by_models[item.item_id]) for item in items]
+        deeds = deeds_of(retrieved.history)
+        # Another list begins with another opening, and the same list always with the same.
+        first = zlib.crc32("\n".join(item.item_id for item in items).encode())
         return [
-            Wanted(one.item, told_apart(found, one.item, _EVIDENCE), Basis.llm)
-            if (found := by_llm.get(one.item.item_id))
-            else self._wanted(one, told_apart(by_models[one.item.item_id], one.item, _EVIDENCE))
-            for one in top
+            Wanted(
+                candidate.item,
+                evidence,
+                Basis.llm if told.get(candidate.item.item_id) else self._basis(candidate, evidence),
+                deeds,
+                shape=(first + place) % SHAPES,
+            )
+            for place, (candidate, evidence) in enumerate(
+                zip(top, choose_evidence(found, self.connections, _EVIDENCE), strict=True)
+            )
         ]
+
+    @cached_property
+    def connections(self) -> ConnectionIndex:
+        """What connects items; the first access scans the catalog."""
+        return ConnectionIndex(self._retriever.catalog)
 
     async def _by_llm(
         self, retrieved: Retrieved, chosen: Sequence[int], context: RequestContext, asked: ScoredPrompt
@@ -65,22 +126,18 @@ class Explainer:
         context.usage += usage
         return llm_evidence(drops, asked, chosen, _LOOKED_AT)
 
-    def _wanted(self, candidate: Candidate, evidence: Sequence[Evidence]) -> Wanted:
-        """What a reason rests on; where no history speaks for the item, never more than is true."""
+    def _basis(self, candidate: Candidate, evidence: Sequence[Evidence]) -> Basis:
+        """Tell what a reason rests on; without evidence, no more than is true."""
         if evidence:
-            basis = Basis(evidence[0].source)
-        elif candidate.source is Source.text:
-            basis = Basis.text
-        else:
-            basis = Basis.popularity if self._retriever.likings(candidate.item.item_id) > 0 else Basis.nothing
-        return Wanted(candidate.item, evidence, basis)
+            return Basis(evidence[0].source)
+        if candidate.source is Source.text:
+            return Basis.text
+        return Basis.popularity if self._retriever.likings(candidate.item.item_id) > 0 else Basis.nothing
 
     async def reasons(
         self, wanted: Sequence[Wanted], context: RequestContext, *, ask: bool
     ) -> AsyncGenerator[tuple[Item, Reason], None]:
-        """A reason for each item, as it is finished; ``ask`` is False where the LLM has just failed, or was not
-        wanted.
-        """
+        """Yield a reason for each item as it is finished; ``ask`` is False if the LLM failed or is not wanted."""
         if not ask:
             if wanted and context.degraded and all(one.stage != "reason" for one in context.degraded):
                 context.degraded.append(context.degraded[0].model_copy(update={"stage": "reason"}))

@@ -40,7 +40,7 @@ from reranker.answer import (
 from reranker.client.engine import Engine
 from reranker.context import RequestContext
 from reranker.errors import STAGE_FAILURES
-from reranker.explain import Explainer
+from reranker.explain import Explainer, other_language
 from reranker.fusion import (
     FusionFit,
     Weights,
@@ -108,7 +108,7 @@ class Recommender:
         self._history_limit = settings.history_limit
         data_hash = retriever.manifest.data_hash
         self.reader = reader_for(engine, settings, data_hash, memory=memory, library=library) if engine else None
-        writer = ReasonWriter(engine, retriever.catalog, retriever.manifest.noun)
+        writer = ReasonWriter(engine, retriever.catalog, retriever.manifest.noun, settings.second_look)
         self._explainer = Explainer(retriever, self.reader, writer)
 
     async def recommend(self, request: RecommendationRequest) -> Answer:
@@ -206,7 +206,7 @@ class Recommender:
                 else None
             )
             wanted = await self._explainer.evidence(retrieved, chosen, context, asked) if request.reasons else []
-        prompted = False
+        prompted, sources = False, set[ReasonSource]()
         with context.timed("reasons"):
             ask = self.engine is not None and self._weight > 0 and not context.degraded
             if ask and read is None and any(reason.evidence for reason in wanted):
@@ -214,8 +214,12 @@ class Recommender:
             writing = self._explainer.reasons(wanted, context, ask=ask and not context.degraded)
             async with aclosing(writing) as reasons:
                 async for item, reason in reasons:
+                    sources.add(reason.source)
                     prompted = prompted or reason.source is ReasonSource.llm or bool(reason.refused)
                     yield ReasonEvent(item_id=item.item_id, reason=ReasonBody.of(reason))
+        notice = other_language(request.locale, context.reason_template.meta.locale, sources)
+        if notice and request.prompts.reason is None:
+            context.warnings.append(notice)
         yield self._done(retrieved, context, read, prompted=prompted)
 
     def _weights(self, retrieved: Retrieved, context: RequestContext, read: Read | None) -> Weights | None:

@@ -59,6 +59,17 @@ class EngineSettings(Limits):
     api_key: SecretStr | None = None
 
 
+class SecondLookSettings(BaseModel):
+    """When a reason passes although the check does not know its words; ``whyrank bench reasons`` tells both values."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    """Name of the served model that the margin was measured with; no other takes a second look."""
+    margin: float
+    """Least log-probability, in nats, of "supported" over the other answers."""
+
+
 class LlmSettings(Limits):
     """The LLM, its address and its weight."""
 
@@ -78,6 +89,9 @@ class LlmSettings(Limits):
     """Maximum number of history entries in a prompt."""
     weight: float = Field(default=0.5, ge=0, le=10)
     """Weight of the LLM's standardised feature relative to the standardised retrieval score."""
+
+    second_look: SecondLookSettings | None = None
+    """Second look at sentences of reasons whose words the check does not know; None takes none."""
 
     port: int = Field(default=8711, ge=1, le=65535)
     """Loopback port of ``whyrank llm``, where other commands look for it."""

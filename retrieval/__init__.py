@@ -7,7 +7,7 @@ from retrieval.combination import deviation
 from retrieval.data import checks, readers, splits
 from retrieval.data.checks import Finding
 from retrieval.data.dataset import Dataset, EncodedDataset, encode_dataset, make_dataset
-from retrieval.data.events import RATING, RATING_BEST, Meaning, meaning
+from retrieval.data.events import RATING, RATING_BEST, Meaning, counts_as, meaning
 from retrieval.data.readers import DataSettings
 from retrieval.data.schema import Candidate, Columns, Evidence, HistoryEntry, Interaction, Item, Source
 from retrieval.data.splits import Split
@@ -62,6 +62,7 @@ __all__ = [
     "WhyrankError",
     "checks",
     "choose_parameters",
+    "counts_as",
     "cross_validated",
     "current_build",
     "current_data",

@@ -2,7 +2,7 @@
 
 import os
 
-# One request's arithmetic is small: waking BLAS threads for it costs more than they save, and implicit brings its own.
+# A request needs little arithmetic: BLAS threads cost more than they save, and implicit has its own threads.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from api.cli.main import main

@@ -1,4 +1,4 @@
-"""``whyrank bench``: what each layer costs."""
+"""``whyrank bench``: measure the cost of each layer."""
 
 import asyncio
 import json
@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 from pydantic import BaseModel
 
+from api.cli.bench_reasons_output import show_evidence, show_reasons
 from api.cli.data import fitted_data
 from api.cli.output import console, error_console, status
 from api.settings.model import load_settings
@@ -20,7 +21,6 @@ from eval import (
     FaultSoak,
     FitBench,
     FlagsCost,
-    Mean,
     PromptsBench,
     Ratio,
     ReasonsBench,
@@ -29,6 +29,7 @@ from eval import (
     bench_adapter,
     bench_api,
     bench_eval,
+    bench_evidence,
     bench_faults,
     bench_fit,
     bench_flags,
@@ -43,29 +44,33 @@ from retrieval import Retriever, load
 
 Result = TypeVar("Result", bound=BaseModel)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Quick = Annotated[bool, typer.Option(help="One round and a crowd of 2: whether it works, not how fast.")]
+Quick = Annotated[bool, typer.Option(help="One round with 2 concurrent requests, as a smoke test.")]
 _QUICK = {"rounds": 1, "at_once": 2}
 
-app = typer.Typer(help="Measure what each layer costs.", no_args_is_help=True)
+app = typer.Typer(help="Measure the cost of each layer.", no_args_is_help=True)
 
 
 @app.callback()
 def bench() -> None:
-    """Measure what each layer costs."""
+    """Measure the cost of each layer."""
 
 
 @app.command()
 def api(
     as_json: AsJson = False,
-    seconds: Annotated[float, typer.Option(min=1, max=120, help="How long each load lasts.")] = 8.0,
-    real: Annotated[bool, typer.Option(help="Also beside the same prompts sent raw to a real LLM.")] = True,
-    faults: Annotated[bool, typer.Option("--faults", help="A soak instead: mixed load while the LLM fails.")] = False,
-    minutes: Annotated[float, typer.Option(min=0.1, max=600, help="How long the soak lasts in all.")] = 10.0,
+    seconds: Annotated[float, typer.Option(min=1, max=120, help="Duration of each load, in seconds.")] = 8.0,
+    real: Annotated[
+        bool, typer.Option(help="Also compare with sending the same prompts to a real LLM directly.")
+    ] = True,
+    faults: Annotated[
+        bool, typer.Option("--faults", help="Run a soak test instead: mixed load while the LLM fails.")
+    ] = False,
+    minutes: Annotated[float, typer.Option(min=0.1, max=600, help="Duration of the soak test, in minutes.")] = 10.0,
 ) -> None:
-    """What the HTTP service adds to its LLM, how much it takes, and what it does when there is too much.
+    """Measure the overhead, throughput and overload behaviour of the HTTP service.
 
-    With --faults: mixed load while 5% and then 30% of the LLM's answers fail; a running LLM is used where there is one.
-    Ends with 1 where a caller got an error that the API does not promise, or a place was lost.
+    With --faults, 5% and then 30% of the LLM's answers fail under mixed load; a running LLM is used if there is one.
+    Exits with 1 if a client gets an undocumented error, or if a concurrency slot leaks.
     """
     settings = load_settings()
     if faults:
@@ -86,7 +91,7 @@ def api(
 
 @app.command()
 def prompts(as_json: AsJson = False) -> None:
-    """Rendering beside bare Jinja, sanitising, counting tokens, tokens per candidate."""
+    """Measure rendering (against bare Jinja), sanitising, and token counts."""
     settings = load_settings()
     with status("measuring the prompts layer"):
         retriever = Retriever(load(settings.artifact))
@@ -99,7 +104,7 @@ def retrieval(
     as_json: AsJson = False,
     size: Annotated[float, typer.Option(min=0.001, max=10, help="1 is 5 million generated interactions.")] = 1.0,
 ) -> None:
-    """Beside bare implicit at a shop's size, and models on MovieLens."""
+    """Compare retrieval with bare polars and implicit at the size of a shop."""
     with status("measuring retrieval") as report:
         result = bench_retrieval(size=size, report=report)
     _tell(result, _show_retrieval, as_json=as_json)
@@ -126,7 +131,7 @@ def rerank(
     as_json: AsJson = False,
     quick: Quick = False,
 ) -> None:
-    """Ways of reading beside each other, and the pipeline beside the same prompts sent raw."""
+    """Compare the scoring methods, and the pipeline with sending the same prompts directly."""
     settings = load_settings()
     retriever = Retriever(load(settings.artifact))
     with status("looking for the LLM") as report, find_or_start_server(settings.llm, report=report) as engine_settings:
@@ -140,20 +145,20 @@ def flags(
     variants: Annotated[
         list[str],
         typer.Option(
-            "--with", help="Flags of vLLM to try, such as '--block-size 16' or 'NAME=VALUE --flag'; repeat it."
+            "--with", help="vLLM flags to try, such as '--block-size 16' or 'NAME=VALUE --flag'; repeat for more."
         ),
     ],
     as_json: AsJson = False,
     quick: Quick = False,
 ) -> None:
-    """The default read on local servers with other flags, beside one with the flags of this machine."""
+    """Compare local servers with other flags against the default flags of this machine."""
     settings = load_settings()
     retriever = Retriever(load(settings.artifact))
     sizes = _QUICK if quick else {}
     with status("starting servers") as report:
         result = asyncio.run(bench_flags(retriever, settings.llm, variants, report=report, **sizes))
     if as_json:
-        typer.echo(json.dumps([one.model_dump() for one in result], indent=2))
+        typer.echo(json.dumps([cost.model_dump() for cost in result], indent=2))
     else:
         _show_flags(result)
 
@@ -163,7 +168,7 @@ def adapter(
     as_json: AsJson = False,
     quick: Quick = False,
 ) -> None:
-    """The adapter's prompt without the adapter of the settings, beside it, and with it."""
+    """Score the adapter's prompt on a server without adapter, and on one with it: base model and adapter."""
     settings = load_settings()
     retriever, library = Retriever(load(settings.artifact)), PromptLibrary(settings.prompts_dir)
     sizes = _QUICK if quick else {}
@@ -175,21 +180,33 @@ def adapter(
 @app.command()
 def reasons(
     as_json: AsJson = False,
-    users: Annotated[int, typer.Option(min=1, help="How many users, drawn at random.")] = 20,
-    k: Annotated[int, typer.Option("-k", min=1, max=20, help="How many reasons for each.")] = 4,
-    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    users: Annotated[int, typer.Option(min=1, help="Number of users, sampled at random.")] = 20,
+    k: Annotated[int, typer.Option("-k", min=1, max=20, help="Reasons per user.")] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
+    evidence_only: Annotated[
+        bool, typer.Option("--evidence-only", help="Measure only the evidence and its sentences; needs no LLM.")
+    ] = False,
+    locale: Annotated[str, typer.Option(help="Language of the reasons.")] = "en",
 ) -> None:
-    """What becomes of the sentences that the LLM writes, and whether items rest on the history they name."""
+    """Measure whether the cited history connects and matters, and how many written sentences pass the check."""
     settings = load_settings()
+    if evidence_only:
+        with status("measuring evidence") as report:
+            retriever = Retriever(load(settings.artifact))
+            found = bench_evidence(retriever, users=users, k=k, seed=seed, locale=locale, report=report)
+        _tell(found, show_evidence, as_json=as_json)
+        return
     with status("looking for the LLM") as report, find_or_start_server(settings.llm, report=report) as engine_settings:
         retriever, library = Retriever(load(settings.artifact)), PromptLibrary(settings.prompts_dir)
 
         async def measure() -> ReasonsBench:
             async with Engine(engine_settings) as engine:
-                return await bench_reasons(engine, retriever, library, users=users, k=k, seed=seed, report=report)
+                return await bench_reasons(
+                    engine, retriever, library, users=users, k=k, seed=seed, locale=locale, report=report
+                )
 
         result = asyncio.run(measure())
-    _tell(result, _show_reasons, as_json=as_json)
+    _tell(result, show_reasons, as_json=as_json)
 
 
 def _tell(result: Result, show: Callable[[Result], None], *, as_json: bool) -> None:
@@ -212,38 +229,43 @@ def _show_api(result: ApiBench) -> None:
         f"{result.goodput_share:.0%} of the peak; p99 {result.overload_p99_ms:.0f} ms of {result.deadline_ms}"
     )
     _say(
-        f"    of a core meanwhile       {result.overload_service_cpu:8.2f} the service, "
-        f"{result.overload_client_cpu:.2f} who sent {result.overload_sent_per_s:.1f} /s"
+        f"    CPU cores                 {result.overload_service_cpu:8.2f} the service, "
+        f"{result.overload_client_cpu:.2f} the clients, which sent {result.overload_sent_per_s:.1f} /s"
     )
     _say(f"  memory                    {result.memory_before_mib:8.1f} MiB before, {result.memory_after_mib:.1f} after")
     if result.real_per_s is not None:
-        _say(f"  with the real LLM         {result.real_per_s:8.2f} /s, the same prompts raw {result.raw_per_s:.2f} /s")
+        _say(
+            f"  with the real LLM         {result.real_per_s:8.2f} /s, "
+            f"the same prompts directly {result.raw_per_s:.2f} /s"
+        )
 
 
 def _show_faults(result: FaultSoak) -> None:
     _say(f"soak of {result.minutes:g} minutes in front of {result.llm}")
-    for one in result.loads:
-        _say(f"{one.share:.0%} spoilt ({one.llm_spoilt:,} of {one.llm_asked:,} answers of the LLM)")
-        _say(f"  healthy recommendations   {one.healthy:8.1%} of {one.recommendations:,}")
-        for kind, counts in one.statuses.items():
-            told = ", ".join(f"{count:,} x {status if status != '0' else 'broken'}" for status, count in counts.items())
-            _say(f"  {kind.replace('_', ' '):<25} {told}")
-        _say(f"  not promised              {one.unexpected:8,}")
-        _say(f"  places lost               {one.in_flight_after:8,}")
-        slope = f"{one.memory_slope_mib_per_hour:+.1f} MiB per hour"
-        _say(f"  memory                    {one.memory_mib:8.1f} MiB, {slope}")
-        _say(f"  descriptors               {one.descriptors_first:8,} at first, {one.descriptors_last:,} at the end")
-        if one.loop_lag_s is not None:
-            _say(f"  worst lag of the loop     {one.loop_lag_s * 1000:8.0f} ms")
+    for phase in result.loads:
+        _say(f"{phase.share:.0%} faulty ({phase.llm_spoilt:,} of {phase.llm_asked:,} answers of the LLM)")
+        _say(f"  healthy recommendations   {phase.healthy:8.1%} of {phase.recommendations:,}")
+        for kind, counts in phase.statuses.items():
+            text = ", ".join(f"{count:,} x {status if status != '0' else 'broken'}" for status, count in counts.items())
+            _say(f"  {kind.replace('_', ' '):<25} {text}")
+        _say(f"  undocumented errors       {phase.unexpected:8,}")
+        _say(f"  leaked slots              {phase.in_flight_after:8,}")
+        slope = f"{phase.memory_slope_mib_per_hour:+.1f} MiB per hour"
+        _say(f"  memory                    {phase.memory_mib:8.1f} MiB, {slope}")
+        _say(
+            f"  descriptors               {phase.descriptors_first:8,} at first, {phase.descriptors_last:,} at the end"
+        )
+        if phase.loop_lag_s is not None:
+            _say(f"  worst event loop lag      {phase.loop_lag_s * 1000:8.0f} ms")
 
 
 @app.command("eval")
 def evaluation(
     as_json: AsJson = False,
-    users: Annotated[int, typer.Option(min=16, help="How many users are read.")] = 64,
-    llm: Annotated[bool, typer.Option(help="Measure the runner; without, the statistics alone.")] = True,
+    users: Annotated[int, typer.Option(min=16, help="Number of users to score.")] = 64,
+    llm: Annotated[bool, typer.Option(help="Measure the runner; --no-llm checks the statistics only.")] = True,
 ) -> None:
-    """The runner beside the same requests sent raw, and whether the statistics keep what they promise."""
+    """Compare the runner with sending its requests directly, and check the statistics."""
     settings = load_settings()
     with ExitStack() as stack:
         report = stack.enter_context(status("measuring"))
@@ -253,7 +275,7 @@ def evaluation(
 
 
 def _counter(cache_dir: Path) -> Callable[[str], int] | None:
-    """Counts tokens as the embedded model does; None where it is not installed."""
+    """Return the token counter of the embedded model, or None if it is not installed."""
     try:
         folder = embedded.checkpoint(cache_dir)
         from tokenizers import Tokenizer  # comes with the LLM server, which this command can do without
@@ -306,7 +328,7 @@ def _show_rerank(result: RerankBench) -> None:
         crowd = f"{way.at_once_ratio:5.2f} x {way.at_once_per_s:7.2f}/s"
         _say(f"  {way.way:<28} {alone}   {crowd}   {way.prompt_tokens:9.0f} {way.written_tokens:8.0f}")
     _say(
-        f"  the pipeline has {result.pipeline_ratio:.2f} of the requests per second of the same prompts sent raw "
+        f"  the pipeline has {result.pipeline_ratio:.2f} of the requests per second of the same prompts sent directly "
         f"({result.pipeline_per_s:.2f}/s, {result.raw_per_s:.2f}/s)"
     )
     _say(f"  a returning user's prompt is {result.returning_user_cached:.0%} cached")
@@ -316,13 +338,13 @@ def _show_rerank(result: RerankBench) -> None:
 
 def _show_flags(result: Sequence[FlagsCost]) -> None:
     _say("ratios to the default flags (mean of the first and the last run), above 1 is slower")
-    for one in result:
-        if one.failed is not None:
-            _say(f"  {one.flags}: {one.failed}")
+    for cost in result:
+        if cost.failed is not None:
+            _say(f"  {cost.flags}: {cost.failed}")
         else:
             _say(
-                f"  {one.flags:<44} alone {one.alone_ratio:5.2f} x {one.alone_s:7.3f} s   at once "
-                f"{one.at_once_ratio:5.2f} x {one.at_once_per_s:7.2f}/s   ready after {one.start_s:.0f} s"
+                f"  {cost.flags:<44} alone {cost.alone_ratio:5.2f} x {cost.alone_s:7.3f} s   at once "
+                f"{cost.at_once_ratio:5.2f} x {cost.at_once_per_s:7.2f}/s   ready after {cost.start_s:.0f} s"
             )
 
 
@@ -331,45 +353,19 @@ def _show_adapter(result: AdapterCost) -> None:
         f"{result.adapter}: {result.megabytes:.1f} MB; trained at {result.tokens_per_s:.0f} tokens/s with "
         f"{result.peak_memory_mib:,} MiB; ratios to the server without it, above 1 is slower"
     )
-    for one in result.reads:
+    for read in result.reads:
         _say(
-            f"  {one.what:<40} alone {one.alone_ratio:5.2f} x {one.alone_s:7.3f} s   at once "
-            f"{one.at_once_ratio:5.2f} x {one.at_once_per_s:7.2f}/s"
+            f"  {read.what:<40} alone {read.alone_ratio:5.2f} x {read.alone_s:7.3f} s   at once "
+            f"{read.at_once_ratio:5.2f} x {read.at_once_per_s:7.2f}/s"
         )
-
-
-def _show_reasons(result: ReasonsBench) -> None:
-    def drop(label: str, found: Mean | None, unit: str) -> None:
-        if found and found.mean is not None:
-            told = f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f}) {unit}, {found.users} users"
-            _say(f"  {label:<40} {told}")
-
-    _say(f"{result.reasons} reasons for {result.users} users, {result.prompt}, {result.model}")
-    _say(f"  {'first sentences that pass the check':<40} {result.grounded_before:.0%}")
-    _say(f"  {'shown as the LLM wrote them':<40} {result.from_llm:.0%}")
-    for fault, share in result.refusals.items():
-        _say(f"    refused for {fault:<26} {share:.2f} per reason")
-    for checked, label in (
-        (result.check, "sentences that the check was developed on"),
-        (result.check_unseen, "sentences that the check was not developed on"),
-    ):
-        if checked:
-            _say(f"  {label}: {checked.sentences}, {checked.grounded} of them grounded")
-            _say(f"    {'what passes is grounded':<38} {checked.precision:.0%}")
-            _say(f"    {'what is grounded passes':<38} {checked.recall:.0%}")
-    if result.distinct is not None:
-        _say(f"  {'different among users, for one item':<40} {result.distinct:.0%}")
-    drop("cited history less random: retrieval score", result.history_drop, "of it")
-    drop("cited history less random: LLM score", result.llm_drop, "nats")
-    tokens = f"{result.prompt_tokens_per_reason:.0f} ({result.cached_share:.0%} cached)"
-    _say(f"  {'tokens per reason':<40} {tokens}, {result.written_tokens_per_reason:.0f} written")
 
 
 def _show_eval(result: EvalBench) -> None:
     if result.ratio is not None:
         _say(
-            f"the runner has {result.ratio:.2f} of the rate of the same requests sent raw ({result.runner_per_s:.2f} "
-            f"and {result.raw_per_s:.2f} users per second; {result.users} users, {result.concurrency} at once)"
+            f"the runner has {result.ratio:.2f} of the rate of the same requests sent directly "
+            f"({result.runner_per_s:.2f} and {result.raw_per_s:.2f} users per second; "
+            f"{result.users} users, {result.concurrency} at once)"
         )
     _say(f"{result.comparisons} comparisons of a ranker with itself: {result.rejected:.1%} are called a difference")
     _say(

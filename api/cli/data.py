@@ -1,7 +1,7 @@
-"""Which data a command works on: what the artifact was fitted on, or nothing else.
+"""Choose the data of a command: those that the artifact was fitted on.
 
-The artifact holds its data, so that no file is needed. The settings count where there is no artifact yet, and a command
-that would have to choose between the two refuses.
+The artifact contains its data, so no other file is needed. Without an artifact the data of the settings are used. If
+settings and artifact name different data, commands raise an error.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from retrieval import (
 
 @dataclass(frozen=True)
 class FittedData:
-    """A data set and the parameters that retrieval has on it.
+    """A data set and its retrieval parameters.
 
     Args:
         data_origin: where the data come from.
@@ -49,20 +49,20 @@ class FittedData:
 
     @property
     def origin(self) -> str:
-        """Where both come from, in one sentence."""
+        """Describe the origin of the data and the parameters."""
         return f"{self.data_origin}, retrieval with {self.parameters_origin}"
 
 
 def fitted_data(settings: Settings, *, need_artifact: bool = False) -> FittedData:
-    """The data of the artifact that the settings name. Where none was named and none is there, those of the settings.
+    """Load the data of the configured artifact. If none is configured and none exists, read the data of the settings.
 
     Args:
-        need_artifact: whether there must be an artifact.
+        need_artifact: whether an artifact is required.
 
     Raises:
-        InputError: the settings name other data than those that the artifact was fitted on.
-        ArtifactError: there is no artifact although one is named or needed, or it is damaged.
-        DataError: a file that the settings name cannot be read.
+        InputError: If the settings name other data than the artifact was fitted on.
+        ArtifactError: If the artifact is damaged, or missing although it is configured or required.
+        DataError: If a file of the settings cannot be read.
     """
     named = need_artifact or "artifact" in settings.model_fields_set
     if not named and current_build(settings.artifact) is None:
@@ -92,9 +92,9 @@ def fitted_data(settings: Settings, *, need_artifact: bool = False) -> FittedDat
 
 
 def other_data(settings: Settings, manifest: Manifest) -> str | None:
-    """Says that the settings name other files than those that the artifact was fitted on; None where they do not.
+    """Return a note if the settings name other files than the artifact was fitted on, else None.
 
-    By name alone: cheap enough for every start of a command that does not read the files.
+    Compares paths only, which is cheap enough for commands that do not read the files.
     """
     if settings.data.embedded or manifest.data is None:
         return None
@@ -102,13 +102,13 @@ def other_data(settings: Settings, manifest: Manifest) -> str | None:
     if fitted == named:
         return None
     return (
-        f"{settings.artifact} was fitted on {describe_origin(manifest)}, and the settings name "
-        f"{describe_data(with_relative_paths(settings.data))}: the former is used until 'whyrank fit' runs again"
+        f"{settings.artifact} was fitted on {describe_origin(manifest)}, but the settings name "
+        f"{describe_data(with_relative_paths(settings.data))}. The artifact is used until you run 'whyrank fit' again"
     )
 
 
 def tell_other_data(settings: Settings, manifest: Manifest) -> None:
-    """Prints a note where the settings name other files than the artifact's."""
+    """Print a note if the settings name other files than the artifact's."""
     if note := other_data(settings, manifest):
         tell_note(note)
 
@@ -119,14 +119,14 @@ def _refuse_other_data(place: Path, manifest: Manifest, files: DataSettings) -> 
         return
     changed = manifest.data is not None and _places(manifest.data) == _places(files)
     now = (
-        "which hold other data by now"
+        "which have changed since then"
         if changed
-        else f"and the settings name {describe_data(with_relative_paths(files))}"
+        else f"but the settings name {describe_data(with_relative_paths(files))}"
     )
     raise InputError(
         f"{place} was fitted on {describe_origin(manifest)}, {now}",
         field="data",
-        remedy="Run 'whyrank fit' again, or drop [data] from the settings to work on what the artifact holds",
+        remedy="Run 'whyrank fit' again, or drop [data] from the settings to use the data in the artifact",
         code="wrong_data",
     )
 
@@ -136,5 +136,5 @@ def _places(files: DataSettings) -> Sequence[Path | None]:
 
 
 def _words(parameters: AlsParameters) -> str:
-    told = parameters.model_dump(exclude={"seed"}, exclude_none=True)
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
+    values = parameters.model_dump(exclude={"seed"}, exclude_none=True)
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())

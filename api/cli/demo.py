@@ -1,4 +1,4 @@
-"""``whyrank demo``: from nothing to explained recommendations for three users."""
+"""``whyrank demo``: explained recommendations for three users, without preparation."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""``whyrank doctor``: what is installed, what is missing, and whether a read works."""
+"""``whyrank doctor``: check the installation, and read from the LLM."""
 
 import asyncio
 import importlib
@@ -35,7 +35,7 @@ from retrieval import Retriever, WhyrankError, describe_data, describe_origin, l
 _REINSTALL = "run 'make install'"
 _NEEDED_GB = 3
 _SAMPLES = 5
-"""Users whose candidates are read in two orders."""
+"""Number of users whose candidates are read in two orders."""
 
 
 class Unwell(Exception):
@@ -43,9 +43,9 @@ class Unwell(Exception):
 
 
 def doctor(
-    live: Annotated[bool, typer.Option(help="Start the LLM where none runs, and read from it.")] = True,
+    live: Annotated[bool, typer.Option(help="Start the LLM if none is running, and read from it.")] = True,
 ) -> None:
-    """Check what is installed, and read from the LLM."""
+    """Check the installation, and read from the LLM."""
     settings = load_settings()
     checks: list[tuple[str, Callable[[Settings], str]]] = [
         ("python", _python),
@@ -84,7 +84,7 @@ def _torch(_: Settings) -> str:
     for extra in ("torchvision", "torchaudio", "torchcodec"):
         if importlib.util.find_spec(extra) is None:
             continue
-        # A build for another torch breaks transformers at import, with an error that names neither.
+        # A build for another torch breaks the import of transformers, with an error that names neither.
         try:
             importlib.import_module(extra)
         except (ImportError, RuntimeError, OSError, AttributeError) as error:
@@ -110,18 +110,18 @@ def _model(settings: Settings) -> str:
         folder = embedded.checkpoint(settings.llm.cache_dir)
     problems = embedded.problems(folder, thorough=True)
     if problems:
-        raise Unwell(f"{'; '.join(problems)}; delete {folder}, it is made anew")
+        raise Unwell(f"{'; '.join(problems)}; delete {folder} to rebuild it")
     return f"{embedded.NAME}, checksums match ({folder})"
 
 
 def _data(settings: Settings) -> str:
     if not settings.data.embedded:
         dataset, findings = readers.read(settings.data)
-        faults = f", {len(findings)} kinds of faults: 'whyrank fit' names them" if findings else ""
+        faults = f", {len(findings)} kinds of faults ('whyrank fit' lists them)" if findings else ""
         return f"{describe_data(settings.data)}: {dataset.interactions.height:,} interactions{faults}"
     dataset = readers.movielens()
     if dataset.hash != readers.MOVIELENS_HASH:
-        raise Unwell("the embedded MovieLens is not the one that this version was made with; " + _REINSTALL)
+        raise Unwell("the embedded MovieLens does not match this version; " + _REINSTALL)
     return f"embedded MovieLens, {dataset.interactions.height:,} ratings, checksum matches"
 
 
@@ -167,21 +167,21 @@ def _live(settings: Settings) -> str:
         read = asyncio.run(_read(engine_settings))
         try:
             retriever = Retriever(load(settings.artifact))
-        except WhyrankError:  # told by its own check
+        except WhyrankError:  # reported by its own check
             return read
         report("reading labels in two orders")
         return f"{read}; {asyncio.run(_stability(settings, engine_settings, retriever))}"
 
 
 async def _stability(settings: Settings, engine_settings: EngineSettings, retriever: Retriever) -> str:
-    """Whether labels may be read from this model, measured anew. That they may not is no fault."""
+    """Measure whether labels can be read from this model. It is not a failure if they cannot."""
     users = list(retriever.user_ids())
     template = PromptLibrary(settings.prompts_dir).find("rank-labels", "en")
     memory = Memory(settings.llm.memory)
     async with Engine(engine_settings) as engine:
         clean = await engine.sanitizer()
-        some = users[:: max(len(users) // _SAMPLES, 1)][:_SAMPLES]
-        samples = [RankInputs.of(user_sample(retriever, user, sanitizer=clean)) for user in some]
+        sample_users = users[:: max(len(users) // _SAMPLES, 1)][:_SAMPLES]
+        samples = [RankInputs.of(user_sample(retriever, user, sanitizer=clean)) for user in sample_users]
         reader = Reader(engine, settings.llm.history_limit, memory=memory)
         found = await reader.prepare(template, samples)
     memory.close()
@@ -192,7 +192,7 @@ async def _stability(settings: Settings, engine_settings: EngineSettings, retrie
 
 
 async def _read(engine_settings: EngineSettings) -> str:
-    """A sentence must be likelier than its words in disorder, or the model that answers is broken."""
+    """Check that the model finds a sentence likelier than the same words out of order."""
     async with Engine(engine_settings) as engine:
         info = await engine.info()
         prefix = await engine.tokens.of_text("The capital of France", beginning=True)

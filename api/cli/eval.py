@@ -47,33 +47,35 @@ _DEFAULT_ARMS = " ".join(arm.name for arm in DEFAULT_ARMS)
 
 def evaluate(
     protocol: Annotated[
-        HoldoutProtocol, typer.Option(help="How interactions are held out.")
+        HoldoutProtocol, typer.Option(help="How to hold interactions out.")
     ] = HoldoutProtocol.per_user_temporal,
     regime: Annotated[Regime, typer.Option(help="Where the candidates come from.")] = Regime.realistic,
     on: Annotated[
-        Part, typer.Option(help="Which part is judged; test is for the end, and needs --purpose.")
+        Part, typer.Option(help="Part to judge; test is for final results and needs --purpose.")
     ] = Part.validation,
-    purpose: Annotated[str, typer.Option(help="Why test is opened; it is logged.")] = "",
+    purpose: Annotated[str, typer.Option(help="Why you use the test part; it is logged.")] = "",
     arms: Annotated[
-        str, typer.Option(help="Rankers to compare, separated by spaces; 'model=tuned' reads the adapter.")
+        str, typer.Option(help="Rankers to compare, separated by spaces; 'model=tuned' uses the adapter.")
     ] = _DEFAULT_ARMS,
-    candidates: Annotated[int, typer.Option(help="How many candidates the LLM reads.")] = 20,
-    k: Annotated[str, typer.Option("-k", help="Lengths of the list that are judged.")] = "1,5,10,20",
-    users: Annotated[int | None, typer.Option(help="A seeded sample of so many users; all by default.")] = None,
-    sample: Annotated[int, typer.Option(help="The same for arms whose reads are expensive.")] = 200,
+    candidates: Annotated[int, typer.Option(help="Number of candidates the LLM scores.")] = 20,
+    k: Annotated[str, typer.Option("-k", help="List lengths to judge, separated by commas.")] = "1,5,10,20",
+    users: Annotated[int | None, typer.Option(help="Number of users to sample; all by default.")] = None,
+    sample: Annotated[int, typer.Option(help="Number of users to sample for expensive arms.")] = 200,
     fit_users: Annotated[
-        int | None, typer.Option(help="Users that fusion weights are fitted on; all by default.")
+        int | None, typer.Option(help="Number of users to fit fusion weights on; all by default.")
     ] = None,
-    order_users: Annotated[int, typer.Option(help="Users whose candidates are read in a second order.")] = 20,
-    seed: Annotated[int, typer.Option(help="Of samples, folds and resampling.")] = 0,
-    out: Annotated[Path, typer.Option(help="Where runs and model answers are kept.")] = Path("runs"),
-    cache: Annotated[bool, typer.Option(help="Use and keep model answers.")] = True,
+    order_users: Annotated[
+        int, typer.Option(help="Number of users whose candidates are scored in a second order.")
+    ] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of samples, folds and resampling.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for runs and model answers.")] = Path("runs"),
+    cache: Annotated[bool, typer.Option(help="Reuse and store model answers.")] = True,
     publish: Annotated[bool, typer.Option(help="Write the report into docs/quality.md.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Compare rankers on held-out interactions.
 
-    A run that was interrupted goes on where it stopped; what a model answered once is not asked again.
+    An interrupted run continues where it stopped. Stored model answers are reused.
     """
     settings = load_settings()
     data = for_eval(fitted_data(settings), protocol)
@@ -99,10 +101,10 @@ def evaluate(
         if needs_llm:
             report = stack.enter_context(status("looking for the LLM"))
             engine = stack.enter_context(find_or_start_server(settings.llm, report=report))
-        report_ = asyncio.run(_run(config, data, settings, engine, out, purpose, cache=cache))
+        result = asyncio.run(_run(config, data, settings, engine, out, purpose, cache=cache))
     if publish:
-        _publish(report_, out)
-    typer.echo(report_.model_dump_json(indent=2) if json else tables.text(report_))
+        _publish(result, out)
+    typer.echo(result.model_dump_json(indent=2) if json else tables.text(result))
 
 
 async def _run(
@@ -116,11 +118,11 @@ async def _run(
     cache: bool,
 ) -> EvalReport:
     library = PromptLibrary(settings.prompts_dir)
-    told = {"purpose": purpose, "origin": data.origin}
+    provenance = {"purpose": purpose, "origin": data.origin}
     with ExitStack() as stack:
         tell = stack.enter_context(progress())
         if engine is None:
-            run = await run_experiment(config, data.dataset, library, None, out, **told, report=tell)
+            run = await run_experiment(config, data.dataset, library, None, out, **provenance, report=tell)
         else:
             store = AnswerStore(out / "answers.sqlite") if cache else None
             if store is not None:
@@ -129,14 +131,14 @@ async def _run(
             stack.callback(memory.close)
             limit, tuned = settings.llm.history_limit, tuned_on(settings, data.dataset)
             async with Reads(engine, store, history_limit=limit, memory=memory, tuned=tuned) as reads:
-                run = await run_experiment(config, data.dataset, library, reads, out, **told, report=tell)
+                run = await run_experiment(config, data.dataset, library, reads, out, **provenance, report=tell)
     judged = build_report(run, opened=count_openings([out / OPENED, PUBLISHED / OPENED], run.manifest.data_hash))
     (run.folder / "report.json").write_text(judged.model_dump_json(indent=2))
     return judged
 
 
 def tuned_on(settings: Settings, dataset: Dataset) -> dict[str, Training | None]:
-    """What the adapter that the settings name was made with, by the name that it is served under."""
+    """Return how the configured adapter was trained, by the name it is served under."""
     adapter = choose_adapter(settings.llm).adapter
     return {} if adapter is None else {adapter.name: adapter_training(dataset, adapter)}
 
@@ -150,7 +152,7 @@ def _resolved(arm: Arm, settings: Settings) -> Arm:
         raise InputError(
             f"'{arm.name}' names an adapter, but the settings name none",
             field="--arms",
-            remedy="Set WHYRANK_LLM__ADAPTER to what 'whyrank tune' made",
+            remedy="Set WHYRANK_LLM__ADAPTER to the folder that 'whyrank tune' wrote",
             code="missing_adapter",
         )
     return replace(arm, model=adapter.name)
@@ -158,20 +160,20 @@ def _resolved(arm: Arm, settings: Settings) -> Arm:
 
 @contextmanager
 def progress() -> Iterator[Tell]:
-    """A bar for each step, with the time that is left; without a terminal, a line for each."""
-    shown = error_console()
-    if not shown.is_terminal:
+    """Show a progress bar per step with the remaining time; without a terminal, print a line per step."""
+    terminal = error_console()
+    if not terminal.is_terminal:
         said: set[str] = set()
 
         def tell(step: str, _done: int, total: int) -> None:
             if step not in said:
                 said.add(step)
-                shown.print(f"{step}: {total:,} ...", markup=False)
+                terminal.print(f"{step}: {total:,} ...", markup=False)
 
         yield tell
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=shown) as bars:
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=terminal) as bars:
         steps: dict[str, int] = {}
 
         def draw(step: str, done: int, total: int) -> None:
@@ -195,7 +197,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     try:
         numbers = tuple(sorted({int(part) for part in text.split(",")}))
     except ValueError as error:
-        raise InputError(f"is '{text}', not numbers between commas", field="-k", code="invalid_field") from error
+        raise InputError(f"is '{text}', not numbers separated by commas", field="-k", code="invalid_field") from error
     if not numbers or not 1 <= numbers[0] <= numbers[-1] <= 1000:
         raise InputError("must be from 1 to 1000", field="-k", code="out_of_range")
     return numbers

@@ -57,7 +57,7 @@ def fit(
     alpha: Annotated[float | None, typer.Option(min=1e-9, help="Multiplies every confidence.")] = None,
     iterations: Annotated[int | None, typer.Option(min=1, max=1000)] = None,
     half_life_days: Annotated[
-        float | None, typer.Option(min=1e-3, help="Age at which an event counts half; without, age does not count.")
+        float | None, typer.Option(min=1e-3, help="Age at which an event counts half; by default age does not count.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the fit and of the search.")] = AlsParameters().seed,
     search: Annotated[
@@ -70,10 +70,10 @@ def fit(
         ),
     ] = None,
     trials: Annotated[
-        int | None, typer.Option(min=1, max=9_999, help="Number of parameter sets to try; asks for a search.")
+        int | None, typer.Option(min=1, max=9_999, help="Number of parameter sets to try; implies a search.")
     ] = None,
     budget: Annotated[
-        float | None, typer.Option(min=1, max=86_400, help="Seconds to search for; asks for a search.")
+        float | None, typer.Option(min=1, max=86_400, help="Time limit of the search in seconds; implies a search.")
     ] = None,
 ) -> None:
     """Fit retrieval on MovieLens, or on your own data.
@@ -106,11 +106,11 @@ def fit(
         f"fitted in {time.perf_counter() - began:.1f} s: {settings.artifact}",
         markup=False,
     )
-    for line in _models_told(manifest):
+    for line in _describe_models(manifest):
         console().print(line, markup=False)
 
 
-def _models_told(manifest: Manifest) -> Iterator[str]:
+def _describe_models(manifest: Manifest) -> Iterator[str]:
     """Lines on the fitted models, the models left out and why, and the weights."""
     combination = manifest.combination
     yield f"models: {', '.join(manifest.models)}"
@@ -129,21 +129,21 @@ def _models_told(manifest: Manifest) -> Iterator[str]:
 
 
 def _as_before(settings: Settings, files: DataSettings, given: Mapping[str, object]) -> DataSettings:
-    """Use the files that the artifact was fitted on if none are named: MovieLens must not replace other data unasked.
+    """Use the artifact's files if none are named, so that MovieLens does not silently replace other data.
 
     Raises:
-        InputError: there is an artifact of other data that does not say which files those were.
+        InputError: If the artifact holds other data and does not record their files.
     """
     fitted = current_manifest(settings.artifact)
     if fitted is not None and fitted.data is not None:
         if not fitted.data.embedded:
-            tell_note(f"no data are named: fitting on {describe_data(fitted.data)} again, as {settings.artifact} was")
+            tell_note(f"no data are named: fitting {settings.artifact} on {describe_data(fitted.data)} again")
         return fitted.data.model_copy(update={name: value for name, value in given.items() if value is not None})
     unread = fitted is None and "artifact" in settings.model_fields_set and current_build(settings.artifact)
     if unread or (fitted is not None and fitted.data_hash != readers.MOVIELENS_HASH):
         of = "an artifact that cannot be read" if fitted is None else f"an artifact of {describe_origin(fitted)}"
         raise InputError(
-            f"nothing names any, and {settings.artifact} holds {of}, which MovieLens would replace",
+            f"no data are named, and MovieLens would replace {of} in {settings.artifact}",
             field="data",
             remedy="Name the files (--interactions and --items, or --grouplens), or another folder (--out)",
             code="missing",

@@ -1,4 +1,4 @@
-"""``whyrank fuse``: fit how much the LLM counts."""
+"""``whyrank fuse``: fit the weight of the LLM."""
 
 import asyncio
 from contextlib import ExitStack
@@ -27,15 +27,15 @@ from retrieval import Artifact, Dataset, InputError, Retriever
 
 
 def fuse(
-    prompt: Annotated[str, typer.Option(help="The rank template that will serve.")] = "rank",
-    users: Annotated[int | None, typer.Option(min=30, help="A seeded sample of so many users; all by default.")] = None,
-    candidates: Annotated[int, typer.Option(min=2, max=200, help="How many candidates the LLM reads.")] = 20,
-    seed: Annotated[int, typer.Option(help="Of the sample and of the folds.")] = 0,
-    out: Annotated[Path, typer.Option(help="Where model answers are kept.")] = Path("runs"),
+    prompt: Annotated[str, typer.Option(help="Rank template that the service will use.")] = "rank",
+    users: Annotated[int | None, typer.Option(min=30, help="Number of users to sample; all by default.")] = None,
+    candidates: Annotated[int, typer.Option(min=2, max=200, help="Number of candidates the LLM scores.")] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of the sample and the folds.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for model answers.")] = Path("runs"),
 ) -> None:
-    """Fit how much the LLM counts beside retrieval, on the latest interactions of the fitted data.
+    """Fit the weight of the LLM's scores on the latest interactions.
 
-    Where the LLM does not help on users that the fit has not seen, its weight is 0 and the service does not ask it.
+    If the LLM does not improve held-out users, its weight is 0 and the service does not ask it.
     """
     settings = load_settings()
     data = fitted_data(settings, need_artifact=True)
@@ -55,7 +55,7 @@ def fuse(
         f"{fitted.gain_high:+.4f}",
         markup=False,
     )
-    verdict = "The LLM counts" if fitted.llm_helps else "The LLM does not help, and will not be asked"
+    verdict = "The LLM helps" if fitted.llm_helps else "The LLM does not help, so the service will not ask it"
     say(f"{verdict}; weights: {file}", markup=False)
     for feature, weight in fitted.in_use.items():
         say(f"  {feature:<22} {weight:+.3f}", markup=False)

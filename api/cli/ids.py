@@ -1,4 +1,4 @@
-"""Ids as arguments of a command: some begin with a dash, as options do."""
+"""Ids as arguments: some begin with a dash, like options."""
 
 import re
 from typing import Any
@@ -12,19 +12,22 @@ _NEGATIVE = re.compile(r"-\d")
 class IdCommand(TyperCommand):
     """A command whose arguments may be negative numbers: ``recommend -5 -k 3``."""
 
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:  # type: ignore[override]  # typer's own Context
-        """Puts negative numbers behind ``--``, unless they are the value of an option."""
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:  # type: ignore[override]  # typer has its own Context
+        """Move negative numbers after ``--``, unless they are the value of an option."""
         try:
             return super().parse_args(ctx, self._ordered(args))
         except Exception as error:
             if getattr(error, "option_name", None) and not getattr(error, "possibilities", None):
-                told: Any = error  # a usage error, whose class typer does not export
-                told.message += f" An id that begins with '-' goes behind '--': {ctx.command_path} -- ID"
+                usage_error: Any = error  # typer does not export its class
+                usage_error.message += f" Put an id that begins with '-' after '--': {ctx.command_path} -- ID"
             raise
 
     def _ordered(self, args: list[str]) -> list[str]:
         takes_value = {
-            name for one in self.params if not getattr(one, "is_flag", True) for name in getattr(one, "opts", ())
+            name
+            for parameter in self.params
+            if not getattr(parameter, "is_flag", True)
+            for name in getattr(parameter, "opts", ())
         }
         before, ids = list[str](), list[str]()
         end = args.index("--") if "--" in args else len(args)

@@ -1,4 +1,4 @@
-"""``whyrank llm``: the local vLLM, in the foreground."""
+"""``whyrank llm``: run the local vLLM in the foreground."""
 
 import signal
 import time
@@ -28,11 +28,11 @@ from retrieval import InputError
 def llm(
     vllm_args: Annotated[
         list[str] | None,
-        typer.Argument(metavar="-- [FLAGS]", help="Flags for vLLM; they win over what is chosen."),
+        typer.Argument(metavar="-- [FLAGS]", help="Flags for vLLM; they override the chosen ones."),
     ] = None,
-    port: Annotated[int | None, typer.Option(help="Where it listens, on loopback.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port on loopback.")] = None,
     model: Annotated[
-        str | None, typer.Option(help=f"A preset ({', '.join(PRESETS)}), a checkpoint's folder, or a model's name.")
+        str | None, typer.Option(help=f"A preset ({', '.join(PRESETS)}), a checkpoint folder, or a model name.")
     ] = None,
 ) -> None:
     """Serve the LLM on this machine until Ctrl-C."""
@@ -52,17 +52,17 @@ def llm(
         console().print(f"already running: http://127.0.0.1:{settings.port}", markup=False)
         return
     _tell(settings)
-    # An ordinary end by SIGTERM must end the server, too.
+    # SIGTERM must also stop the server.
     signal.signal(signal.SIGTERM, lambda *_: _interrupt())
     with ExitStack() as stack:
         with status("starting vLLM") as report:
             server = stack.enter_context(LocalServer(settings, port=settings.port, report=report))
         if (adapter := choose_adapter(settings, served=resolve_model(settings)).adapter) is not None:
-            console().print(f"  {adapter.name}: an adapter for {adapter.template}, beside the model", markup=False)
-        console().print(f"ready: {server.url} (log: {server.log}); Ctrl-C ends it", markup=False)
+            console().print(f"  {adapter.name}: adapter for {adapter.template}", markup=False)
+        console().print(f"ready: {server.url} (log: {server.log}); press Ctrl-C to stop", markup=False)
         while not server.died():
             time.sleep(0.5)
-        raise LLMStartError(f"vLLM ended by itself. The end of {server.log}:\n{server.tail()}")
+        raise LLMStartError(f"vLLM stopped. Last lines of {server.log}:\n{server.tail()}")
 
 
 def _tell(settings: LlmSettings) -> None:
@@ -72,7 +72,7 @@ def _tell(settings: LlmSettings) -> None:
     for choice in server_options(settings, machine):
         console().print(f"  {choice}", markup=False)
     if settings.vllm_args:
-        console().print(f"  {' '.join(settings.vllm_args)}: as you asked", markup=False)
+        console().print(f"  {' '.join(settings.vllm_args)}: your flags", markup=False)
     if short := memory_shortage(settings, machine):
         console().print(f"note: {short}", markup=False)
 

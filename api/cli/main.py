@@ -1,4 +1,4 @@
-"""Assembles the command; errors raised on purpose become one sentence and an exit code."""
+"""Assemble the command. Convert known errors to one sentence and an exit code."""
 
 import logging
 import os

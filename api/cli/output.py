@@ -1,4 +1,4 @@
-"""What people see: answers as text, progress on standard error."""
+"""Output for people: answers as text, progress on standard error."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -12,29 +12,29 @@ from retrieval import Finding
 
 
 def console() -> Console:
-    """Standard output."""
+    """Create a console on standard output."""
     return Console(highlight=False, soft_wrap=True)
 
 
 def error_console() -> Console:
-    """Standard error: progress, warnings, errors."""
+    """Create a console on standard error, for progress, warnings and errors."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def tell_note(text: str) -> None:
-    """Prints something that the user should know on standard error."""
+    """Print a note on standard error."""
     error_console().print(f"note: {text}", style="yellow", markup=False)
 
 
 def tell_findings(findings: Iterable[Finding]) -> None:
-    """Prints what was wrong with the data."""
+    """Print what was wrong with the data."""
     for finding in findings:
         tell_note(str(finding))
 
 
 @contextmanager
 def status(beginning: str) -> Iterator[Callable[[str], None]]:
-    """A line that changes while something takes its time; without a terminal, a line now and then."""
+    """Show a spinner during a long task; without a terminal, print a line per step."""
     shown = error_console()
     if shown.is_terminal:
         with shown.status(Text(beginning)) as spinner:
@@ -55,12 +55,12 @@ def status(beginning: str) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def progress_bar(label: str, total: int | None, *, seconds: float = float("inf")) -> Iterator[Callable[[int], None]]:
-    """Show a bar with the time that is left.
+    """Show a progress bar with the remaining time.
 
     Args:
-        label: the work that is done.
-        total: number of steps; None if only time ends the work.
-        seconds: time after which the work ends.
+        label: name of the work.
+        total: number of steps; None if there is only a time limit.
+        seconds: time limit of the work.
     """
     columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=error_console(), transient=True) as bar:
@@ -68,7 +68,7 @@ def progress_bar(label: str, total: int | None, *, seconds: float = float("inf")
 
         def update(done: int) -> None:
             elapsed = bar.tasks[0].elapsed or 0.0
-            if seconds < float("inf") and elapsed:  # time ends the work before the steps do
+            if seconds < float("inf") and elapsed:  # the time limit may end the work first
                 reached = max(int(done * seconds / elapsed) + 1, done)
                 bar.update(task, total=reached if total is None else min(total, reached))
             bar.update(task, completed=done)
@@ -77,7 +77,7 @@ def progress_bar(label: str, total: int | None, *, seconds: float = float("inf")
 
 
 def show(answer: Answer, *, heading: str) -> None:
-    """Prints an answer for people."""
+    """Print an answer as text."""
     out = console()
     out.print(Text(heading, style="bold"))
     for note in [*([answer.fallback] if answer.fallback else []), *answer.warnings]:
@@ -107,5 +107,5 @@ def show(answer: Answer, *, heading: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Text from data without what could steer a terminal."""
+    """Replace control characters, which could control the terminal."""
     return "".join(char if char.isprintable() else "�" for char in text)

@@ -1,4 +1,4 @@
-"""Parameters for ``fit``, ``demo`` and ``eval``: given, known for the data, searched for, or the defaults."""
+"""Choose retrieval parameters: the given ones, those known for the data, found by search, or the defaults."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -21,7 +21,7 @@ from retrieval import (
 )
 
 ASKED_TRIALS = 60
-"""Trials of ``--search`` without a number or a time."""
+"""Number of trials of ``--search`` without ``--trials`` or ``--budget``."""
 _UNLIMITED = 10_000
 
 
@@ -34,26 +34,26 @@ def choose(
     trials: int | None = None,
     budget: float | None = None,
 ) -> tuple[AlsParameters, Search | None]:
-    """Parameters for a data set, and how they were found.
+    """Choose parameters for a data set. Return them with the record of the search, if any.
 
     Args:
         dataset: the data to fit.
-        given: parameters that the user gave.
+        given: parameters set by the user.
         seed: seed of the fit and of the search.
         search: whether to search; None searches if no parameter is given and the data are not known.
-        trials: number of parameter sets to try; asks for a search.
-        budget: seconds to search for; asks for a search.
+        trials: number of parameter sets to try; implies a search.
+        budget: time limit of the search in seconds; implies a search.
 
     Raises:
-        InputError: a parameter is out of range, or the options contradict each other.
-        DataError: a search was asked for, and too few users have interactions that can be held out.
+        InputError: If a parameter is out of range, or options contradict each other.
+        DataError: If a search was requested, but too few users have interactions to hold out.
     """
     parameters = checked(given, seed)
     limits = {"--trials": trials, "--budget": budget}
     if search is False:
         if limit := next((name for name, value in limits.items() if value is not None), None):
             raise InputError(
-                "limits a search, and --no-search makes none",
+                "limits the search that --no-search turns off",
                 field=limit,
                 remedy=f"Drop {limit} or --no-search",
                 code="conflict",
@@ -67,19 +67,19 @@ def choose(
             return known[0].model_copy(update={"seed": seed}), known[1]
     elif not set(AlsParameters.model_fields) - {"seed"} - set(given):
         raise InputError(
-            "all parameters are given, so that nothing is left to search for",
+            "all parameters are given, so there is nothing to search for",
             field="--search",
-            remedy="Drop the parameters that should be searched for, or the search",
+            remedy="Drop --search, or the parameters to search for",
             code="conflict",
         )
     return _searched(dataset, _budget(dataset, trials, budget, asked=asked), given, parameters, asked=asked)
 
 
 def checked(given: Mapping[str, Any], seed: int) -> AlsParameters:
-    """The given parameters, with defaults for the others.
+    """Validate the given parameters, and use defaults for the others.
 
     Raises:
-        InputError: one is out of range.
+        InputError: If a parameter is out of range.
     """
     try:
         return AlsParameters(**given, seed=seed)
@@ -91,25 +91,25 @@ def checked(given: Mapping[str, Any], seed: int) -> AlsParameters:
 
 
 def for_eval(data: FittedData, protocol: HoldoutProtocol) -> FittedData:
-    """The same data with parameters that saw nothing of the test part: those of the artifact if their search left it
-    out, else those of a search on the part before it.
+    """Avoid leakage from the test part. Keep the artifact's parameters if their search left it out; otherwise search
+    again on the training part.
     """
     found = data.search
     if found is None or not parameters_saw_test(found, protocol):
         return data
-    tell_note("the parameters of the artifact were found on data that include the test part: searching again without")
+    tell_note("the artifact's parameters were searched on data that include the test part: searching again without it")
     train = training_part(data.dataset, protocol)
     seed = data.parameters.seed
     default = checked({}, seed)
     parameters, record = _searched(
-        # Without a time limit, so that an interrupted run finds the same parameters again.
+        # No time limit, so that an interrupted run finds the same parameters again.
         train,
         replace(SearchBudget.default(train), seconds=float("inf")),
         {},
         default,
         asked=False,
         hold_back=False,
-        told=False,
+        verbose=False,
     )
     how = "the default parameters" if record is None else "parameters searched on the part before test"
     return replace(data, parameters=parameters, parameters_origin=how, search=record)
@@ -131,9 +131,9 @@ def _searched(
     *,
     asked: bool,
     hold_back: bool = True,
-    told: bool = True,
+    verbose: bool = True,
 ) -> tuple[AlsParameters, Search | None]:
-    """Searches with a progress bar. Data that are too small get the defaults, unless the search was asked for."""
+    """Search with a progress bar. Return the defaults if the data are too small, unless the search was requested."""
     try:
         total = budget.trials if budget.trials < _UNLIMITED else None
         with progress_bar("searching parameters", total, seconds=budget.seconds) as progress:
@@ -145,7 +145,7 @@ def _searched(
             raise
         tell_note(f"default parameters, without a search: {error.message}")
         return default, None
-    if told:
+    if verbose:
         for line in _lines(parameters, found):
             console().print(line, markup=False)
     return parameters, found

@@ -1,6 +1,6 @@
-"""``whyrank prompts``: read, check, try, save, promote and take back prompt templates.
+"""``whyrank prompts``: read, check, try, save, promote and roll back prompt templates.
 
-Exit codes: 0 done, 1 error, 2 usage, 3 a template did not pass its check (the gate of this command).
+Exit codes: 0 done, 1 error, 2 usage, 3 a template failed its check.
 """
 
 import asyncio
@@ -46,19 +46,19 @@ _SAMPLE_USERS = 3
 _MOST_TRIED = 5
 _FAILED_CHECKS = ("template_invalid", "template_limit", "template_misfit")
 
-app = typer.Typer(help="Read, check, try, save, promote and take back prompt templates.", no_args_is_help=True)
+app = typer.Typer(help="Read, check, try, save, promote and roll back prompt templates.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A template, such as rank.")]
 Reference = Annotated[str, typer.Argument(metavar="NAME[@V]", help="rank, rank@2, rank@production or rank@draft.")]
 Either = Annotated[str, typer.Argument(metavar="NAME[@V]|FILE", help="A saved template, or a file.")]
-User = Annotated[str | None, typer.Option(help="A user of the fitted data; without, an example.")]
+User = Annotated[str | None, typer.Option(help="A user of the fitted data; an example by default.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Alias = Annotated[str, typer.Option(help="Which of the movable names.")]
+Alias = Annotated[str, typer.Option(help="Name of the alias.")]
 
 
 @app.command("list")
 def list_templates(as_json: Json = False) -> None:
-    """List the templates, their versions and what their aliases stand for."""
+    """List the templates with their versions and aliases."""
     library = _library()
     rows = [PromptSummary.of(library, name) for name in library.names()]
     if as_json:
@@ -73,18 +73,18 @@ def list_templates(as_json: Json = False) -> None:
 @app.command()
 def show(
     reference: Annotated[str | None, typer.Argument(metavar="[NAME[@V]]", help="rank, rank@2, rank@draft.")] = None,
-    inputs: Annotated[bool, typer.Option("--inputs", help="What the template may use, with examples.")] = False,
+    inputs: Annotated[bool, typer.Option("--inputs", help="List the inputs that the template may use.")] = False,
 ) -> None:
-    """Show a template, or with --inputs what it may use."""
+    """Show a template, or with --inputs the inputs that it may use."""
     if reference is None and not inputs:
-        raise typer.BadParameter("name a template, or ask for --inputs")
+        raise typer.BadParameter("name a template, or pass --inputs")
     library = _library()
     template = library.get(reference) if reference else None
     if not inputs:
         assert template is not None  # noqa: S101  # for the type checker
-        assert reference is not None  # noqa: S101  # likewise
+        assert reference is not None  # noqa: S101  # for the type checker
         if problem := library.problem(reference):
-            error_console().print(f"{template.reference} stands in for it: {problem}", markup=False)
+            error_console().print(f"showing {template.reference} instead: {problem}", markup=False)
         _say(template.source.rstrip("\n"))
         return
     for name in allowed_inputs(template.meta.task, template.meta.scoring) if template else KNOWN:
@@ -96,17 +96,17 @@ def show(
 def check_templates(
     file: Annotated[Path | None, typer.Argument(exists=True, dir_okay=False, help="A template file.")] = None,
 ) -> None:
-    """Check a file, or every template: does it parse, does it render for examples, bad data and real users?
+    """Check a file or all templates: parse them, and render them for examples, bad data and real users.
 
-    Ends with 0 if all pass, and with 3 if one does not.
+    Exits with 3 if a template fails.
     """
     settings = load_settings()
     samples = _samples(settings)
     library = _library(settings)
     failed = 0
-    for wanted in [str(file)] if file else list(_all(library)):
+    for name in [str(file)] if file else list(_all(library)):
         try:
-            template = _template(library, wanted)
+            template = _template(library, name)
             check_template(template, samples)
             _say(f"    ok  {file or template.reference}")
         except TemplateError as error:
@@ -127,7 +127,7 @@ def render(
     user: User = None,
     query: Annotated[str, typer.Option(help="What the user asks for.")] = "",
 ) -> None:
-    """Show what the model would be shown for a user."""
+    """Render the prompt that the model would get for a user."""
     settings = load_settings()
     template = _template(_library(settings), what)
     _say(str(render_sample(template, _sample(settings, user, template, query))).rstrip("\n"))
@@ -139,14 +139,14 @@ def save(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The template file.")],
     note: Annotated[str, typer.Option(help="What changed, for the audit log.")] = "",
 ) -> None:
-    """Check a file and save it as the next version of a template. Ends with 3 if it does not pass."""
+    """Check a file and save it as the next version of a template. Exits with 3 if the check fails."""
     settings = load_settings()
     library = _library(settings)
     with _gate():
         template = _editor(settings, library).save(name, read_source(file), note=note)
     current = library.aliases(name)[DEFAULT_ALIAS]
     is_new = current == int(template.version)
-    _say(f"saved {template.reference}; {DEFAULT_ALIAS} is " + (f"{current}, too" if is_new else f"still {current}"))
+    _say(f"saved {template.reference}; {DEFAULT_ALIAS} is {'now' if is_new else 'still'} {current}")
 
 
 @app.command()
@@ -155,11 +155,11 @@ def promote(
     version: Annotated[str, typer.Argument(metavar="N", help="A saved version.")],
     alias: Alias = DEFAULT_ALIAS,
     expected: Annotated[
-        str | None, typer.Option(metavar="N", help="Only if the alias still stands for this version.")
+        str | None, typer.Option(metavar="N", help="Fail unless the alias currently points to this version.")
     ] = None,
     note: Annotated[str, typer.Option(help="Why, for the audit log.")] = "",
 ) -> None:
-    """Check a saved version and let an alias stand for it. Ends with 3 if it does not pass."""
+    """Check a saved version and point an alias to it. Exits with 3 if the check fails."""
     settings = load_settings()
     number = _number(version, "N")
     with _gate():
@@ -171,7 +171,7 @@ def promote(
 
 @app.command()
 def rollback(name: Name, alias: Alias = DEFAULT_ALIAS) -> None:
-    """Let an alias stand for the version before the one that it stands for; again, for the one before that."""
+    """Point an alias back to its previous version. Repeat to go back further."""
     settings = load_settings()
     before, after = _editor(settings, _library(settings), samples=False).rollback(name, alias=alias)
     _say(f"{name}@{alias} is {after}, was {before}")
@@ -180,14 +180,14 @@ def rollback(name: Name, alias: Alias = DEFAULT_ALIAS) -> None:
 @app.command("try")
 def try_template(
     what: Either,
-    user: Annotated[list[str], typer.Option(help="A user of the fitted data; may be given up to five times.")],
+    user: Annotated[list[str], typer.Option(help="A user of the fitted data; repeat for up to five users.")],
     k: Annotated[int, typer.Option("-k", help="How many items.", min=1, max=20)] = 5,
     query: Annotated[str | None, typer.Option(help="What the users ask for.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Recommend to some users with a template and with production: order, scores, reasons, and what changes.
+    """Compare a template with production for some users: order, scores and reasons.
 
-    Ends with 3 if the template does not pass its check.
+    Exits with 3 if the template fails its check.
     """
     settings = load_settings()
     if len(user) > _MOST_TRIED:
@@ -196,7 +196,9 @@ def try_template(
     retriever = Retriever(load(settings.artifact))
     with _gate():
         asyncio.run(passed(template, retriever, user))
-    requests = [RecommendationRequest(user_id=one, k=k, query=query, deadline_ms=settings.deadline_ms) for one in user]
+    requests = [
+        RecommendationRequest(user_id=name, k=k, query=query, deadline_ms=settings.deadline_ms) for name in user
+    ]
     fit = load_fit(settings.artifact)
 
     async def both(engine_settings: EngineSettings) -> TryAnswer:
@@ -214,21 +216,21 @@ def try_template(
     if as_json:
         typer.echo(answer.model_dump_json(indent=2))
         return
-    for one in answer.users:
-        _show_trial(answer.prompt, one)
+    for result in answer.users:
+        _show_trial(answer.prompt, result)
 
 
-def _show_trial(prompt: str, one: TriedUser) -> None:
-    """One user's answers side by side: what stands where, and what changed."""
-    before = {item.item_id: item for item in one.production.items}
-    after = {item.item_id for item in one.trial.items}
-    _say(f"user {one.user_id}: {prompt} beside production")
-    for told, result in ((prompt, one.trial), ("production", one.production)):
+def _show_trial(prompt: str, user: TriedUser) -> None:
+    """Print one user's answers side by side, with the changes."""
+    before = {item.item_id: item for item in user.production.items}
+    after = {item.item_id for item in user.trial.items}
+    _say(f"user {user.user_id}: {prompt} and production")
+    for name, result in ((prompt, user.trial), ("production", user.production)):
         for failure in result.degraded:
-            _say(f"  {told} degraded ({failure.stage}, {failure.code}): {failure.message}")
+            _say(f"  {name} degraded ({failure.stage}, {failure.code}): {failure.message}")
         for notice in result.warnings:
-            _say(f"  {told}: {notice.message}")
-    for item in one.trial.items:
+            _say(f"  {name}: {notice.message}")
+    for item in user.trial.items:
         was = before.get(item.item_id)
         moved = "new" if was is None else "same place" if was.rank == item.rank else f"was {was.rank}"
         score = f"{item.score:.3f}" + ("" if was is None else f", was {was.score:.3f}")
@@ -237,67 +239,67 @@ def _show_trial(prompt: str, one: TriedUser) -> None:
             _say(f"      {item.reason.text}")
             if was is not None and was.reason is not None and was.reason.text != item.reason.text:
                 _say(f"      was: {was.reason.text}")
-    gone = [item.title for item in one.production.items if item.item_id not in after]
-    same = [item.item_id for item in one.trial.items] == [item.item_id for item in one.production.items]
+    removed = [item.title for item in user.production.items if item.item_id not in after]
+    same = [item.item_id for item in user.trial.items] == [item.item_id for item in user.production.items]
     _say(
-        f"      gone: {', '.join(gone)}"
-        if gone
-        else f"      the same items in {'the same' if same else 'another'} order"
+        f"      removed: {', '.join(removed)}"
+        if removed
+        else f"      the same items in {'the same' if same else 'a different'} order"
     )
 
 
 @app.command()
-def diff(one: Either, other: Either, user: User = None) -> None:
-    """Show the difference of two templates, or with --user of what the model would be shown."""
+def diff(before: Either, after: Either, user: User = None) -> None:
+    """Show the difference between two templates, or with --user between their rendered prompts."""
     settings = load_settings()
     library = _library(settings)
-    left, right = (_template(library, what) for what in (one, other))
+    left, right = (_template(library, what) for what in (before, after))
 
     def text(template: PromptTemplate) -> str:
         return template.source if user is None else str(render_sample(template, _sample(settings, user, template)))
 
-    _show_difference(text(left), text(right), before=one, after=other)
+    _show_difference(text(left), text(right), before=before, after=after)
 
 
 @app.command()
 def watch(
     name: Name,
     user: User = None,
-    once: Annotated[bool, typer.Option("--once", help="Show it once, and end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Render once, then exit.")] = False,
 ) -> None:
-    """Render a template's draft at every save, with the difference to the last output, until Ctrl-C."""
+    """Render a template's draft whenever it is saved, with the difference from the last output, until Ctrl-C."""
     settings = load_settings()
     library = _library(settings)
     draft = _editor(settings, library, samples=False).start_draft(name)
     released = library.get(name)
     sample = _sample(settings, user, released)
-    error_console().print(f"Edit {draft}; this shows what changes for {sample.who}. Ctrl-C ends it.", markup=False)
+    error_console().print(f"Edit {draft} to see the changes for {sample.who}. Press Ctrl-C to stop.", markup=False)
     watch_draft(name, draft, sample, str(render_sample(released, sample)), saves(draft, once=once))
 
 
 def watch_draft(name: str, draft: Path, sample: Sample, before: str, moments: Iterable[None]) -> None:
-    """Shows a draft at each moment: what the model would be shown, and the difference to the output before."""
+    """Render a draft at each moment, with the difference from the previous output."""
     shown = f"{name}@{DEFAULT_ALIAS}"
     for _ in moments:
         _say(f"--- {time.strftime('%H:%M:%S')} {draft.name} ---")
         try:
             output = str(render_sample(PromptTemplate(read_source(draft), name=name, version=DRAFT), sample))
         except TemplateError as error:
-            error_console().print(f"{error}. {shown} stays as it is.", style="red", markup=False)
+            error_console().print(f"{error}. Still showing {shown}.", style="red", markup=False)
             _point(error, _complain)
             continue
         _say(output.rstrip("\n"))
         _show_difference(before, output, before=shown, after=f"{name}@{DRAFT}")
-        before, shown = output, f"the last good {DRAFT}"
+        before, shown = output, f"the last valid {DRAFT}"
 
 
 def saves(path: Path, *, once: bool = False, pause_s: float = 0.3) -> Iterator[None]:
-    """Now, and every time a file is saved."""
+    """Yield now and whenever the file is saved."""
     seen = file_stamp(path)
     yield
     while not once:
         time.sleep(pause_s)
-        if file_stamp(path) not in (seen, None):  # editors may delete and write anew; then it is not there for a moment
+        if file_stamp(path) not in (seen, None):  # editors may delete and rewrite a file, which is then briefly missing
             seen = file_stamp(path)
             yield
 
@@ -307,14 +309,14 @@ def _library(settings: Settings | None = None) -> PromptLibrary:
 
 
 def _editor(settings: Settings, library: PromptLibrary, *, samples: bool = True) -> PromptEditor:
-    PromptEditor(library, who=_who())  # read-only is told now, not after loading data for the samples
+    PromptEditor(library, who=_who())  # fails for a read-only library before the samples are loaded
     return PromptEditor(library, who=_who(), samples=_samples(settings) if samples else ())
 
 
 def _who() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container may run as a number without a name
+    except (KeyError, OSError):  # a container's user id may have no name
         return "unknown"
 
 
@@ -326,7 +328,7 @@ def _all(library: PromptLibrary) -> Iterator[str]:
 
 
 def _template(library: PromptLibrary, what: str) -> PromptTemplate:
-    """A saved template, or a file of which the name has a dot or a slash in it."""
+    """Load a saved template, or a file, whose name contains a dot or a slash."""
     if "." not in what and "/" not in what:
         return library.get(what)
     path = Path(what).resolve()
@@ -334,16 +336,18 @@ def _template(library: PromptLibrary, what: str) -> PromptTemplate:
     return PromptTemplate(read_source(path, told=what), name=name, version=DRAFT)
 
 
-def _number(text: str, told: str) -> int:
+def _number(text: str, option: str) -> int:
     number = version_number(text)
     if number is None:
-        raise typer.BadParameter(f"'{told}' is the number of a saved version, such as 2")
+        raise typer.BadParameter(f"'{option}' must be the number of a saved version, such as 2")
     return number
 
 
 def _samples(settings: Settings) -> list[Sample]:
     if current_build(settings.artifact) is None:
-        error_console().print("No fitted data: checked with examples only ('whyrank fit' makes some).", markup=False)
+        error_console().print(
+            "No fitted data: checking with examples only. Run 'whyrank fit' to check with users.", markup=False
+        )
         return []
     retriever = Retriever(load(settings.artifact))
     users = retriever.user_ids()
@@ -362,7 +366,7 @@ def _sample(settings: Settings, user: str | None, template: PromptTemplate, quer
 
 @contextmanager
 def _gate() -> Iterator[None]:
-    """Turns a failed check into its exit code."""
+    """Convert a failed check to its exit code."""
     try:
         yield
     except TemplateError as error:
@@ -378,7 +382,7 @@ def _complain(text: str) -> None:
 
 
 def _point(error: TemplateError, say: Callable[[str], None]) -> None:
-    """The line of the mistake, with a caret under it."""
+    """Print the line of the error with a caret under it."""
     for line in error.pointer.split("\n") if error.pointer else ():
         say(f"        {line}")
 

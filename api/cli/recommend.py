@@ -1,4 +1,4 @@
-"""``whyrank recommend``: one user's recommendations on the screen."""
+"""``whyrank recommend``: print a user's recommendations."""
 
 import asyncio
 import json as json_module
@@ -26,22 +26,25 @@ from retrieval import Filter, InputError, Retriever, load
 
 
 def recommend(
-    user: Annotated[str | None, typer.Argument(metavar="[USER]", help="A user id of the fitted data.")] = None,
-    query: Annotated[str | None, typer.Option(help="A wish in words, with or without a user.")] = None,
+    user: Annotated[str | None, typer.Argument(metavar="[USER]", help="User id in the fitted data.")] = None,
+    query: Annotated[str | None, typer.Option(help="Wish in words, with or without a user.")] = None,
     filter_: Annotated[
-        str | None, typer.Option("--filter", metavar="JSON", help='Such as {"genres": "Drama", "year": {"gte": 1990}}.')
+        str | None,
+        typer.Option(
+            "--filter", metavar="JSON", help='Conditions, such as {"genres": "Drama", "year": {"gte": 1990}}.'
+        ),
     ] = None,
-    k: Annotated[int | None, typer.Option("-k", help="How many items; 10 by default.")] = None,
+    k: Annotated[int | None, typer.Option("-k", help="Number of items; 10 by default.")] = None,
     candidates: Annotated[
-        int | None, typer.Option(help="How many ALS candidates the LLM reranks; 20 or k by default.")
+        int | None, typer.Option(help="Number of candidates the LLM reranks; 20 or k by default.")
     ] = None,
     reasons: Annotated[bool, typer.Option(help="Write a reason for each item.")] = True,
     diversify: Annotated[
         str | None,
-        typer.Option(metavar="ATTRIBUTE", help="Keep items apart that share its value; 'no' leaves all alike."),
+        typer.Option(metavar="ATTRIBUTE", help="Keep items with the same value apart; 'no' turns diversity off."),
     ] = None,
     llm: Annotated[bool, typer.Option(help="Rerank with the LLM; --no-llm keeps retrieval's order.")] = True,
-    json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON, as the HTTP API gives it.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the JSON answer of the HTTP API.")] = False,
 ) -> None:
     """Recommend items to a user, with reasons."""
     settings = load_settings()
@@ -76,8 +79,8 @@ def recommend(
 def ask(
     retriever: Retriever, settings: Settings, requests: list[RecommendationRequest], *, llm: bool = True
 ) -> list[Answer]:
-    """Answers requests with the LLM that the settings name, or one that is started for the call."""
-    for request in requests:  # a wrong number is told now, not after waiting for an LLM
+    """Answer requests. Start an LLM for the call if none is running."""
+    for request in requests:  # report a wrong number before waiting for an LLM
         request.checked_count(len(retriever.catalog))
     library, weights = PromptLibrary(settings.prompts_dir), load_fit(settings.artifact)
 
@@ -92,7 +95,7 @@ def ask(
         return asyncio.run(answers(None))
     if find_server(settings.llm) is None:
         error_console().print(
-            "No LLM is running; one is started for this call ('whyrank llm' keeps one running).", markup=False
+            "No LLM is running: starting one for this call ('whyrank llm' keeps one running).", markup=False
         )
     with status("looking for the LLM") as report, find_or_start_server(settings.llm, report=report) as engine_settings:
         report("recommending")

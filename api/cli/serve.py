@@ -24,14 +24,14 @@ def serve(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on.")] = None,
     allow_open: Annotated[
         bool | None,
-        typer.Option("--allow-open", help="Listen where other machines can ask, too: there are no keys."),
+        typer.Option("--allow-open", help="Listen on an address that other machines reach. There are no API keys."),
     ] = None,
     llm: Annotated[bool, typer.Option(help="Rerank with the LLM; --no-llm keeps retrieval's order.")] = True,
-    show_settings: Annotated[bool, typer.Option("--show-settings", help="Print every setting, and end.")] = False,
+    show_settings: Annotated[bool, typer.Option("--show-settings", help="Print all settings, then exit.")] = False,
 ) -> None:
     """Serve the HTTP API.
 
-    It answers at once, in retrieval's order until the LLM is ready.
+    The service answers at once. Until the LLM is ready, answers are in retrieval's order.
     """
     settings = load_settings(host=host, port=port, allow_open=allow_open)
     if show_settings:
@@ -51,7 +51,7 @@ def serve(
 
 @contextmanager
 def _supervised(app: FastAPI, settings: Settings, server: LocalServer) -> Iterator[None]:
-    """Keeps a vLLM of the service's own running where ``server`` would be."""
+    """Keep the service's own vLLM running at the address of ``server``."""
     service: Service = app.state.service
     supervisor = Supervisor(
         lambda report: LocalServer(settings.llm, port=server.port, report=report),
@@ -60,7 +60,8 @@ def _supervised(app: FastAPI, settings: Settings, server: LocalServer) -> Iterat
     )
     supervisor.start()
     error_console().print(
-        f"The LLM is starting (logs: {server.log.parent}); until then answers come in retrieval's order.", markup=False
+        f"The LLM is starting (logs: {server.log.parent}); until it is ready, answers are in retrieval's order.",
+        markup=False,
     )
     try:
         yield

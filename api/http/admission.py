@@ -1,7 +1,7 @@
-"""How many requests are answered at a time, and what is said to one more.
+"""Cap on requests in flight.
 
-A service that has five times as much to do as it can answers little if it spends its time on refusing. So a refusal is
-written before there is a task, a scope or a route for a request (:mod:`api.http.http_protocol`).
+An overloaded service must not spend its time on rejections. :mod:`api.http.http_protocol` therefore rejects a request
+before it creates a task, a scope or a route.
 """
 
 import time
@@ -18,11 +18,11 @@ log = structlog.get_logger()
 
 
 class Admission:
-    """The places for requests in flight.
+    """Count requests in flight and limit them.
 
     Args:
-        most: requests in flight under /v1, /v2 and /rerank.
-        metrics: where they are counted.
+        most: maximum number of requests in flight under /v1, /v2 and /rerank.
+        metrics: exports the counts.
     """
 
     def __init__(self, most: int, metrics: Metrics) -> None:
@@ -33,24 +33,24 @@ class Admission:
         self._untold, self._told = 0, 0.0
 
     def full(self) -> bool:
-        """Whether one more request is to be refused."""
+        """Return whether the cap is reached."""
         return self._taken >= self._most
 
     def take(self) -> None:
-        """Takes a place, which :class:`api.http.middleware.RequestMiddleware` gives back."""
+        """Take a slot. :class:`api.http.middleware.RequestMiddleware` releases it."""
         self._taken += 1
         self._in_flight.inc()
 
     def give_back(self) -> None:
-        """Gives a place back that was taken."""
+        """Release a slot."""
         self._taken -= 1
         self._in_flight.dec()
 
     def refused(self) -> None:
-        """Counts a refusal."""
+        """Count a rejection, and log at most one line per second."""
         self._refusals.inc()
         self._untold += 1
         now = time.monotonic()
-        if now - self._told >= 1.0:  # a line for each would make the load worse
+        if now - self._told >= 1.0:  # a line per rejection would add load
             log.warning("busy", refused=self._untold, in_flight=self._taken)
             self._untold, self._told = 0, now

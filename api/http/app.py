@@ -1,4 +1,4 @@
-"""Assembles the HTTP service."""
+"""Assemble the HTTP service."""
 
 import asyncio
 import contextlib
@@ -20,10 +20,10 @@ from reranker import Engine, EngineSettings
 
 
 def create_app(settings: Settings, engine_settings: EngineSettings | None) -> FastAPI:
-    """The service over one artifact; ``engine_settings`` None serves without an LLM.
+    """Create the service. Without ``engine_settings`` it runs without an LLM.
 
     Raises:
-        ArtifactError: there is no artifact that can be loaded.
+        ArtifactError: If no artifact can be loaded.
     """
     engine = None if engine_settings is None else Engine(engine_settings)
     service = Service(settings, engine)
@@ -46,7 +46,7 @@ def create_app(settings: Settings, engine_settings: EngineSettings | None) -> Fa
         version=version("whyrank"),
         lifespan=lifespan,
         dependencies=[KnownParametersOnly],
-        docs_url=None,  # FastAPI's own pages load scripts from elsewhere
+        docs_url=None,  # FastAPI's pages load scripts from other servers
         redoc_url=None,
     )
     app.state.service = service

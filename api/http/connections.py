@@ -1,7 +1,7 @@
-"""The connections that are open: counted, capped, and closed where nothing comes of them.
+"""Count open connections, limit their number, and close idle and stalled ones.
 
-A connection waits for a head (a new one, or one that is kept alive), waits for a body, or is busy with an answer. At
-the cap the one that has waited longest makes room, so that a caller who sends a request is always heard.
+A connection waits for headers (a new one, or one that is kept alive), waits for a body, or is busy with a response. At
+the cap the connection that has waited longest is closed, so that new requests always get through.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ import structlog
 from api.http.metrics import Metrics
 
 HEAD_S = 5.0
-"""For the whole head of a request, from the start of the connection or from its first byte."""
+"""Timeout for the headers, from the start of the connection or the first byte of the request."""
 BODY_S = 10.0
-"""For the whole body, from the end of the head."""
+"""Timeout for the body, from the end of the headers."""
 FLUSH_S = 5.0
-"""For the caller to read the rest of an answer that is finished."""
+"""Timeout for the client to read the rest of a finished response."""
 SPARE = 16
-"""Connections beyond the cap where all others are busy, so that probes are answered."""
+"""Extra connections beyond the cap when all others are busy, so that probes are answered."""
 MOST_DEFAULT = 10_000
 _LOOK_S = 0.5
 _TELL_S = 10.0
@@ -38,21 +38,21 @@ class Phase(Enum):
 
 
 class Connection(Protocol):
-    """What is kept account of; :class:`api.http.http_protocol.HttpProtocol` is one."""
+    """A tracked connection, such as :class:`api.http.http_protocol.HttpProtocol`."""
 
     def overdue(self, phase: Phase, seconds: float) -> str | None:
-        """Why it is to be closed after so long in a phase; None while it may stay."""
+        """Return why to close it after ``seconds`` in a phase, or None to keep it."""
 
     def end(self, why: str) -> None:
-        """Closes it at once; says so to a caller who began a request."""
+        """Close it at once. Answer with an error if part of a request has arrived."""
 
 
 class Connections:
-    """Account of open connections.
+    """Track open connections.
 
     Args:
-        most: connections that may be open; one more takes the place of one that waits.
-        metrics: where they are counted.
+        most: maximum number of open connections. Above it a new connection replaces one that waits.
+        metrics: exports the counts.
     """
 
     def __init__(self, most: int, metrics: Metrics) -> None:
@@ -66,7 +66,7 @@ class Connections:
         return sum(map(len, self._since.values()))
 
     def opened(self, connection: Connection) -> bool:
-        """Takes a new connection into account; False if it cannot stay."""
+        """Register a new connection. Return False if it must be closed."""
         if len(self) >= self._most and not self.make_room() and len(self) >= self._most + SPARE:
             self._closed.labels("refused").inc()
             return False
@@ -74,17 +74,17 @@ class Connections:
         return True
 
     def moved(self, connection: Connection, phase: Phase) -> None:
-        """Notes that a connection has entered a phase."""
+        """Record that a connection enters a phase."""
         self.closed(connection)
         self._since[phase][connection] = time.monotonic()
 
     def closed(self, connection: Connection) -> None:
-        """Forgets a connection."""
+        """Unregister a connection."""
         for waiting in self._since.values():
             waiting.pop(connection, None)
 
     def make_room(self) -> bool:
-        """Closes the connection that has waited longest; False if all are busy."""
+        """Close the connection that has waited longest. Return False if all are busy."""
         for phase in (Phase.head, Phase.body):
             if oldest := next(iter(self._since[phase]), None):
                 self._end(oldest, "room")
@@ -92,7 +92,7 @@ class Connections:
         return False
 
     def sweep(self) -> None:
-        """Closes what has waited too long."""
+        """Close connections that have waited too long."""
         now = time.monotonic()
         for phase, waiting in self._since.items():
             for connection, since in list(waiting.items()):
@@ -100,19 +100,19 @@ class Connections:
                     self._end(connection, why)
 
     async def watch(self) -> None:
-        """Sweeps until it is cancelled."""
+        """Sweep until cancelled."""
         while True:
             await asyncio.sleep(_LOOK_S)
             try:
                 self.sweep()
-            except Exception as error:  # whatever is wrong with one connection, the others are looked after
+            except Exception as error:  # an error in one connection must not stop the sweep
                 log.error("sweep", error=type(error).__name__)
 
     def not_accepted(self) -> None:
-        """Notes that the system had no descriptor for a new connection, and makes room; a line now and then says so."""
+        """Close waiting connections after ``accept`` failed for lack of file descriptors. Logs are rate-limited."""
         self._refused += 1
         now = time.monotonic()
-        if now - self._made_room >= _LOOK_S:  # not at each of those that were refused at once
+        if now - self._made_room >= _LOOK_S:  # not for each of many failures at once
             self._made_room = now
             for _ in range(SPARE):
                 self.make_room()
@@ -127,7 +127,7 @@ class Connections:
 
 
 def most_connections(wanted: int | None, reserved: int) -> int:
-    """The cap: what is wanted, or what the limit of open files leaves beside those that the service itself needs."""
+    """Return the cap: ``wanted``, or the open file limit minus the ``reserved`` descriptors."""
     if wanted is not None:
         return wanted
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

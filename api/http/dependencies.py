@@ -1,4 +1,4 @@
-"""What routes are given, by name. Coroutines, since FastAPI sends a plain function to a thread, at every request."""
+"""Dependencies of routes. They are coroutines because FastAPI runs plain functions in a thread."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ ServiceDep = Annotated[Service, Depends(_service)]
 
 
 async def _recommender(service: ServiceDep) -> Recommender:
-    return service.recommender  # the one that this request keeps, whatever is taken up meanwhile
+    return service.recommender  # the request keeps it even if a new artifact is loaded
 
 
 async def _retriever(service: ServiceDep) -> Retriever:

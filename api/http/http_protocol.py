@@ -1,7 +1,7 @@
-"""HTTP as it comes over the wire: uvicorn's protocol, with limits on heads, waiting and what is sent in a row.
+"""uvicorn's HTTP protocol with limits on headers, waiting time and pipelining.
 
-uvicorn's own limits do not hold here: ``limit_concurrency`` counts idle connections, ``timeout_keep_alive`` ends with
-the first byte of a request, and ``h11_max_incomplete_event_size`` is for its other parser.
+uvicorn's own limits do not apply: ``limit_concurrency`` counts idle connections, ``timeout_keep_alive`` stops at the
+first byte of a request, and ``h11_max_incomplete_event_size`` belongs to its other parser.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ MOST_URL_BYTES = 32 * 2**10
 MOST_HEAD_BYTES = 64 * 2**10
 MOST_HEADERS = 100
 MOST_IN_A_ROW = 32
-"""Requests that may wait on one connection for the answer to those before."""
+"""Maximum number of pipelined requests on one connection."""
 _FRAMING = 8
-"""Bytes on the wire for each byte of a body that comes in chunks, and a head's worth besides."""
+"""Maximum bytes on the wire per byte of a chunked body, in addition to the size of the headers."""
 
 _CAPPED_URLS = tuple(prefix.encode() for prefix in CAPPED)
 _MALFORMED = Problem.of(400, "malformed", "This is not HTTP/1.1 as it is specified", remedy="See RFC 9112")
@@ -43,10 +43,10 @@ _TOO_LATE = Problem.of(408, "too_late", "The request did not arrive in time", re
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's, which refuses before it does anything else, and takes a request's place when its body is complete.
+    """uvicorn's protocol, with early rejection: a request gets its slot when its body is complete.
 
-    What it does not know for certain to be a plain request (pipelined, ``Expect``, HEAD) goes on to
-    :class:`api.http.middleware.RequestMiddleware`, which refuses the same way at a greater cost.
+    Requests that are not plain (pipelined, ``Expect``, HEAD) are left to
+    :class:`api.http.middleware.RequestMiddleware`, which rejects them the same way at a higher cost.
     """
 
     def __init__(
@@ -62,31 +62,31 @@ class HttpProtocol(HttpToolsProtocol):
         self._connections: Connections = service.connections
         self._metrics: Metrics = service.metrics
         self._refusing = False
-        """Whether the request that is being read will be refused for load."""
+        """Whether the request being read will be rejected for load."""
         self._reading_head = False
         self._reading_body = False
         self._head_bytes = 0
         self._body_bytes = 0
         self._raw_bytes = 0
         self._draining = False
-        """Whether a request waits for its answer to be read."""
+        """Whether a request waits for the client to read its response."""
         self._broken: Problem | None = None
-        """What is wrong with what was sent; nothing more is read then."""
+        """Error in the input. Once set, all further input is ignored."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """As uvicorn's; one connection too many is closed."""
+        """Register the connection, or close it when the cap is reached."""
         super().connection_made(transport)
         if not self._connections.opened(self):
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """As uvicorn's."""
+        """Unregister the connection and drop its pipelined requests."""
         self._connections.closed(self)
         super().connection_lost(exc)
         self.pipeline.clear()
 
     def data_received(self, data: bytes) -> None:
-        """Parses what came, and refuses what is malformed or too large."""
+        """Parse the data. Reject malformed and oversized requests."""
         if self._broken is not None:
             return
         self._unset_keepalive_if_required()
@@ -97,31 +97,31 @@ class HttpProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            pass  # it was answered as the request that it is, and its connection ends with the answer
+            pass  # answered as a plain request; the connection closes after the response
         except httptools.HttpParserError:
             self._broken = self._broken or _MALFORMED
         if (in_head and self._reading_head) or (in_body and self._reading_body):
             self._raw_bytes += len(data)
-            # What the parser keeps to itself: the beginning of a header or of a trailer, a chunk's extensions.
+            # Bytes that the parser does not report yet: a partial header or trailer, chunk extensions.
             if self._raw_bytes > MOST_HEAD_BYTES + _FRAMING * self._body_bytes:
                 self._broken = self._broken or _HEAD_TOO_LARGE
         if self._broken is not None:
             self._refuse(self._broken)
 
     def on_message_begin(self) -> None:
-        """Begins to count."""
+        """Reset the counters."""
         super().on_message_begin()
         self._reading_head, self._head_bytes, self._raw_bytes, self._body_bytes = True, 0, 0, 0
 
     def on_url(self, url: bytes) -> None:
-        """As uvicorn's, up to a length."""
+        """Append to the URL, up to the maximum length."""
         if len(self.url) + len(url) > MOST_URL_BYTES:
             self._broken = _URL_TOO_LONG
             raise ValueError("url")
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """As uvicorn's, up to a number and a size; trailers count, too."""
+        """Add a header, up to the maximum number and size. Trailers count as headers."""
         self._head_bytes += len(name) + len(value)
         if len(self.headers) >= MOST_HEADERS or self._head_bytes > MOST_HEAD_BYTES:
             self._broken = _HEAD_TOO_LARGE
@@ -129,10 +129,10 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Refuses the request, or begins it."""
+        """Start the request, or mark it for rejection."""
         arrived = time.perf_counter()
         self._reading_head, self._raw_bytes = False, 0
-        waits = self.cycle is not None and not self.cycle.response_complete  # behind another on its connection
+        waits = self.cycle is not None and not self.cycle.response_complete  # pipelined behind another request
         if waits and len(self.pipeline) >= MOST_IN_A_ROW:
             raise ValueError("too many requests in a row")
         plain = not waits and not self.expect_100_continue and self.parser.get_method() != b"HEAD"
@@ -147,13 +147,13 @@ class HttpProtocol(HttpToolsProtocol):
         self._moved()
 
     def on_body(self, body: bytes) -> None:
-        """Reads over the body of a request that is refused."""
+        """Add to the body. Discard it if the request is rejected."""
         self._body_bytes += len(body)
         if not self._refusing:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Takes the request's place; or answers that there is none, so that its client has sent all and can listen."""
+        """Take a slot for the request, or reject it now that the client has sent everything and reads."""
         self._reading_body, self._raw_bytes, self._body_bytes = False, 0, 0
         if self._refusing:
             self._refusing = False
@@ -170,38 +170,38 @@ class HttpProtocol(HttpToolsProtocol):
         self._moved()
 
     def on_response_complete(self) -> None:
-        """As uvicorn's."""
+        """Update the connection's phase."""
         super().on_response_complete()
         self._moved()
 
     def overdue(self, phase: Phase, seconds: float) -> str | None:
-        """Why the connection is to be closed after so long in a phase."""
+        """Return why to close the connection after ``seconds`` in a phase, or None to keep it."""
         if phase is Phase.busy or self._draining:
             return None
         if seconds > FLUSH_S and self._unread():
             return "unread"
-        begun = self._reading_head or self.timeout_keep_alive_task is None  # uvicorn's timer is for idle ones
+        begun = self._reading_head or self.timeout_keep_alive_task is None  # uvicorn's timer covers idle connections
         if phase is Phase.head and begun and seconds > HEAD_S:
             return "slow_head"
-        # The middleware waits for the body of any other request.
+        # For other requests the middleware limits the time for the body.
         answered = self._refusing or self.cycle is None or self.cycle.response_complete
         return "slow_body" if phase is Phase.body and answered and seconds > BODY_S else None
 
     def end(self, why: str) -> None:
-        """Closes the connection; where a request began to arrive, it is told."""
+        """Close the connection. Answer 408 if part of a request has arrived."""
         if why == "slow_head" and self._reading_head and not self._unread():
             self._refuse(_TOO_LATE)
         else:
             self.transport.abort()
 
     def abort(self) -> None:
-        """Ends the connection, whatever is still to be read of the answer."""
+        """Close the connection, even if the client has not read the whole response."""
         if not self.transport.is_closing() or self._unread():
             self._metrics.connections_closed.labels("unread").inc()
         self.transport.abort()
 
     async def drained(self) -> None:
-        """Returns when the caller has read (nearly) all of what was written, or is gone."""
+        """Wait until the client has read (nearly) everything that was written, or has disconnected."""
         self._draining = True
         try:
             await self.flow.drain()
@@ -210,7 +210,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._moved()
 
     def unread(self) -> bool:
-        """Whether much of what was written is still to be read."""
+        """Return whether the write buffer is above its high-water mark."""
         return self.flow.write_paused
 
     def _unread(self) -> bool:
@@ -221,7 +221,7 @@ class HttpProtocol(HttpToolsProtocol):
         return answered and not self._reading_body and not self._refusing
 
     def _moved(self) -> None:
-        """Notes what the connection does now."""
+        """Update the connection's phase."""
         if self._waits_for_head():
             phase = Phase.head
         elif self._reading_body and not self.pipeline:
@@ -231,16 +231,16 @@ class HttpProtocol(HttpToolsProtocol):
         self._connections.moved(self, phase)
 
     def _refuse(self, problem: Problem) -> None:
-        """Answers what is no request, once those before it are answered, and ends the connection."""
+        """Answer an invalid request after those before it, then close the connection."""
         self._broken = problem
         self._metrics.requests.labels("refused", str(problem.status)).inc()
         if self.transport.is_closing():
             return
         if self.cycle is not None and not self.cycle.response_complete:
             if not self._reading_body:
-                self.cycle.keep_alive = False  # the answers that are owed come first
+                self.cycle.keep_alive = False  # earlier requests are answered first
                 return
-            self.cycle.disconnected = True  # its request waits for the rest
+            self.cycle.disconnected = True  # wake the request that waits for the rest of its body
             self.cycle.message_event.set()
         self.transport.write(_raw(problem, close=True))
         self.transport.close()
@@ -258,7 +258,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Says nothing: the request was answered."""
+        """Suppress uvicorn's warning: the request was answered."""
 
 
 _CLOSE = b"connection: close\r\n"

@@ -1,7 +1,7 @@
-"""JSON bodies: decoded within bounds, so that nothing that is sent costs more than its size.
+"""Decode JSON bodies within limits, so that the cost of a body stays proportional to its size.
 
-The shape of a body (values, depth) is checked before it is decoded; lists, keys, numbers and text are checked before
-pydantic sees them, since it makes an error object for every wrong entry.
+The number of values is checked before decoding. Depth, lists, keys, numbers and text are checked before validation by
+pydantic, which creates an error object for every invalid entry.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ MOST_KEYS = 200
 MOST_DEPTH = 16
 _LARGEST = 2**63 - 1
 _LONGEST_NUMBER = 20
-"""Digits and sign of the largest integer."""
+"""Characters of the largest integer, with its sign."""
 _LARGE_BYTES = 2**16
-"""From here on a body is decoded in a thread."""
+"""Larger bodies are decoded in a thread."""
 _LONGEST_TYPE = 200
 _CHARSETS = ("utf-8", "utf8", "us-ascii")
 
@@ -34,7 +34,7 @@ class JsonRoute(APIRoute):
     """A route whose body is decoded by :func:`decode`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """As FastAPI's, which finds the body decoded."""
+        """Wrap FastAPI's handler so that it gets the decoded body."""
         handler = super().get_route_handler()
         if self.body_field is None:
             return handler
@@ -52,13 +52,13 @@ class JsonRoute(APIRoute):
 
 
 def check_type(content_type: str | None) -> None:
-    """Returns if a ``Content-Type`` is JSON in UTF-8.
+    """Check that a ``Content-Type`` is JSON in UTF-8.
 
     Raises:
-        Refused: it is missing or another.
+        Refused: If it is missing or something else (415).
     """
     message = Message()
-    # A parameter list is parsed in quadratic time, here and in FastAPI.
+    # Parsing the parameters takes quadratic time, here and in FastAPI.
     message["content-type"] = content_type if content_type and len(content_type) <= _LONGEST_TYPE else "none/none"
     subtype = message.get_content_subtype()
     if message.get_content_maintype() != "application" or not (subtype == "json" or subtype.endswith("+json")):
@@ -69,10 +69,10 @@ def check_type(content_type: str | None) -> None:
 
 
 def check_encoding(content_encoding: str | None) -> None:
-    """Returns if a body is not compressed.
+    """Check that a body is not compressed.
 
     Raises:
-        Refused: it is.
+        Refused: If it is compressed (415).
     """
     if (content_encoding or "identity").strip().lower() != "identity":
         raise _unsupported("names a compression", "content-encoding", "Send the body without compression")
@@ -83,10 +83,10 @@ def _unsupported(problem: str, field: str, remedy: str) -> Refused:
 
 
 def decode(raw: bytes) -> Any:
-    """A body's value.
+    """Decode a body.
 
     Raises:
-        Refused: 400 if it is not JSON in UTF-8, 422 with the field if it is out of bounds.
+        Refused: If it is not JSON in UTF-8 (400), or a field exceeds a limit (422).
     """
     _check_values(raw)
     try:
@@ -106,8 +106,8 @@ def decode(raw: bytes) -> Any:
 
 
 def _check_values(raw: bytes) -> None:
-    """Counts values by their punctuation outside of strings, at the speed of a search for a byte."""
-    bare = raw.replace(b"\\\\", b"").replace(b'\\"', b"")  # what is left of quotation marks begins or ends a string
+    """Count values by the punctuation outside strings, which is as fast as searching for a byte."""
+    bare = raw.replace(b"\\\\", b"").replace(b'\\"', b"")  # every remaining quotation mark starts or ends a string
     if bare.count(b'"') <= 4 * MOST_VALUES:
         outside = b"".join(bare.split(b'"')[::2])
         if sum(outside.count(mark) for mark in (b",", b"[", b"{")) <= MOST_VALUES:
@@ -133,7 +133,7 @@ def _not_finite(_: str) -> float:
 
 
 def _check(value: Any) -> None:
-    """Looks at every value once; the first that is out of bounds is named."""
+    """Check every value once, and reject the first one that exceeds a limit."""
     left: list[tuple[Any, tuple[str | int, ...]]] = [(value, ())]
     while left:
         found, path = left.pop()

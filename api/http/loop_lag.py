@@ -1,4 +1,4 @@
-"""A watchdog over the event loop: how late it is, and where it stands when it is stuck."""
+"""Event loop watchdog: measures the lag and logs the stack of a blocked loop."""
 
 import asyncio
 import contextlib
@@ -20,12 +20,12 @@ log = structlog.get_logger()
 
 
 class LoopLag:
-    """Measures how late the loop wakes a task, which is what every request waits besides its own work.
+    """Measure how late the loop wakes a task. Every request waits that long on top of its own work.
 
-    A loop that is stuck cannot answer ``/metrics``; a thread says in the log where it stands, once each time.
+    A blocked loop cannot answer ``/metrics``, so a thread logs the stack of the loop, once per block.
 
     Args:
-        seconds: where the lag is observed, about ten times a second.
+        seconds: histogram that observes the lag about ten times a second.
     """
 
     def __init__(self, seconds: Histogram) -> None:
@@ -35,7 +35,7 @@ class LoopLag:
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """Watches the running loop during the block."""
+        """Watch the running loop inside the ``with`` block."""
         self._woke = time.monotonic()
         thread = threading.Thread(target=self._look, args=(threading.get_ident(),), daemon=True, name="loop-lag")
         thread.start()

@@ -1,4 +1,4 @@
-"""What Prometheus reads. docs/production.md says what each metric means, and a test holds the two together."""
+"""Prometheus metrics. docs/production.md explains each; a test compares the two."""
 
 from collections.abc import Iterator
 from typing import get_args
@@ -25,7 +25,7 @@ _SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 
 
 class Metrics:
-    """All metrics of one service, in a registry of their own. No label holds anything of a user."""
+    """Metrics of one service, in their own registry. Labels never hold user data."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -62,18 +62,18 @@ class Metrics:
         ProcessCollector(namespace="whyrank", registry=self.registry)
 
     def watch(self, engine: Engine, memory: Memory) -> None:
-        """Adds the state of the LLM's client, and of what is remembered of the LLM on disk."""
+        """Export the state of the LLM client and of its store on disk."""
         self.registry.register(_EngineCollector(engine, memory))
 
     def answered(self, answer: Answer) -> None:
-        """Counts one recommendation."""
+        """Count one recommendation."""
         self.answers.labels(answer.ranker).inc()
         if answer.label_mass is not None:
             self.label_mass.observe(answer.label_mass)
         if answer.order_stability is not None:
             self.order_stability.set(answer.order_stability)
-        for one in answer.degraded:
-            self.degraded.labels(one.stage, one.code).inc()
+        for degradation in answer.degraded:
+            self.degraded.labels(degradation.stage, degradation.code).inc()
         for item in answer.items:
             if item.reason:
                 self.reasons.labels(item.reason.source).inc()
@@ -86,18 +86,18 @@ class Metrics:
         self.asked(usage.llm_requests, usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
 
     def asked(self, requests: int, prompt: int, cached: int, completion: int) -> None:
-        """Counts what was asked of the LLM."""
+        """Count LLM requests and tokens."""
         self.llm_requests.inc(requests)
         for kind, tokens in (("prompt", prompt), ("cached", cached), ("completion", completion)):
             self.llm_tokens.labels(kind).inc(tokens)
 
     def text(self) -> bytes:
-        """All of them, in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format."""
         return generate_latest(self.registry)
 
 
 class _EngineCollector(Collector):
-    """Reads the state of the LLM's client when it is asked for, so that nothing has to be counted twice."""
+    """Read the state of the LLM client at scrape time, so that nothing is counted twice."""
 
     def __init__(self, engine: Engine, memory: Memory) -> None:
         self._engine = engine
@@ -113,6 +113,6 @@ class _EngineCollector(Collector):
         failures = self._memory.failures
         yield CounterMetricFamily("whyrank_llm_memory_failures", "Times that reads.sqlite could not be used", failures)
         breaker = GaugeMetricFamily("whyrank_llm_breaker_state", "1 for the state it is in", labels=["state"])
-        for one in get_args(BreakerState):
-            breaker.add_metric([one], float(state.breaker == one))
+        for name in get_args(BreakerState):
+            breaker.add_metric([name], float(state.breaker == name))
         yield breaker

@@ -1,7 +1,7 @@
-"""Around every request: its id, who may ask, its body, the cap on requests in flight, a caller who goes away or does
-not read, faults, log and metrics.
+"""Middleware for every request: request id, access check, body, in-flight cap, disconnects, slow readers, unexpected
+errors, log and metrics.
 
-Plain ASGI, since a request that is refused for load must cost next to nothing.
+Plain ASGI, because rejecting a request under load must cost almost nothing.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from api.observability import places
 from api.settings.model import Settings
 
 _CLIENT_GONE = 499
-"""What nginx logs for a caller who did not wait; nobody receives it."""
+"""nginx's status for a client that closed the connection. It is logged, never sent."""
 _GRACE_S = 5.0
-"""For reading an answer, after the deadline of its request."""
+"""Time to read a response after the request's deadline."""
 _WITH_BODY = ("POST", "PUT", "PATCH")
 _REQUEST_ID = REQUEST_ID.decode()
 
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 
 class _ClientConnection(Protocol):
-    """What the server lets a request do with its connection."""
+    """Operations on the connection of a request."""
 
     def unread(self) -> bool: ...
     def abort(self) -> None: ...
@@ -41,12 +41,12 @@ class _ClientConnection(Protocol):
 
 
 class RequestMiddleware:
-    """Wraps the whole application.
+    """Wrap the whole application.
 
     Args:
-        admission: the places for requests under /v1 and /v2; one more is refused at once.
-        metrics: where requests are counted.
-        settings: who may ask, and the deadline of requests that set none.
+        admission: in-flight cap for requests under /v1 and /v2; requests above it are rejected at once.
+        metrics: counts the requests.
+        settings: allowed hosts, and the default deadline.
     """
 
     def __init__(self, app: ASGIApp, *, admission: Admission, metrics: Metrics, settings: Settings) -> None:
@@ -57,14 +57,14 @@ class RequestMiddleware:
         self._uploads = Uploads()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
         head = scope["method"] == "HEAD"
         if head:
-            scope = {**scope, "method": "GET"}  # the server looks at its own scope, and sends no body either
+            scope = {**scope, "method": "GET"}  # the server keeps its own scope and sends no body
         request = _Request(scope, send, self._settings.deadline_ms / 1000, head=head)
         capped = scope["path"].startswith(CAPPED)
         structlog.contextvars.bind_contextvars(request_id=request.id)
@@ -96,9 +96,9 @@ class RequestMiddleware:
             log.error("fault", route=_route(scope), error=type(error).__name__, places=places(error))
             if not request.started:
                 await answer(FAULT)(scope, receive, request.send)
-            # Otherwise the server closes the connection, which tells that the answer is not whole.
+            # Otherwise the server closes the connection, which shows that the response is incomplete.
         finally:
-            state["capped"] = False  # the server takes no place for it any more
+            state["capped"] = False  # the server must not reserve a slot for it any more
             if state.pop("admitted", False):
                 self._admission.give_back()
             self._uploads.done(size)
@@ -124,15 +124,15 @@ class RequestMiddleware:
 
 
 class _Request:
-    """What is learnt about one request on its way; :meth:`send` adds the id to its answer, and does not wait for ever
-    for it to be read.
+    """State of one request. :meth:`send` adds the request id to the response and limits how long the client may take to
+    read it.
     """
 
     def __init__(self, scope: Scope, send: Send, deadline_s: float, *, head: bool) -> None:
         self.headers = Headers(scope=scope)
         self.id = request_id(self.headers.get(_REQUEST_ID, ""))
         self._state = scope["state"]
-        # The server may have seen it arrive before there was time for this.
+        # The server may have recorded the arrival earlier.
         self.arrived: float = self._state.get("arrived", time.perf_counter())
         self._state.setdefault("began", self.arrived)
         self._state["request_id"] = self.id
@@ -145,7 +145,7 @@ class _Request:
         self._reader_ends: float | None = None
 
     def begins(self) -> None:
-        """The request is whole: its deadline runs, which a route may put off or bring forward (``state.ends``)."""
+        """Start the deadline once the request is complete. A route may change it (``state.ends``)."""
         self._state.setdefault("ends", self._state["began"] + self._deadline_s)
 
     async def send(self, message: Message) -> None:
@@ -157,12 +157,12 @@ class _Request:
         await self._in_time(self._send(message))
 
     async def was_read(self) -> None:
-        """Returns when the caller has read the answer, for as long as the request holds its place."""
+        """Wait until the client has read the response. The request keeps its slot meanwhile."""
         if self._connection is not None and self._connection.unread():
             await self._in_time(self._connection.drained())
 
     async def _in_time(self, sending: Awaitable[None]) -> None:
-        """Waits for the caller to read, or cuts the connection when there is no time left."""
+        """Wait for the client to read; abort the connection at the time limit."""
         if self._connection is None:
             await sending
             return
@@ -178,11 +178,10 @@ class _Request:
 
 
 async def _until_gone(app: ASGIApp, scope: Scope, body: bytes | None, receive: Receive, send: Send) -> None:
-    """Runs the application over a body that was read, and cancels it, with whatever it waits for, when the caller goes
-    away.
+    """Run the application on a body that was already read. Cancel it when the client disconnects.
 
     Raises:
-        CallerGone: the caller went away.
+        CallerGone: If the client disconnects.
     """
     if body is None:
         await app(scope, receive, send)
@@ -218,5 +217,5 @@ async def _until_gone(app: ASGIApp, scope: Scope, body: bytes | None, receive: R
 
 
 def _route(scope: Scope) -> str:
-    """The path as it is declared: the one that was asked for may name a user."""
+    """Return the route's template, because the requested path may contain a user id."""
     return getattr(scope.get("route"), "path_format", "unknown")

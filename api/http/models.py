@@ -1,4 +1,4 @@
-"""Bodies of requests. What an answer holds is :class:`reranker.Answer`."""
+"""Request bodies. The response body is :class:`reranker.Answer`."""
 
 from typing import Annotated, Literal, Self
 
@@ -9,11 +9,11 @@ from reranker import MAX_CANDIDATES, MAX_DEADLINE_MS, MAX_ITEMS, PromptChoice, R
 from retrieval import Interaction
 
 _RANGE: dict[str, JsonValue] = {"minimum": 1}
-"""Told here, and checked by the pipeline, which the command line asks, too."""
+"""For the schema only; the pipeline validates."""
 _YEAR_9999 = 253_402_300_799
 Id = Annotated[str, Field(min_length=1, max_length=200)]
-Limit = Annotated[int, Query(ge=1, le=100, description="how many to answer")]
-Offset = Annotated[int, Query(ge=0, le=1_000_000, description="how many to leave out before; see `next_offset`")]
+Limit = Annotated[int, Query(ge=1, le=100, description="maximum number to return")]
+Offset = Annotated[int, Query(ge=0, le=1_000_000, description="number to skip; see `next_offset`")]
 
 
 class InteractionBody(BaseModel):
@@ -38,7 +38,7 @@ class InteractionBody(BaseModel):
         return self
 
     def to_interaction(self) -> Interaction:
-        """As the layers below know it."""
+        """Convert to the retrieval type."""
         return Interaction(self.item_id, self.event, self.weight, self.timestamp, self.text)
 
 
@@ -74,7 +74,7 @@ class PromptsBody(BaseModel):
 
 
 class RecommendationBody(BaseModel):
-    """Whom to recommend for, out of what, and how much. At least one of user_id, history, query, candidate_ids."""
+    """A request for recommendations. Give at least one of user_id, history, query, candidate_ids."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -96,7 +96,7 @@ class RecommendationBody(BaseModel):
         description="oldest first; replaces the stored history for this request",
     )
     profile: dict[str, Annotated[str, Field(max_length=300)]] = Field(
-        default_factory=dict, max_length=20, description="what else is known of the user, for templates that show it"
+        default_factory=dict, max_length=20, description="other facts about the user, for templates that show them"
     )
     query: str | None = Field(default=None, min_length=1, max_length=2000, description="a wish in words")
     candidate_ids: list[Id] | None = Field(default=None, fail_fast=True, description="rank these instead of searching")
@@ -129,7 +129,7 @@ class RecommendationBody(BaseModel):
     evidence: Literal["als", "llm"] = Field(
         default="als", description="what reasons rest on: the retrieval score, or (more reads) the LLM's"
     )
-    taste: bool = Field(default=False, description="say what the history tells of the user")
+    taste: bool = Field(default=False, description="summarise the taste that the history shows")
     diversify: bool | Annotated[str, Field(min_length=1, max_length=200)] = Field(
         default=True,
         description="keep items of near-equal titles (another colour, size or edition) apart; the name of an attribute "
@@ -138,22 +138,22 @@ class RecommendationBody(BaseModel):
     )
     deadline_ms: int | None = Field(
         default=None,
-        description="stages that would be later are replaced by their fallback",
+        description="stages that would miss it are replaced by their fallback",
         json_schema_extra=_RANGE | {"maximum": MAX_DEADLINE_MS},
     )
     stream: bool = Field(
         default=False,
-        description="answer as server-sent events: `ranking`, a `reason` for each item as it is finished, `done`; "
-        "`error` and the end if the service fails on the way",
+        description="answer as server-sent events: `ranking`, a `reason` for each item when it is ready, `done`; "
+        "`error` ends the stream if the service fails",
     )
 
     def to_request(
         self, *, deadline_ms: int, began: float | None = None, request_id: str | None = None
     ) -> RecommendationRequest:
-        """The pipeline's request; ``deadline_ms`` is for a body that sets none, and counts from ``began``."""
+        """Convert to the pipeline's request. ``deadline_ms`` is the default deadline and counts from ``began``."""
         return RecommendationRequest(
             user_id=self.user_id,
-            history=None if self.history is None else [one.to_interaction() for one in self.history],
+            history=None if self.history is None else [entry.to_interaction() for entry in self.history],
             profile=self.profile,
             query=self.query,
             locale=self.locale,

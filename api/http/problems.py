@@ -1,4 +1,4 @@
-"""Errors as problem+json (RFC 9457), with a stable ``type`` and the field it is about."""
+"""Errors as problem+json (RFC 9457), with a stable ``type`` and the field that is wrong."""
 
 import difflib
 import re
@@ -20,11 +20,11 @@ _LONGEST_TEXT = 2000
 _PATH = re.compile(
     r"""(?<=['"])/[^'"\n]*/(?=[^/'"\n]+['"])|(?<![\w:/.~])(?:~|/(?!v[12]/))(?:[^\s/'"]*+/)++(?=[^\s/'"])"""
 )
-"""The folders of a path of the file system, not those of a URL or of a route."""
+"""Matches the folders of a file system path, but not those of a URL or a route."""
 
 
 def without_folders(text: str) -> str:
-    """A text whose paths are names of files: callers are not told where things are on this machine."""
+    """Reduce file system paths in a text to file names, so that callers do not learn this machine's folders."""
     return _PATH.sub("", text)
 
 
@@ -34,7 +34,7 @@ def _bounded(text: str, most: int) -> str:
 
 
 class Problem(BaseModel):
-    """An error page."""
+    """An error response (RFC 9457)."""
 
     type: str
     title: str
@@ -57,9 +57,9 @@ class Problem(BaseModel):
         line: int | None = None,
         column: int | None = None,
     ) -> "Problem":
-        """A problem whose ``type`` is ``/problems/<code>`` and, where there is a field, ``#<field>``.
+        """Create a problem of type ``/problems/<code>``, followed by ``#<field>`` if there is a field.
 
-        Whatever was sent may be in the texts: they are cut, and what is no Unicode in them is escaped.
+        The texts may contain input: they are truncated, and invalid Unicode is escaped.
         """
         field = field and _bounded(field, _LONGEST_FIELD)
         return cls(
@@ -75,14 +75,15 @@ class Problem(BaseModel):
 
 
 FAULT = Problem.of(500, "fault", "The service failed on this request; its log says more")
-"""What is said of an error that nobody foresaw."""
+"""Response to an unexpected error."""
 
 
 class Refused(Exception):
-    """Ends a request with a problem of this status.
+    """Ends a request with an error response.
 
     Args:
-        error: what is wrong, in words.
+        status: HTTP status.
+        error: the cause, whose message is shown to the caller.
     """
 
     def __init__(self, status: int, error: WhyrankError) -> None:
@@ -93,26 +94,26 @@ class Refused(Exception):
 
 RETRY_AFTER_S = "1"
 _HEADERS = {408: {"connection": "close"}, 429: {"retry-after": RETRY_AFTER_S}, 503: {"retry-after": RETRY_AFTER_S}}
-"""What goes with a status."""
+"""Extra headers by status."""
 _STATUSES = {
-    400: "The body is not JSON, or the request is no HTTP.",
+    400: "The body is not JSON, or the request is not valid HTTP.",
     403: "The caller may not do this.",
-    404: "There is none of that name.",
+    404: "There is nothing of that name.",
     408: "The body did not arrive in time.",
     409: "The service's settings do not allow it.",
-    412: "Somebody changed it meanwhile.",
+    412: "It has changed in the meantime.",
     413: "The body is too large.",
-    415: "The body is not JSON in UTF-8, by its headers.",
-    422: "A field cannot be used; it is named.",
-    428: "The request must say which state it is about to change.",
-    429: "The service answers as many requests as it can; `Retry-After` says when to try again.",
-    500: "A fault of the service.",
-    503: "The LLM does not answer, and without it there is no answer.",
+    415: "The headers do not declare JSON in UTF-8.",
+    422: "A field is invalid; `field` names it.",
+    428: "The request must name the state that it changes (`If-Match`).",
+    429: "The service is at its limit of requests in flight; retry after `Retry-After` seconds.",
+    500: "An internal error.",
+    503: "The LLM is unavailable, and this route has no fallback.",
 }
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Descriptions of a route's problems: these, and those that any route has."""
+    """Describe the errors of a route: the given statuses and those that every route has."""
     return {
         status: {
             "description": _STATUSES[status],
@@ -123,7 +124,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def answer(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """A problem as an answer."""
+    """Create the response for a problem."""
     content = problem.model_dump(exclude_none=True)
     headers = {**_HEADERS.get(problem.status, {}), **(headers or {})}
     return JSONResponse(content, problem.status, headers, media_type="application/problem+json")
@@ -136,7 +137,7 @@ _OF_CODE = {
     "library_not_writable": 500,
     "template_edited": 500,
 }
-"""Statuses of errors that are not about what was sent."""
+"""Status by error code, for errors that are not caused by the input."""
 
 
 def _of(error: WhyrankError, status: int) -> Problem:
@@ -153,12 +154,12 @@ def _of(error: WhyrankError, status: int) -> Problem:
 
 
 def refusal(refused: Refused) -> JSONResponse:
-    """A request's end as an answer."""
+    """Create the response for a rejected request."""
     return answer(_of(refused.error, refused.status))
 
 
 def install(app: FastAPI) -> None:
-    """Makes every error of the app a problem, and says in its OpenAPI page what a problem is."""
+    """Turn every error of the app into a problem, and add the schema to its OpenAPI page."""
     page_of = app.openapi
 
     def with_problem() -> dict[str, Any]:
@@ -188,7 +189,7 @@ def install(app: FastAPI) -> None:
 
 
 def _of_http(error: HTTPException, request: Request) -> Problem:
-    """What the framework refuses."""
+    """Convert an error of the framework."""
     if error.status_code == 404:
         paths = [path for route in request.app.routes if (path := getattr(route, "path_format", None))]
         near = difflib.get_close_matches(request.url.path[:_LONGEST_FIELD], paths, n=1)

@@ -1,4 +1,4 @@
-"""Query parameters that a route does not have are refused, as unknown fields of a body are."""
+"""Reject unknown query parameters, like unknown fields of a body."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""The id that a request is known by, here and in the programs before and behind."""
+"""Request ids, shared with the programs before and behind this service."""
 
 import re
 import uuid
@@ -8,5 +8,5 @@ _SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/=-]{0,127}")
 
 
 def request_id(given: str) -> str:
-    """The caller's own, if it is one that a log can bear, or a new one."""
+    """Return the caller's id if it is safe to log, or a new one."""
     return given if _SANE.fullmatch(given) else uuid.uuid4().hex

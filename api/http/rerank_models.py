@@ -1,6 +1,6 @@
-"""Bodies and answers of the rerank routes, in the shapes that clients of Cohere, Jina and vLLM know.
+"""Bodies of the rerank routes, compatible with clients of Cohere, Jina and vLLM.
 
-Those clients are less strict than ours: they write booleans as text, send null for what is not set, and add fields of
+Those clients are less strict than ours: they write booleans as text, send null for unset fields, and add fields of
 their own service.
 """
 
@@ -17,12 +17,12 @@ from retrieval import InputError
 
 MOST_CHARACTERS = 100_000
 _NEAR = 0.8
-"""Likeness from which an unknown field is taken for a slip, not for another service's field."""
+"""Similarity above which an unknown field counts as a typo, not as another service's field."""
 _MOST_NAMED = 10
 
 
 def _text(value: object) -> object:
-    """A text, or an object's; Jina's clients send a query as an object, too."""
+    """Validate a query: a text, or an object with ``text``, which Jina's clients may send."""
     if isinstance(value, dict):
         value = value.get("text")
     if not isinstance(value, str) or not value:
@@ -50,7 +50,7 @@ def _short_enough(text: str) -> str:
 
 
 def _truth(value: object) -> object:
-    """True or false as JSON, a number, or text; None where it is not set."""
+    """Parse a boolean from JSON, a number or text; None if unset."""
     if value is None or isinstance(value, bool):
         return value
     known = {"true": True, "1": True, "false": False, "0": False}.get(str(value).strip().lower())
@@ -60,7 +60,7 @@ def _truth(value: object) -> object:
 
 
 def _count(value: object) -> object:
-    """A positive number; None for 0 and where it is not set: no limit."""
+    """Parse a positive number; None (no limit) if 0 or unset."""
     if value is None:
         return None
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
@@ -122,7 +122,7 @@ LenientCount = Annotated[
 
 
 class RerankRequest(BaseModel):
-    """What every shape has. Fields of other services change nothing, and the answer names them."""
+    """Fields that all formats share. Fields of other services have no effect; the response lists them."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -131,11 +131,11 @@ class RerankRequest(BaseModel):
         min_length=1,
         max_length=1000,
         fail_fast=True,
-        description="texts, or objects: of those `rank_fields` are read, else `text`, else every field",
+        description="texts, or objects, of which `rank_fields` are read, else `text`, else every field",
         examples=[["Two toys become friends", {"title": "Jaws", "plot": "A shark attacks a beach"}]],
     )
     model: str | None = Field(default=None, description="repeated in the answer; the LLM is the one that is served")
-    top_n: LenientCount = Field(default=None, description="how many results to answer; all with 0 or null")
+    top_n: LenientCount = Field(default=None, description="maximum number of results; 0 or null returns all")
     rank_fields: list[str] | None = Field(
         default=None, max_length=100, description="fields of the documents that are read, in this order"
     )
@@ -145,14 +145,14 @@ class RerankRequest(BaseModel):
     )
 
     def texts(self) -> list[str]:
-        """What is read of each document.
+        """Return the text that is read of each document.
 
         Raises:
-            InputError: a field is unknown and much like one that exists, or no document has any of ``rank_fields``.
+            InputError: If an unknown field resembles a known one, or no document has one of ``rank_fields``.
         """
         self._refuse_slips()
         fields = self.rank_fields or None
-        keys = {key: None for one in self.documents if isinstance(one, dict) for key in one}
+        keys = {key: None for document in self.documents if isinstance(document, dict) for key in document}
         unknown = [name for name in fields or () if name not in keys]
         if fields and keys and unknown:
             near = difflib.get_close_matches(unknown[0], list(keys), n=1)
@@ -162,7 +162,7 @@ class RerankRequest(BaseModel):
                 remedy=f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(list(keys)[:_MOST_NAMED])}",
                 code="unknown_field",
             )
-        return [one if isinstance(one, str) else _read(one, fields) for one in self.documents]
+        return [document if isinstance(document, str) else _read(document, fields) for document in self.documents]
 
     def _refuse_slips(self) -> None:
         for name in self.model_extra or {}:
@@ -176,15 +176,15 @@ class RerankRequest(BaseModel):
                 )
 
     def best(self, ranking: DocumentRanking) -> list[tuple[int, float]]:
-        """Index and relevance of the results, best first; equal ones in the order in which they were sent, and what
-        could not be read in time last.
+        """Return index and relevance of the results, best first. Ties keep the request's order; documents that were not
+        read in time come last.
         """
         scores, unread = ranking.relevance.tolist(), set(ranking.unread)
         order = sorted(range(len(scores)), key=lambda index: (index in unread, -scores[index]))
         return [(index, scores[index]) for index in order[: self.top_n]]
 
     def warnings(self, ranking: DocumentRanking) -> list[str]:
-        """What the caller should know of the answer."""
+        """Return warnings about the response."""
         said = []
         if ranking.unread:
             said.append(
@@ -200,7 +200,7 @@ class RerankRequest(BaseModel):
         return said
 
     def returned(self, index: int, text: str) -> dict[str, JsonValue]:
-        """A document as answers repeat it: as it was sent, and always with a ``text``."""
+        """Return a document as it was sent, always with a ``text``."""
         document = self.documents[index]
         if isinstance(document, str):
             return {"text": text}
@@ -208,36 +208,36 @@ class RerankRequest(BaseModel):
 
 
 class RerankBody(RerankRequest):
-    """What clients of Jina, vLLM and Cohere's version 1 send."""
+    """Request of Jina, vLLM and Cohere version 1."""
 
     return_documents: LenientBool = None
-    """None is true, as in vLLM and Jina."""
+    """None means true, as in vLLM and Jina."""
 
 
 class CohereRerankBody(RerankRequest):
-    """What clients of Cohere's version 2 send."""
+    """Request of Cohere version 2."""
 
     return_documents: LenientBool = None
-    """None is false, as in Cohere."""
+    """None means false, as in Cohere."""
 
 
 class RerankResult(BaseModel):
-    """One document's place."""
+    """Score of one document."""
 
-    index: int = Field(description="where it stood in the request")
+    index: int = Field(description="position in the request")
     relevance_score: float = Field(ge=0, le=1)
     document: dict[str, JsonValue] | None = None
 
 
 class RerankUsage(BaseModel):
-    """Tokens that the LLM counted."""
+    """Tokens used by the LLM."""
 
     prompt_tokens: int
     total_tokens: int
 
 
 class RerankMeta(BaseModel):
-    """What else is to be said of an answer."""
+    """Metadata of a response."""
 
     warnings: list[str]
 
@@ -253,7 +253,7 @@ class RerankAnswer(BaseModel):
 
 
 class CohereAnswer(BaseModel):
-    """Documents, best first, as Cohere answers them."""
+    """Documents, best first, in Cohere's format."""
 
     id: str
     results: list[RerankResult]
@@ -261,7 +261,7 @@ class CohereAnswer(BaseModel):
 
 
 def _read(document: Mapping[str, JsonValue], fields: Sequence[str] | None) -> str:
-    """Named fields, or those of an object without ``text``, as lines ``name: value``, which is how Cohere read them."""
+    """Join the given fields, or all fields of an object without ``text``, as ``name: value`` lines, like Cohere."""
     if fields is None and _said(document.get("text")):
         return _said(document["text"])
     if fields is not None and len(fields) == 1:
@@ -271,12 +271,12 @@ def _read(document: Mapping[str, JsonValue], fields: Sequence[str] | None) -> st
 
 
 def _said(value: object) -> str:
-    """A field's value in words."""
+    """Convert a field's value to text."""
     if value is None:
         return ""
     if isinstance(value, str):
         return value.strip()
-    if isinstance(value, list) and not any(isinstance(one, list | dict) for one in value):
+    if isinstance(value, list) and not any(isinstance(entry, list | dict) for entry in value):
         return ", ".join(filter(None, map(_said, value)))
     return json.dumps(value, ensure_ascii=False) if not isinstance(value, list | dict) or value else ""
 

@@ -1,8 +1,6 @@
-"""Who may do what, until there are keys: the service is its machine's, and what an administrator does is for programs
-on it.
+"""Access control without keys: the service belongs to its machine, and administration is for programs on it.
 
-A page of another site, in a browser on this machine, is kept from reading: under its own name by ``Origin``, and under
-a name that it made lead here (DNS rebinding) by ``Host``.
+Checking ``Origin`` stops pages of other sites in a local browser; checking ``Host`` stops DNS rebinding.
 """
 
 import ipaddress
@@ -17,16 +15,16 @@ from reranker import TASKS, PromptChoice
 from retrieval import InputError
 
 _FORWARDING = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
-"""A proxy on this machine connects from loopback, too; what it adds to a request gives it away. None of these headers
-is ever believed, so nobody gains anything by sending them.
+"""Headers that reveal a proxy on this machine, which also connects from loopback. Their values are never trusted, so
+sending them gains nothing.
 """
 
 
 def check_binding(settings: Settings) -> None:
-    """Returns if the service may listen on the address of its settings.
+    """Check that the service may listen on its configured address.
 
     Raises:
-        InputError: others could reach it, and nothing says that they may.
+        InputError: If other machines could reach it and ``allow_open`` is not set.
     """
     if not settings.allow_open and not _is_loopback(settings.host):
         raise InputError(
@@ -40,12 +38,12 @@ def check_binding(settings: Settings) -> None:
 
 
 def check_reader(headers: Headers, settings: Settings) -> None:
-    """Returns if a caller may ask for data: under a name of this machine, or one that the settings allow.
+    """Check that a request uses a host name of this machine or of ``allowed_hosts``.
 
     Raises:
-        Refused: it may not.
+        Refused: If it uses another host name or comes from a page of another site (403).
     """
-    allowed = {_host_name(one) for one in settings.allowed_hosts}
+    allowed = {_host_name(host) for host in settings.allowed_hosts}
     if settings.allow_open and not allowed:
         return
     hosts = headers.getlist("host")
@@ -73,20 +71,20 @@ def _refuse_others(request: Request, settings: SettingsDep) -> None:
     if any(name in request.headers for name in _FORWARDING):
         raise _refused("a proxy passed this on, so nobody knows who asks", "Ask the service itself, not the proxy")
     if not _is_loopback(_host_name(request.headers.get("host", ""))) or not _is_own_page(request.headers):
-        # A page of another site in a browser on this machine, perhaps under a name that it made lead here.
+        # A page of another site in a local browser, possibly by DNS rebinding.
         raise _refused("a page of another site asks for it", "Ask http://localhost or http://127.0.0.1")
 
 
 AdminOnly = Depends(_refuse_others)
-"""Refuses whoever does not connect from this machine."""
+"""Dependency that rejects callers on other machines."""
 
 
 def allow_prompts(request: Request, service: ServiceDep, choice: PromptChoice) -> None:
-    """Lets anybody name a promoted version; drafts and other versions are tried by administrators.
+    """Allow promoted versions for everyone; drafts and other versions only for administrators.
 
     Raises:
-        Refused: the caller is none.
-        InputError: a reference cannot be one.
+        Refused: If the caller is not an administrator (403).
+        InputError: If a reference is invalid.
     """
     named = [reference for task in TASKS if (reference := choice.reference(task)) is not None]
     if not all(map(service.library.is_released, named)):
@@ -94,13 +92,13 @@ def allow_prompts(request: Request, service: ServiceDep, choice: PromptChoice) -
 
 
 def _host_name(host: str) -> str:
-    """A ``Host`` without its port."""
+    """Return a ``Host`` without its port."""
     name = host.rpartition(":")[0] if host.rpartition("]")[2].count(":") else host
     return name.lower().removesuffix(".")
 
 
 def _is_own_page(headers: Headers) -> bool:
-    """Whether no page of another site sent it; programs send no origin."""
+    """Return whether the origin is this service. Programs send no origin."""
     origin = headers.get("origin")
     return origin is None or origin.partition("://")[2] == headers.get("host")
 

@@ -1,4 +1,4 @@
-"""uvicorn around the application: its log, and an orderly end."""
+"""Run the application in uvicorn, with our logging and a graceful shutdown."""
 
 import asyncio
 import signal
@@ -19,17 +19,16 @@ from api.observability import redirect_libraries
 from api.settings.model import Settings
 
 _ACCEPTED_AT_ONCE = 32
-"""New connections that a turn of the loop takes, before any of them is counted."""
+"""Connections accepted per turn of the event loop, before any of them is counted."""
 _QUEUE = 2048
-"""New connections that the system keeps until they are taken."""
+"""Listen backlog: connections that the kernel queues until they are accepted."""
 
 log = structlog.get_logger()
 
 
 class DrainingServer(uvicorn.Server):
-    """Ends in three steps: readiness says so, the port is closed after a notice, requests in flight are answered.
-
-    uvicorn's second step ends idle connections and waits for those that are being answered, ``drain_s`` at most.
+    """Server with a graceful shutdown: readiness fails, the port closes after ``drain_notice_s``, and requests in
+    flight are answered for at most ``drain_s``.
     """
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
@@ -38,7 +37,7 @@ class DrainingServer(uvicorn.Server):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's; remembers the loop that a signal is to wake."""
+        """Start as uvicorn does. Keep the event loop for the signal handler, and set the listen backlog."""
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(_rate_limited(self._service.connections))
         await super().startup(sockets)
@@ -48,7 +47,7 @@ class DrainingServer(uvicorn.Server):
                     again.listen(_QUEUE)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begins the end. A second signal does not wait for the notice, a second Ctrl-C for nothing."""
+        """Start the shutdown. A second signal skips the notice; a second Ctrl-C stops at once."""
         again, self._service.draining = self._service.draining, True
         notice_s = self._service.settings.drain_notice_s
         if again or notice_s == 0 or self._loop is None:
@@ -60,10 +59,10 @@ class DrainingServer(uvicorn.Server):
 
 
 def _rate_limited(connections: Connections) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
-    """What asyncio calls for an error in the loop itself."""
+    """Create an exception handler for the event loop that rate-limits ``accept`` errors."""
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        if context["message"].startswith("socket.accept()"):  # asyncio repeats it for all that wait, and pauses
+        if context["message"].startswith("socket.accept()"):  # asyncio reports it for every waiting connection
             connections.not_accepted()
         else:
             loop.default_exception_handler(context)
@@ -72,25 +71,25 @@ def _rate_limited(connections: Connections) -> Callable[[asyncio.AbstractEventLo
 
 
 def run(app: FastAPI, settings: Settings) -> None:
-    """Serves until the process is told to end."""
+    """Serve until the process is told to stop."""
     redirect_libraries()
     config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
         http=HttpProtocol,
-        # uvloop takes one new connection at each turn of the loop. Under load a turn takes long, and callers wait
-        # unseen, before anything can refuse them or count their deadline.
+        # uvloop accepts one connection per turn of the loop. Under load a turn takes long, and clients would wait
+        # before they can be rejected or their deadline starts.
         loop="asyncio",
         ws="none",
         backlog=_ACCEPTED_AT_ONCE,
-        access_log=False,  # ours has no paths in it, which may name a user
+        access_log=False,  # our log has no paths, which may contain user ids
         log_config=None,
-        proxy_headers=False,  # whoever connects is who asks: see api.http.security
+        proxy_headers=False,  # only the peer address counts: see api.http.security
         server_header=False,
         timeout_graceful_shutdown=max(round(settings.drain_s), 1),
-        timeout_keep_alive=75,  # longer than the 60 s after which proxies drop a connection, so that they do it first
+        timeout_keep_alive=75,  # longer than the usual 60 s of proxies, so that the proxy closes first
     )
-    # uvicorn raises the signal that ended it once more when all is done; by then SIGTERM is an end like any other.
+    # uvicorn raises the signal again after the shutdown; SIGTERM must then exit with status 0.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     DrainingServer(config, app.state.service).run()

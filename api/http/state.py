@@ -1,8 +1,8 @@
-"""What the running service holds: settings, the recommender in use, metrics.
+"""State of the running service: settings, the current recommender, metrics.
 
-A new artifact, or new fusion weights beside it, is loaded while the old one serves, and takes its place between
-requests: a request keeps the recommender that it began with. One that cannot be loaded changes nothing but what
-readiness, log and metrics say.
+A new artifact, or new fusion weights for it, is loaded while the old one serves, and replaces it between requests: a
+request keeps the recommender it started with. If loading fails, the old one stays in use; readiness, log and metrics
+report the failure.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ from reranker import FUSION_FILE, TASKS, DocumentRanker, Engine, FusionFit, Memo
 from retrieval import Retriever, WhyrankError, current_build, load
 
 _OWN_FILES = 128
-"""Descriptors for artifacts, prompts, the log and what is being accepted."""
+"""File descriptors for artifacts, prompts, the log and connections being accepted."""
 FAMILIES = ("rank", "reason", "rerank")
-"""Families of templates that requests use without naming them."""
+"""Template families that requests use by default."""
 _RETRY_S = 30.0
-"""Until an artifact that could not be loaded is tried again although nothing seems to have changed."""
+"""Retry interval for an artifact that failed to load and has not changed since."""
 
 log = structlog.get_logger()
 
@@ -35,7 +35,7 @@ class Service:
     """The state behind the routes.
 
     Raises:
-        ArtifactError: there is no artifact that can be loaded.
+        ArtifactError: If no artifact can be loaded.
     """
 
     def __init__(self, settings: Settings, engine: Engine | None) -> None:
@@ -43,7 +43,7 @@ class Service:
         self.engine = engine
         self.library = PromptLibrary(settings.prompts_dir)
         self._prompts: tuple[Stamp | None, ...] = ()
-        """State of the library of which everything that serves has been parsed."""
+        """State of the library when its default templates were last parsed."""
         self.documents = DocumentRanker(engine, self.library) if engine else None
         self.metrics = Metrics()
         self.admission = Admission(settings.max_in_flight, self.metrics)
@@ -51,15 +51,15 @@ class Service:
         self.connections = Connections(most_connections(settings.max_connections, reserved), self.metrics)
         self._memory = Memory(settings.llm.memory)
         self._prepared: str | None = None
-        """Hash of the rank prompt for which that was measured."""
+        """Hash of the rank prompt that was measured last."""
         self.draining = False
-        """Set when the service has been told to end."""
+        """Whether the service is shutting down."""
         self.watching = Watching(lambda watcher: self.metrics.watch_errors.labels(watcher).inc())
-        """What the background watchers could not do."""
+        """Problems of the background tasks."""
         self._failed = False
-        """Whether the newest artifact could not be loaded."""
+        """Whether loading the newest artifact failed."""
         self.build, self._weights = self._newest()
-        """The newest build that was looked at."""
+        """The newest build seen."""
         self._tried = time.monotonic()
         self.recommender = self._load()
         self._note_artifact()
@@ -67,7 +67,7 @@ class Service:
             self.metrics.watch(engine, self._memory)
 
     async def watch(self) -> None:
-        """Takes up new artifacts until it is cancelled."""
+        """Load new artifacts until cancelled."""
         while True:
             await asyncio.sleep(self.settings.reload_s)
             with self.watching.round("artifact"):
@@ -76,7 +76,7 @@ class Service:
                 await self._prepare()
 
     async def refresh(self) -> None:
-        """Takes up a new artifact if there is one, and looks whether the one in use is still what is on disk."""
+        """Load a new artifact if there is one. Check that the files of the current one are unchanged."""
         seen = await asyncio.to_thread(self._newest)
         again = self._failed and time.monotonic() - self._tried > _RETRY_S
         if seen != (self.build, self._weights) or again:
@@ -91,7 +91,7 @@ class Service:
     async def _take_up(self) -> None:
         try:
             self.recommender = await asyncio.to_thread(self._load)
-        except Exception as error:  # whatever is wrong with the new one, the old one answers
+        except Exception as error:  # the old artifact keeps serving
             self._failed = True
             problem = str(error) if isinstance(error, WhyrankError) else type(error).__name__
             self.metrics.reloads.labels("failed").inc()
@@ -105,27 +105,27 @@ class Service:
         log.info("artifact_loaded", build=self.build)
 
     async def _prepare(self) -> None:
-        """Has it measured whether the model can be read with the rank prompt in production, before a request must."""
+        """Measure whether the model can be read with the production rank prompt, before a request has to."""
         try:
             template = await asyncio.to_thread(self.library.get, "rank")
             if self.engine is None or template.meta.scoring == "likelihood" or template.hash == self._prepared:
                 return
             report = await self.recommender.prepare(template)
-        except WhyrankError:  # no LLM yet, or a broken library: told elsewhere, and tried again
+        except WhyrankError:  # no LLM yet, or a broken library: reported elsewhere and retried
             return
         self._prepared = template.hash
         log.info("model_read", **report.model_dump())
 
     def problems(self) -> list[str]:
-        """What somebody should look at although the service answers. Reads files."""
+        """List problems that need attention although the service answers. Reads files."""
         found: list[str] = []
         with self.watching.round("prompts"):
             found = self.library.problems()
         return [*self.watching.problems(), *found]
 
     async def load_prompts(self, choice: PromptChoice) -> None:
-        """Parses what is new among the templates of a request, in a thread: it may take a while, and others wait for
-        the loop. What is wrong with them is told where they are used.
+        """Parse new templates that a request needs, in a thread so that the event loop is not blocked. Errors are
+        reported where the templates are used.
         """
         named = [reference for task in TASKS if (reference := choice.reference(task)) is not None]
         state = self.library.state()
@@ -145,11 +145,11 @@ class Service:
         self._prompts = state
 
     def _newest(self) -> tuple[str | None, Stamp | None]:
-        """The build to use, None where none can be told, and the state of the file of fusion weights."""
+        """Return the current build, None if it cannot be determined, and the stamp of the fusion weights."""
         try:
             name = current_build(self.settings.artifact)
         except WhyrankError:
-            name = None  # loading says what is wrong
+            name = None  # loading reports the error
         return name, file_stamp(self.settings.artifact / FUSION_FILE)
 
     def _load(self) -> Recommender:
@@ -157,7 +157,7 @@ class Service:
         return self.recommender_of(Retriever(load(artifact)), self.library, load_fit(artifact))
 
     def recommender_of(self, retriever: Retriever, library: PromptLibrary, fit: FusionFit | None) -> Recommender:
-        """A recommender over the service's own LLM."""
+        """Create a recommender that uses the service's LLM."""
         return Recommender(retriever, self.engine, library, self.settings.llm, self._memory, fit)
 
     def _note_artifact(self) -> None:

@@ -1,4 +1,4 @@
-"""Keeps a local vLLM running beside the service, which answers without it meanwhile."""
+"""Keep a local vLLM running. The service answers without it while it restarts."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ log = structlog.get_logger()
 
 
 class SupervisedServer(Protocol):
-    """What is supervised; :class:`reranker.LocalServer` is one."""
+    """A server to supervise, such as :class:`reranker.LocalServer`."""
 
     def start(self) -> None: ...
     def wait_ready(self) -> None: ...
@@ -24,15 +24,15 @@ class SupervisedServer(Protocol):
 
 
 class Supervisor:
-    """Starts a server, and starts it again when it has died: after a pause that doubles, and so many times in a row.
+    """Start a server and restart it when it dies, with exponential backoff and a limit on consecutive restarts.
 
     Args:
-        make: makes a server that has not been started, each of them at the same address; is given what the server
-            must call now and then while it starts, which ends the start when the supervisor is stopped.
-        restarted: told of every further start.
-        watching: told why the server does not run; an unforeseen error is a failed start like any other.
-        most: restarts in a row; a server that lasted ``steady_s`` begins a new row.
-        pause_s: before the first restart; the longest is ``longest_pause_s``.
+        make: returns a new server that is not started, always at the same address. Its argument is a callback that
+            the server calls while it starts; the callback raises when the supervisor is stopped.
+        restarted: called before every restart.
+        watching: records why the server does not run. An unexpected error counts as a failed start.
+        most: maximum number of consecutive restarts. A server that ran for ``steady_s`` resets the count.
+        pause_s: pause before the first restart, in seconds. It doubles up to ``longest_pause_s``.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class Supervisor:
         self._thread = threading.Thread(target=self._run, daemon=True, name="llm-supervisor")
 
     def start(self) -> None:
-        """Begins, in a thread of its own."""
+        """Start the supervisor's thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the server, and returns when it is gone."""
+        """Stop the server and wait until it has ended."""
         self._ending.set()
         self._thread.join()
 
@@ -88,7 +88,7 @@ class Supervisor:
                 self._restarted()
 
     def _once(self) -> None:
-        """One server from its start to its end."""
+        """Run one server from start to end."""
         server = self._make(self._go_on)
         try:
             server.start()
@@ -100,11 +100,11 @@ class Supervisor:
             if not self._ending.is_set():
                 log.error("llm_died")
                 self._watching.tell("llm", "the LLM ended and is started again")
-        except WhyrankError as error:  # the server, or an adapter that is damaged
+        except WhyrankError as error:  # from the server, or a damaged adapter
             if not self._ending.is_set():
                 self._watching.tell("llm", "the LLM did not start; the log says why")
-                log.error("llm_start", error=str(error))  # the message holds vLLM's own log, a traceback adds nothing
-        except OSError as error:  # no memory or no disk for another process; it may come back
+                log.error("llm_start", error=str(error))  # the message holds vLLM's log; a traceback adds nothing
+        except OSError as error:  # out of memory or disk; a retry may succeed
             self._watching.tell("llm", "the LLM did not start; the log says why")
             log.error("llm_start", error=str(error))
         finally:

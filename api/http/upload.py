@@ -1,4 +1,4 @@
-"""Bodies on their way in: bounded in size, in time, and in what all of them hold together."""
+"""Read request bodies, limited in size, time and total memory."""
 
 import asyncio
 
@@ -13,26 +13,26 @@ MOST_BODY_BYTES = 2 * 2**20
 MOST_RERANK_BYTES = 16 * 2**20
 MOST_BYTES_IN_ALL = 256 * 2**20
 _SMALL_BYTES = 2**16
-"""What any body may hold, however much the others do."""
+"""Size that is always accepted, regardless of other bodies."""
 _RERANK = ("/v1/rerank", "/v2/rerank")
 
 
 class CallerGone(Exception):
-    """The caller closed the connection before the answer was whole."""
+    """The client closed the connection before the response was complete."""
 
 
 class Uploads:
-    """What the bodies of all requests hold together."""
+    """Track the memory that all request bodies hold together."""
 
     def __init__(self) -> None:
         self._held = 0
 
     async def read(self, path: str, headers: Headers, receive: Receive) -> bytes:
-        """The body of a request, whose memory is held until :meth:`done`.
+        """Read a request's body. Its memory counts until :meth:`done`.
 
         Raises:
-            CallerGone: the caller closed the connection.
-            Refused: 408, 413, or 429 where the bodies of others hold too much.
+            CallerGone: If the client closes the connection.
+            Refused: If the body is late (408), too large (413), or other bodies hold too much memory (429).
         """
         most = MOST_RERANK_BYTES if path in _RERANK else MOST_BODY_BYTES
         announced = headers.get("content-length", "0")
@@ -66,7 +66,7 @@ class Uploads:
             raise
 
     def done(self, size: int) -> None:
-        """Gives the memory of a body back."""
+        """Release the memory of a body."""
         self._held -= size
 
 

@@ -1,6 +1,6 @@
-"""What is wrong with a request, in its sender's terms: fields as they were sent, and what they may hold.
+"""Convert validation errors to the sender's terms: the fields as they were sent, and their valid values.
 
-Pydantic names the members of a union and our classes in its errors, one error for each member that did not fit.
+Pydantic's errors name union members and our classes, with one error for each member that does not match.
 """
 
 import difflib
@@ -29,11 +29,11 @@ _KINDS = {
 }
 _LONGEST_VALUE = 40
 _FEW = 8
-"""Names that are all listed even where one is near."""
+"""Up to this many names are listed even if one is similar."""
 
 
 def install(app: FastAPI) -> None:
-    """Makes a problem of every request that does not have the form that its route asks for."""
+    """Turn validation errors of requests into problems."""
 
     @app.exception_handler(RequestValidationError)
     async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -43,25 +43,25 @@ def install(app: FastAPI) -> None:
 
 
 def problem_of(error: RequestValidationError, model: type[BaseModel] | None) -> Problem:
-    """The first thing that is wrong with a request.
+    """Describe the first error in a request.
 
     Args:
-        error: what FastAPI found.
-        model: of the route's body; None where it has none.
+        error: FastAPI's validation error.
+        model: model of the route's body, None if it has none.
     """
     errors = error.errors()
     first = errors[0]
     if first["loc"] == ("body",) and first["type"] == "missing":
         return Problem.of(422, "invalid_field", "is missing", field="body", remedy="Send a JSON object")
     begin = first["loc"][0]
-    paths = [_path(one, error.body) for one in errors if one["loc"][0] == begin]
+    paths = [_path(entry, error.body) for entry in errors if entry["loc"][0] == begin]
     path = max(paths, key=len)
-    at = [one for one, own in zip(errors, paths, strict=False) if own == path]
+    at = [entry for entry, own in zip(errors, paths, strict=False) if own == path]
     return _told(at, path, model if begin == "body" else None)
 
 
 def _path(error: Mapping[str, Any], body: object) -> tuple[str | int, ...]:
-    """The field as it was sent, without what Pydantic adds to tell members of a union apart."""
+    """Return the field as it was sent, without the parts that Pydantic adds for members of a union."""
     place, *parts = error["loc"]
     if place != "body":
         return tuple(parts)
@@ -80,16 +80,16 @@ def _path(error: Mapping[str, Any], body: object) -> tuple[str | int, ...]:
 
 
 def _told(errors: Sequence[Mapping[str, Any]], path: Sequence[str | int], model: type[BaseModel] | None) -> Problem:
-    first = next((one for one in errors if one["type"] not in _KINDS), errors[0])
+    first = next((entry for entry in errors if entry["type"] not in _KINDS), errors[0])
     given, field = first["input"], ".".join(map(str, path)) or "body"
     if first["type"] == "extra_forbidden":
-        known = [name for one in _models(model, path[:-1]) for name in _names(one)]
+        known = [name for candidate in _models(model, path[:-1]) for name in _names(candidate)]
         near = difflib.get_close_matches(str(path[-1]), known, n=1)
         hints = [f"Did you mean '{near[0]}'?"] if near else []
         if known and (not near or len(known) <= _FEW):
             hints.append(f"There are: {', '.join(known)}")
         return Problem.of(422, "unknown_field", "there is no such field", field=field, remedy=" ".join(hints) or None)
-    kinds = list(dict.fromkeys(_KINDS[one["type"]] for one in errors if one["type"] in _KINDS))
+    kinds = list(dict.fromkeys(_KINDS[entry["type"]] for entry in errors if entry["type"] in _KINDS))
     if kinds and first["type"] in _KINDS:
         if kinds == ["text"] and isinstance(given, int | float) and not isinstance(given, bool):
             written = json.dumps(given)[:_LONGEST_VALUE]
@@ -98,7 +98,7 @@ def _told(errors: Sequence[Mapping[str, Any]], path: Sequence[str | int], model:
             return Problem.of(
                 422, "invalid_field", f"must be {' or '.join(kinds)}: write {given} without quotes", field=field
             )
-        inner = [name for one in _models(model, path) for name in _names(one)]
+        inner = [name for candidate in _models(model, path) for name in _names(candidate)]
         text = f"must be {' or '.join(kinds)}, not {_kind_of(given)}"
         if inner and len(kinds) > 1:  # a plain value, or an object of these
             text = f"must be {', '.join(kinds[:-1])} or an object of {', '.join(inner)}, not {_kind_of(given)}"
@@ -110,7 +110,7 @@ def _told(errors: Sequence[Mapping[str, Any]], path: Sequence[str | int], model:
 
 
 def _plain(text: str) -> bool:
-    """Whether a text is a number or a truth as JSON writes it."""
+    """Return whether a text is a JSON number or boolean."""
     return len(text) <= _LONGEST_VALUE and bool(re.fullmatch(r"-?\d+(\.\d+)?|true|false", text))
 
 
@@ -126,7 +126,7 @@ def _names(model: type[BaseModel]) -> list[str]:
 
 
 def _models(annotation: Any, path: Sequence[str | int]) -> Iterator[type[BaseModel]]:
-    """The models that may stand at a path below a type: members of unions, of lists and of mappings included."""
+    """Yield the models at a path below a type, through unions, lists and mappings."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         if not path:
             yield annotation
@@ -141,5 +141,5 @@ def _models(annotation: Any, path: Sequence[str | int]) -> Iterator[type[BaseMod
         if path:
             yield from _models(arguments[-1], path[1:])
         return
-    for one in arguments:
-        yield from _models(one, path)
+    for argument in arguments:
+        yield from _models(argument, path)

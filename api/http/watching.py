@@ -1,4 +1,4 @@
-"""What background work could not do: counted, logged once, shown in readiness, and never the end of it."""
+"""Problems of background tasks: counted, logged once and shown in readiness. They never end the task."""
 
 import asyncio
 import threading
@@ -10,7 +10,7 @@ import structlog
 from api.observability import places
 
 _REPEATS = 1000
-"""Rounds after which an error that goes on is logged again."""
+"""A repeating error is logged again after this many rounds."""
 _ENDS = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
 log = structlog.get_logger()
@@ -20,7 +20,7 @@ class Watching:
     """The problems of background watchers, by watcher. Safe to share between threads.
 
     Args:
-        count: called with the watcher's name for every unforeseen error.
+        count: called with the watcher's name for every unexpected error.
     """
 
     def __init__(self, count: Callable[[str], None] = lambda _: None) -> None:
@@ -32,14 +32,14 @@ class Watching:
 
     @contextmanager
     def round(self, watcher: str) -> Iterator[None]:
-        """One round of a watcher: an unforeseen error in it ends the round, and nothing else. It is a problem until
-        a round succeeds.
+        """Run one round of a watcher. An unexpected error ends only this round and stays a problem until a round
+        succeeds.
         """
         try:
             yield
         except _ENDS:
             raise
-        except BaseException as error:  # a panic in native code is no Exception
+        except BaseException as error:  # a panic in native code is not an Exception
             self._count(watcher)
             where = places(error)
             kind = f"{type(error).__name__} {where[-1] if where else ''}"
@@ -55,7 +55,7 @@ class Watching:
                 self._errors.pop(watcher, None)
 
     def tell(self, watcher: str, problem: str | None) -> bool:
-        """Sets what a watcher could not do, None when all is well again; returns whether that is new."""
+        """Set a watcher's problem, or clear it with None. Return whether it changed."""
         with self._lock:
             before = self._told.pop(watcher, None)
             if problem is None:
@@ -65,6 +65,6 @@ class Watching:
         return before != problem
 
     def problems(self) -> list[str]:
-        """What somebody should look at, by watcher."""
+        """List the current problems."""
         with self._lock:
             return [*self._told.values(), *self._errors.values()]

@@ -1,4 +1,4 @@
-"""Every setting, typed once: from flags, the environment, ``whyrank.toml`` and defaults, in this order."""
+"""All settings. Flags override environment variables, which override ``whyrank.toml`` and the defaults."""
 
 import codecs
 import os
@@ -23,11 +23,11 @@ from retrieval import DataSettings, InputError, current_data, readers
 FILE = Path("whyrank.toml")
 PREFIX = "WHYRANK_"
 _NOT_SETTINGS = {"install", "keeper_grace_s"}
-"""Variables of ours that other programs read: the installer, and the keeper of a local vLLM."""
+"""Variables with our prefix that other programs read: the installer, and the keeper of a local vLLM."""
 
 
 class _File(TomlConfigSettingsSource):
-    """``whyrank.toml``, with a byte order mark or without: some editors write one."""
+    """Settings source for ``whyrank.toml``. Accepts a byte order mark, which some editors write."""
 
     def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
         content = file_path.read_bytes()
@@ -36,8 +36,8 @@ class _File(TomlConfigSettingsSource):
 
 
 class Settings(BaseSettings):
-    """The whole tree. ``llm.url`` is ``WHYRANK_LLM__URL`` in the environment and ``url`` under ``[llm]`` in
-    ``whyrank.toml``.
+    """Settings of whyrank. ``llm.url``, for example, is ``WHYRANK_LLM__URL`` in the environment and ``url`` under
+    ``[llm]`` in ``whyrank.toml``.
     """
 
     model_config = SettingsConfigDict(
@@ -45,36 +45,36 @@ class Settings(BaseSettings):
     )
 
     artifact: Path = Path("artifacts/movielens")
-    """Where ``whyrank fit`` writes and everything else reads."""
+    """Folder that ``whyrank fit`` writes and all other commands read."""
     data: DataSettings = DataSettings()
     prompts_dir: Path | None = None
-    """A team's own prompt templates, before the shipped ones; None leaves those read-only."""
+    """Folder of your own prompt templates, which override the shipped ones. None leaves templates read-only."""
     llm: LlmSettings = LlmSettings()
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     deadline_ms: int = Field(default=30_000, ge=1, le=600_000)
-    """For requests that set none."""
+    """Default deadline of a request, in milliseconds."""
     max_in_flight: int = Field(default=32, ge=1, le=100_000)
-    """Requests that are answered at a time; one more is refused at once (429)."""
+    """Maximum number of requests in flight. Requests above it are rejected at once (429)."""
     max_connections: int | None = Field(default=None, ge=1, le=1_000_000)
-    """Connections that may be open; None: what the limit of open files leaves, 10,000 at most."""
+    """Maximum number of open connections. None derives it from the open file limit, at most 10,000."""
     allow_open: bool = False
-    """Whether the service may listen on an address that other machines reach: everybody there may read histories."""
+    """Whether the service may listen on an address that other machines reach. Anyone there can read histories."""
     allowed_hosts: tuple[str, ...] = ()
-    """Names besides this machine's own under which it is asked for data, such as that of a proxy before it."""
+    """Additional host names for requests, such as the name of a proxy in front of the service."""
     drain_s: float = Field(default=60.0, ge=0, le=3600)
-    """The longest wait for requests in flight when the service is told to end."""
+    """Maximum time for requests in flight at shutdown, in seconds."""
     drain_notice_s: float = Field(default=0.0, ge=0, le=600)
-    """How long readiness says that the service is about to end before it stops listening."""
+    """Time between failing readiness and closing the port at shutdown, in seconds."""
     reload_s: float = Field(default=1.0, ge=0.05, le=3600)
-    """How often the service looks for a new artifact."""
+    """Interval of checks for a new artifact, in seconds."""
     admin: Literal["loopback", "off"] = "loopback"
-    """Who may try drafts, save and promote prompts: programs on this machine, or nobody."""
+    """Who may try drafts, save and promote prompts: programs on this machine (``loopback``) or no one (``off``)."""
 
     @field_validator("llm")
     @classmethod
     def _no_adapter_for_other_data(cls, llm: LlmSettings, others: ValidationInfo) -> LlmSettings:
-        """A server that need not load the shipped adapter answers faster without it."""
+        """Drop the shipped adapter for other data: a server answers faster without it."""
         data, artifact = others.data.get("data"), others.data.get("artifact")
         if llm.adapter != "shipped" or data is None or artifact is None:
             return llm
@@ -91,22 +91,22 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags win over the environment, which wins over the file."""
+        """Order the sources: flags, environment, file."""
         return init_settings, env_settings, _File(settings_cls)
 
 
 def load_settings(**flags: Any) -> Settings:
-    """Reads the settings.
+    """Read the settings.
 
     Raises:
-        InputError: a key is unknown (the message names the nearest right one), or a value cannot be used.
+        InputError: If a key is unknown (the message suggests the closest known one), or a value is invalid.
     """
     _refuse_unknown_variables()
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         raise explain(Settings, error) from error
-    except SettingsError as error:  # says the field and the source, and not the value
+    except SettingsError as error:  # the message names the field and the source, not the value
         raise InputError(
             f"the environment cannot be read: {error}",
             field=PREFIX + "*",
@@ -118,7 +118,7 @@ def load_settings(**flags: Any) -> Settings:
 
 
 def _refuse_unknown_variables() -> None:
-    """A variable that begins as ours do and is none of them is a slip of the pen, which must not go unseen."""
+    """Reject unknown variables with our prefix, which are probably typos."""
     for variable in sorted(os.environ):
         head = variable[len(PREFIX) :].lower().split("__")[0]
         if not variable.upper().startswith(PREFIX) or head in _NOT_SETTINGS or head in Settings.model_fields:

@@ -1,4 +1,4 @@
-"""Settings in words: what is wrong with them, and what they are, without secrets."""
+"""Describe settings and errors in them, without secrets."""
 
 import difflib
 import re
@@ -17,7 +17,7 @@ _LONGEST_VALUE = 80
 
 
 def explain(tree: type[BaseModel], error: ValidationError) -> InputError:
-    """The first thing that is wrong, with the setting's name and, where there is one, the nearest right one."""
+    """Describe the first error: the setting's name and, if one is close, the name that was probably meant."""
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
     above = _section(tree, path[:-1])
@@ -35,12 +35,12 @@ def explain(tree: type[BaseModel], error: ValidationError) -> InputError:
 
 
 def nearest(name: str, known: Sequence[str]) -> str | None:
-    """The known name that is most like this one, if any is."""
+    """Return the most similar known name, or None."""
     return next(iter(difflib.get_close_matches(name, known, n=1)), None)
 
 
 def show(settings: BaseModel) -> str:
-    """Every setting as it is in effect, as TOML that can be saved as ``whyrank.toml``; secrets are masked."""
+    """Return all effective settings as TOML that can be saved as ``whyrank.toml``. Secrets are masked."""
     return "\n".join(_lines(settings, ())) + "\n"
 
 
@@ -79,7 +79,7 @@ def _plain(value: object) -> Any:
 
 
 def _without_secrets(arguments: list[str]) -> Iterator[str]:
-    """A command line's arguments without the values of flags such as ``--api-key``."""
+    """Mask the values of flags such as ``--api-key`` in a list of arguments."""
     masked = False
     for argument in arguments:
         flag, equals, _ = argument.partition("=")
@@ -93,7 +93,7 @@ def _got(value: object) -> str:
 
 
 def _section(tree: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | None:
-    """The model at a path; None where the path does not lead to one."""
+    """Return the model at a path, or None."""
     found: type[BaseModel] | None = tree
     for name in path:
         field = found.model_fields.get(name) if found else None
@@ -109,5 +109,5 @@ def _is_secret(tree: type[BaseModel], path: Sequence[str]) -> bool:
 
 
 def _kinds(annotation: Any) -> tuple[Any, ...]:
-    """A type, or the types that a union is made of."""
+    """Return the members of a union, or the type itself."""
     return get_args(annotation) or (annotation,)

@@ -2,14 +2,24 @@
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from retrieval import Dataset, make_dataset
 
+Integers = NDArray[np.int64]
 
-def shop(users: int, items: int, *, purchases: int = 8, seed: int = 0) -> Dataset:
-    """Sparse purchases: about ``purchases`` items per user."""
+
+def shop(users: int, items: int, *, purchases: int = 8, seed: int = 0, described: bool = False) -> Dataset:
+    """Sparse purchases: about ``purchases`` items per user.
+
+    Args:
+        described: whether items have categories (the first two tell their group), a brand and a price.
+    """
     rng = np.random.default_rng(seed)
-    return _generated("shop", "purchase", users, items, purchases, rng, groups=max(items // 40, 8), counted=False)
+    groups = max(items // 40, 8)
+    return _generated(
+        "shop", "purchase", users, items, purchases, rng, groups=groups, counted=False, described=described
+    )
 
 
 def plays(users: int, items: int, *, distinct: int = 80, seed: int = 0) -> Dataset:
@@ -19,7 +29,16 @@ def plays(users: int, items: int, *, distinct: int = 80, seed: int = 0) -> Datas
 
 
 def _generated(
-    name: str, event: str, users: int, items: int, each: int, rng: np.random.Generator, *, groups: int, counted: bool
+    name: str,
+    event: str,
+    users: int,
+    items: int,
+    each: int,
+    rng: np.random.Generator,
+    *,
+    groups: int,
+    counted: bool,
+    described: bool = False,
 ) -> Dataset:
     """Each user likes up to three groups. Popularity follows a power law; a fifth of the interactions ignore taste."""
     group = rng.integers(0, groups, items)
@@ -56,4 +75,35 @@ def _generated(
     catalog = pl.DataFrame(
         {"item_id": pl.Series(number).cast(pl.String), "title": [f"Product {position}" for position in number]}
     )
+    if described:
+        catalog = catalog.with_columns(**_descriptions(group, np.random.default_rng(items)))
     return make_dataset(name, "products", catalog, table)
+
+
+_KINDS = [
+    *("shoes", "jackets", "tents", "lamps", "mugs", "bottles"),
+    *("gloves", "bags", "knives", "chairs", "clocks", "towels"),
+]
+_USES = [
+    *("hiking", "camping", "running", "cycling", "travel", "home"),
+    *("office", "winter", "summer", "kitchen", "garden", "sport"),
+]
+_BRANDS = [
+    *("Norr", "Alta", "Kesto", "Lumo", "Virta", "Sarn"),
+    *("Toivo", "Helm", "Brisa", "Ondo", "Pinja", "Rauta"),
+]
+
+
+def _descriptions(group: Integers, rng: np.random.Generator) -> dict[str, pl.Series]:
+    """Return columns of attributes: a group has a kind and a use, and most of its items one more use at random."""
+    count = len(group)
+    extra, brands = rng.integers(0, len(_USES), count), rng.integers(0, len(_BRANDS), count)
+    categories = [
+        list(dict.fromkeys([_KINDS[one % len(_KINDS)], _USES[one // len(_KINDS) % len(_USES)], _USES[more]]))
+        for one, more in zip(group.tolist(), extra.tolist(), strict=True)
+    ]
+    return {
+        "categories": pl.Series(categories),
+        "brand": pl.Series([_BRANDS[brand] for brand in brands.tolist()]),
+        "price": pl.Series(np.round(rng.lognormal(3.0, 0.7, count), 2)),
+    }

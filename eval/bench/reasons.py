@@ -9,31 +9,45 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from eval.compare import Mean, interval
+from eval.bench.evidence import (
+    CANDIDATES,
+    are_connected,
+    count_different_openings,
+    count_words,
+    per_user,
+    random_others,
+    score_share,
+)
+from eval.compare import Mean
 from prompts import PromptLibrary, Sanitizer, candidate_inputs, history_inputs, newest_entries
 from reranker import (
     Agreement,
-    Basis,
     Engine,
+    Explainer,
     RankInputs,
     Reader,
     Reason,
     ReasonStatistics,
     ReasonWriter,
+    SecondLookFigures,
     Usage,
     Wanted,
     agreement,
     read_labelled_reasons,
+    try_second_look_on,
     write_reasons,
 )
 from retrieval import Candidate, HistoryEntry, RetrievalRequest, Retrieved, Retriever
 
 _DATA = Path(__file__).parents[2] / "tests" / "reranker" / "data"
-DEVELOPED, UNSEEN = _DATA / "labelled_reasons.jsonl", _DATA / "labelled_reasons_unseen.jsonl"
-"""Labelled sentences: those on which the check was developed, and those that were labelled before it was asked."""
+DEVELOPED = [
+    _DATA / f"labelled_reasons{part}.jsonl"
+    for part in ("", "_unseen", "_other_domains")  # those of films, then unseen ones, which it was mended after
+]
+HELD_OUT = [_DATA / "labelled_reasons_held_out.jsonl"]
+"""Labelled sentences: those on which the check was developed, and those that nothing was mended after."""
 _EVIDENCE = 2
 _HISTORY = 30
 _READ_PER_USER = 2
@@ -73,7 +87,15 @@ class ReasonsBench(BaseModel):
     check: CheckAgreement | None
     """On the sentences that the check was developed on; None where they are not at hand."""
     check_unseen: CheckAgreement | None
-    """On sentences that were labelled before it was asked. Faults that they showed have been mended since."""
+    """On sentences that were labelled before it was asked, and that nothing was mended after."""
+    connected: Mean | None
+    """Share of the reasons whose cited items share attribute values with the item, see EvidenceBench."""
+    openings: float
+    """Different openings in a user's list."""
+    words: float
+    """Words of a reason."""
+    second_look: SecondLookFigures | None
+    """What a second look of this model at refused sentences is worth on all labelled ones."""
     distinct: float | None
     """Of the reasons of items that several users got: the share of different sentences; None where no item repeats."""
     history_drop: Mean
@@ -109,7 +131,7 @@ async def bench_reasons(
     locale: str = "en",
     report: Callable[[str], None] = lambda _: None,
 ) -> ReasonsBench:
-    """Writes reasons for the first ``k`` ALS candidates of some users, and measures.
+    """Write reasons for the first ``k`` candidates of some users, and measure them.
 
     Raises:
         LLMError: the LLM does not answer.
@@ -120,13 +142,14 @@ async def bench_reasons(
     sanitizer = await engine.sanitizer()
     template = library.find("reason", locale)
     writer = ReasonWriter(engine, retriever.catalog, retriever.manifest.noun)
+    explainer = Explainer(retriever, None, writer)
     cases, usage = list[_Case](), Usage()
     for number, user in enumerate(sample, start=1):
         report(f"writing reasons, user {number} of {len(sample)}")
-        retrieved = retriever.retrieve(RetrievalRequest(user_id=user, count=k))
-        items = [candidate.item for candidate in retrieved.candidates]
-        evidence = retriever.evidence(retrieved, items, _EVIDENCE)
-        wanted = [Wanted(item, evidence[item.item_id], Basis.als) for item in items if evidence[item.item_id]]
+        retrieved = retriever.retrieve(
+            RetrievalRequest(user_id=user, count=min(max(k, CANDIDATES), len(retriever.catalog)))
+        )
+        wanted = [one for one in explainer.wanted(retrieved, range(min(k, len(retrieved.candidates)))) if one.evidence]
         writing = write_reasons(writer, template, wanted, sanitizer, timeout_s=_TIMEOUT_S)
         async with aclosing(writing) as finished:
             async for written in finished:
@@ -139,6 +162,13 @@ async def bench_reasons(
     als = [(case.user, _history_drop(retriever, case, rng)) for case in cases]
     read = [case for user in sample for case in [one for one in cases if one.user == user][:_READ_PER_USER]]
     llm = await _llm_drops(engine, retriever, library, read, sanitizer, rng, locale, report)
+    lists = [some for user in sample if (some := [case for case in cases if case.user == user])]
+    connected = [
+        (case.user, float(together))
+        for case in cases
+        if (together := are_connected(explainer, case.wanted.item, [piece.item for piece in case.wanted.evidence]))
+        is not None
+    ]
     counts = ReasonStatistics.of(case.reason for case in cases)
     return ReasonsBench(
         model=info.name,
@@ -150,20 +180,39 @@ async def bench_reasons(
         from_llm=counts.from_llm / len(cases) if cases else 0.0,
         refusals={fault: round(count / len(cases), 3) for fault, count in counts.refusals.items()},
         check=_agreement(retriever, DEVELOPED),
-        check_unseen=_agreement(retriever, UNSEEN),
+        second_look=await _second_look(engine, retriever, report),
+        check_unseen=_agreement(retriever, HELD_OUT),
+        connected=per_user(connected, seed) if connected else None,
+        openings=mean(
+            count_different_openings([case.reason.text for case in some], [case.wanted for case in some])
+            for some in lists
+        )
+        if lists
+        else 0.0,
+        words=mean(count_words(case.reason.text) for case in cases) if cases else 0.0,
         distinct=_distinct((case.wanted.item.item_id, case.reason.text) for case in cases),
-        history_drop=_per_user([(user, drop) for user, drop in als if drop is not None], seed),
-        llm_drop=_per_user(llm, seed) if llm else None,
+        history_drop=per_user([(user, drop) for user, drop in als if drop is not None], seed),
+        llm_drop=per_user(llm, seed) if llm else None,
         prompt_tokens_per_reason=usage.prompt_tokens / max(len(cases), 1),
         cached_share=usage.cached_tokens / max(usage.prompt_tokens, 1),
         written_tokens_per_reason=usage.completion_tokens / max(len(cases), 1),
     )
 
 
-def _agreement(retriever: Retriever, labelled: Path) -> CheckAgreement | None:
-    if not labelled.is_file():
+async def _second_look(engine: Engine, retriever: Retriever, report: Callable[[str], None]) -> SecondLookFigures | None:
+    files = [*DEVELOPED, *HELD_OUT]
+    if not all(file.is_file() for file in files):
         return None
-    found: Agreement = agreement(read_labelled_reasons(labelled), list(retriever.catalog), retriever.manifest.noun)
+    report("taking a second look at labelled sentences")
+    labelled = [sentence for file in files for sentence in read_labelled_reasons(file)]
+    return await try_second_look_on(engine, labelled, list(retriever.catalog), retriever.manifest.noun)
+
+
+def _agreement(retriever: Retriever, files: Sequence[Path]) -> CheckAgreement | None:
+    if not all(file.is_file() for file in files):
+        return None
+    labelled = [sentence for file in files for sentence in read_labelled_reasons(file)]
+    found: Agreement = agreement(labelled, list(retriever.catalog), retriever.manifest.noun)
     return CheckAgreement(
         sentences=found.sentences, grounded=found.grounded, precision=found.precision, recall=found.recall
     )
@@ -178,28 +227,16 @@ def _distinct(texts: Iterable[tuple[str, str]]) -> float | None:
     return sum(len(set(some)) for some in several) / sum(map(len, several)) if several else None
 
 
-def _others(case: _Case, among: set[str], count: int, rng: random.Random) -> set[str] | None:
-    """As many random liked history items that are not cited; None where there are not as many."""
-    pool = sorted(set(case.retrieved.liked) & among - set(case.reason.evidence))
-    return set(rng.sample(pool, count)) if len(pool) >= count else None
-
-
 def _history_drop(retriever: Retriever, case: _Case, rng: random.Random) -> float | None:
-    cited = set(case.reason.evidence)
-    others = _others(case, set(case.retrieved.liked), len(cited), rng)
-    whole = _history_score(retriever, case, set())
-    if others is None or whole <= 0:
+    """Return how much more of the score goes with the cited items than with random ones."""
+    others = random_others(case.retrieved, case.reason.evidence, rng)
+    if others is None:
         return None
-    return (_history_score(retriever, case, others) - _history_score(retriever, case, cited)) / whole
-
-
-def _history_score(retriever: Retriever, case: _Case, without: set[str]) -> float:
-    """The weighted score of the item by the models that propose for a history, without some of its items."""
-    left = [entry.interaction for entry in case.retrieved.history if entry.interaction.item_id not in without]
-    wanted = [case.wanted.item.item_id]
-    signals = retriever.retrieve(RetrievalRequest(history=left, candidate_ids=wanted)).candidates[0].signals
-    scales = {name: case.retrieved.scales.get(name, 0.0) for name in retriever.models.personal}
-    return sum(scale * signals.get(name, 0.0) for name, scale in scales.items())
+    drops = [
+        score_share(retriever, case.retrieved, case.wanted.item, without)
+        for without in (set(case.reason.evidence), {item.item_id for item in others})
+    ]
+    return None if drops[0] is None or drops[1] is None else drops[0] - drops[1]
 
 
 async def _llm_drops(
@@ -232,8 +269,11 @@ async def _llm_drops(
         entries = case.retrieved.history
         recent = len(entries) - len(newest_entries(entries, _HISTORY))
         shown = [one for at, one in enumerate(entries) if at >= recent or (one.item and one.item.item_id in cited)]
-        others = _others(case, {entry.item.item_id for entry in shown if entry.item}, len(cited), rng)
-        if others is not None:
+        drawn = random_others(
+            case.retrieved, case.reason.evidence, rng, {entry.item.item_id for entry in shown if entry.item}
+        )
+        if drawn is not None:
+            others = {item.item_id for item in drawn}
             two = await asyncio.gather(score(case, shown, others), score(case, shown, cited))
             drops.append((case.user, two[0] - two[1]))
     return drops
@@ -241,11 +281,3 @@ async def _llm_drops(
 
 def _candidate(case: _Case) -> Iterator[Candidate]:
     return (one for one in case.retrieved.candidates if one.item.item_id == case.wanted.item.item_id)
-
-
-def _per_user(values: Sequence[tuple[str, float]], seed: int) -> Mean:
-    """A value per user first, their mean last."""
-    by_user = defaultdict(list)
-    for user, value in values:
-        by_user[user].append(value)
-    return interval(np.array([mean(some) for some in by_user.values()]), seed=seed)

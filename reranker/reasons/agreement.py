@@ -1,25 +1,27 @@
-"""How often the check of a reason is right, on sentences that were labelled by reading them."""
+"""Measure how often the check of a reason is right, on labelled sentences."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prompts import ItemInput
+from prompts import EvidenceInput, ItemInput
+from reranker.client.engine import Engine
 from reranker.reasons.catalog_words import Vocabulary
-from reranker.reasons.check import Refusal, check
+from reranker.reasons.check import Fault, Refusal, check
+from reranker.reasons.second_look import SecondLookFigures, Sentence, try_second_look
 from retrieval import Item
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """A sentence, the facts that it was written from, and whether everything that it claims is among them."""
+    """A sentence, its facts, and whether the facts hold all that it claims."""
 
     text: str
     locale: str
     noun: str
     item: ItemInput
-    evidence: list[ItemInput]
+    evidence: list[EvidenceInput]
     grounded: bool
     why: str
     origin: str
@@ -27,14 +29,14 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of labelled sentences, what the check says.
+    """Verdicts of the check on labelled sentences.
 
     Args:
-        sentences: how many.
-        grounded: how many hold.
-        passed: how many the check lets through.
-        passed_wrongly: those that pass and do not hold.
-        refused_wrongly: those that hold and are refused, and what was said of them.
+        sentences: number of sentences.
+        grounded: number of sentences that hold.
+        passed: number of sentences that the check passes.
+        passed_wrongly: sentences that pass and do not hold.
+        refused_wrongly: sentences that hold and are refused, each with its refusal.
     """
 
     sentences: int
@@ -55,22 +57,46 @@ class Agreement:
 
 
 def read_labelled_reasons(path: Path) -> list[Labelled]:
-    """Sentences from a file with one JSON object in each line."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [
-        Labelled(**{**row, "item": ItemInput(**row["item"]), "evidence": [ItemInput(**one) for one in row["evidence"]]})
-        for row in rows
-    ]
+    """Read sentences from a file with one JSON object per line."""
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        row["item"] = ItemInput(**row["item"])
+        row["evidence"] = [EvidenceInput(**piece) for piece in row["evidence"]]
+        found.append(Labelled(**row))
+    return found
+
+
+async def try_second_look_on(
+    engine: Engine, labelled: Sequence[Labelled], catalog: Sequence[Item], noun: str
+) -> SecondLookFigures:
+    """Measure what a second look of this model is worth on labelled sentences; arguments as for :func:`agreement`.
+
+    Raises:
+        LLMError: the server failed.
+    """
+    vocabularies = _vocabularies(labelled, catalog, noun)
+    passed, looked_at = list[bool](), list[bool]()
+    for one in labelled:
+        facts = one.text, one.item, one.evidence, vocabularies[one.noun], one.locale
+        problem = check(*facts)
+        passed.append(problem is None)
+        looked_at.append(problem is not None and problem.fault is Fault.claim and check(*facts, claims=True) is None)
+    sentences = [Sentence(one.text, one.item, one.evidence) for one in labelled]
+    return await try_second_look(engine, sentences, [one.grounded for one in labelled], passed, looked_at)
+
+
+def _vocabularies(labelled: Sequence[Labelled], catalog: Sequence[Item], noun: str) -> dict[str, Vocabulary]:
+    return {name: Vocabulary(catalog if name == noun else [], name) for name in {one.noun for one in labelled}}
 
 
 def agreement(labelled: Sequence[Labelled], catalog: Sequence[Item], noun: str) -> Agreement:
-    """What the check says of each sentence.
+    """Check each sentence.
 
     Args:
-        catalog: whose titles and attribute values must not be named by accident, by sentences about its ``noun``.
+        catalog: items whose titles and attribute values sentences about its ``noun`` must not name by accident.
     """
-    nouns = {one.noun for one in labelled}
-    vocabularies = {name: Vocabulary(catalog if name == noun else [], name) for name in nouns}
+    vocabularies = _vocabularies(labelled, catalog, noun)
     found = [(one, check(one.text, one.item, one.evidence, vocabularies[one.noun], one.locale)) for one in labelled]
     return Agreement(
         sentences=len(found),

@@ -1,7 +1,8 @@
-"""What a catalog says, word by word, and whether a word of a sentence says the same."""
+"""Words of a catalog, and whether a word of a sentence says the same as one of them."""
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -14,9 +15,12 @@ WORD = re.compile(r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff\ue000-\uf8ff]+(?:['’][^
 
 
 _SHARED = 5
-"""Letters that the words of a family begin with."""
+"""Number of letters that words of one family share at the beginning."""
 _LONGEST_TITLE = 50
-"""Words of a title that tell it from others."""
+"""Number of words that distinguish a title from others."""
+_FEW_TITLES = 20
+_USUAL_SHARE = 0.05
+"""Share of the titles of a catalog above which a word is usual."""
 _ENDINGS = frozenset(
     [
         *("", "s", "es", "ed", "ing", "er", "ers", "e", "y", "ies", "ic", "ical", "tic", "tical", "tically"),
@@ -26,11 +30,11 @@ _ENDINGS = frozenset(
 
 
 class Vocabulary:
-    """What a catalog could be said to say: its titles of several words, its attribute values, and its noun.
+    """Titles of several words, attribute values and the noun of a catalog.
 
     Args:
         items: the catalog.
-        noun: what one calls them, in the plural: films.
+        noun: the plural noun for its items, such as "films".
     """
 
     MOST_VALUES = 2000
@@ -39,17 +43,20 @@ class Vocabulary:
     def __init__(self, items: Iterable[Item], noun: str = "items") -> None:
         self._titles: set[tuple[str, ...]] = set()
         self._lengths: dict[tuple[str, ...], set[int]] = {}
-        """How many words the titles have that begin with these two."""
+        """Lengths in words of the titles that begin with these two words."""
         values: dict[str, set[str]] = {}
-        for item in items:
+        titles_with: Counter[str] = Counter()
+        count = 0
+        for count, item in enumerate(items, start=1):  # noqa: B007  # how many there are
             words = tuple(words_of(item.title[: 2 * MAX_LENGTH]))[:_LONGEST_TITLE]
+            titles_with.update(set(words))
             if len(words) > 1:
                 self._titles.add(words)
                 self._lengths.setdefault(words[:2], set()).add(len(words))
             for name, value in item.attributes.items():
                 many = value if isinstance(value, tuple) else (value,)
                 values.setdefault(name, set()).update(one.casefold() for one in many if isinstance(one, str))
-        # In an order of their own: a complaint is part of the next prompt, and must not change with a set's.
+        # Sorted: a complaint is part of the next prompt, and must not depend on the order of a set.
         self._values = sorted(
             {
                 plain
@@ -59,10 +66,14 @@ class Vocabulary:
                 if 2 < len(one) <= MAX_LENGTH and (plain := f" {' '.join(words_of(one))} ").strip()
             }
         )
+        self.noun = noun.casefold()
         self.nouns = _nouns(noun)
+        most = max(_FEW_TITLES, _USUAL_SHARE * count)
+        self.usual_words = frozenset(word for word, seen in titles_with.items() if seen > most)
+        """Words of so many titles that sharing one connects nothing: "Set", "Product"."""
 
     def foreign_title(self, text: str, known: str) -> str | None:
-        """A title of several words that the text names although ``known`` does not hold it."""
+        """Return a title of several words that the text names and ``known`` lacks."""
         words, known = words_of(text), " ".join(words_of(known))
         for start in range(len(words)):
             for length in sorted(self._lengths.get(tuple(words[start : start + 2]), ())):
@@ -75,7 +86,7 @@ class Vocabulary:
         return None
 
     def foreign_value(self, text: str, known: set[str]) -> str | None:
-        """An attribute value of the catalog ("comedy") that the text says although ``known`` words do not hold it."""
+        """Return an attribute value of the catalog ("comedy") that the text says and ``known`` lacks."""
         said = f" {' '.join(words_of(text))} "
         for value in self._values:
             if value in said and not set(value.split()) <= known and not set(value.split()) <= lexicon.ENGLISH:
@@ -84,7 +95,7 @@ class Vocabulary:
 
 
 def supported(word: str, facts: frozenset[str]) -> bool:
-    """Whether a word claims nothing, or says a fact: in its own words, in another form, or by a synonym."""
+    """Return whether a word claims nothing, or says a fact: as it is, in another form, or by a synonym."""
     word = word.replace("’", "'")
     plain = word.removesuffix("'s").removesuffix("'")
     if {word, plain} & (lexicon.ENGLISH | facts):
@@ -97,7 +108,7 @@ def supported(word: str, facts: frozenset[str]) -> bool:
 
 @lru_cache(maxsize=64)
 def _forms(facts: frozenset[str]) -> tuple[frozenset[str], dict[str, list[str]]]:
-    """The roots of words, and the words by the beginning that a family has in common."""
+    """Return the roots of words, and the words by the beginning that their family shares."""
     families: dict[str, list[str]] = {}
     for fact in facts:
         families.setdefault(fact[:_SHARED], []).append(fact)
@@ -105,7 +116,7 @@ def _forms(facts: frozenset[str]) -> tuple[frozenset[str], dict[str, list[str]]]
 
 
 def _root(word: str) -> str:
-    """A word without its inflection, down to three letters: hike of hiking and hikers."""
+    """Return a word without its inflection, at least three letters: "hik" for hiking and hikers."""
     for ending in ("ies", "ing", "ers", "ed", "er", "es", "ly", "s"):
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             word = word[: -len(ending)]
@@ -114,7 +125,7 @@ def _root(word: str) -> str:
 
 
 def _one_family(one: str, other: str) -> bool:
-    """Words such as mystery and mysterious: all but the endings are the same."""
+    """Return whether two words, such as mystery and mysterious, differ in their endings only."""
     shared = len(os.path.commonprefix([one, other]))  # noqa: RUF071  # of words, not of paths
     endings = {one[shared:], other[shared:]}
     if endings & {"ce", "ces"}:  # romance and romantic, but not Roman
@@ -134,7 +145,7 @@ def _nouns(noun: str) -> frozenset[str]:
 
 
 def _capitalised(text: str, title: tuple[str, ...]) -> bool:
-    """Whether the text holds the title with capitals in it beyond the first letter of a sentence."""
+    """Return whether the text holds the title with more than one capitalised word."""
     pattern = r"\W++".join(re.escape(word) for word in title)
     return any(
         sum(word[0].isupper() for word in WORD.findall(match[0])) > 1

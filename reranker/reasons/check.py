@@ -1,4 +1,4 @@
-"""The check: whether a reason says anything that the facts do not.
+"""Check whether a reason says anything that the facts do not.
 
 The facts are the item's title and attributes and those of the evidence. In an English or a Chinese reason every word
 is either in the facts, in the form of a fact ("romantic" of the genre Romance), or one of the words of
@@ -7,19 +7,23 @@ claims has to be complete. What is said of the evidence only ("the horror of Ali
 names it and not the item. In other languages it sees names, numbers, titles and attribute values of the catalog, links
 and markup, but no ordinary words.
 
-What it cannot see: a true fact in a false relation ("more action than Alien"), and sense.
+What items have in common and what the user did with which of them is checked by :mod:`reranker.reasons.relations`.
+
+What it cannot see: other relations of true facts ("more action than Alien"), and sense.
 """
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 
 from prompts import ItemInput
 from reranker.reasons import lexicon
 from reranker.reasons.catalog_words import WORD, Vocabulary, supported, words_of
+from reranker.reasons.deeds import CHINESE, ENGLISH, Deed
+from reranker.reasons.relations import wrong_deed, wrong_relation
+from reranker.reasons.title_masks import EVIDENCE, ITEM, PART, PLACEHOLDERS, mask_titles, whole_word
 
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -34,22 +38,20 @@ _OF_YOU = re.compile(
     r"(?! (?:likely|sure|looking|interested|into|fond|drawn|a fan|fans|liked|enjoyed|loved|shown?|to like|to enjoy))",
     re.IGNORECASE,
 )
+_YOU_LIKED = re.compile(
+    r"\byou(?:['’]ve| have)?(?: both| also| really| already)? (?:liked|enjoyed|loved)\b|"
+    r"\byour (?:liking|love|fondness) (?:for|of)\b|[你您](?:们)?(?:都|也|曾经?|一直|很)?(?:喜欢|喜爱|钟爱|偏爱)",
+    re.IGNORECASE,
+)
 _LIKED = r"(?:\b(?:liked|enjoyed|loved)\b|喜欢过?了?|喜爱)"
 _OPENING_QUOTES, _CLOSING_QUOTES = "\"'“‘《「(（ ", "\"'”’》」)） "
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-"""Unicode categories of what a reader does not see, or sees something else for."""
+"""Unicode categories of characters that are invisible or displayed as something else."""
 _JOINERS = "\u200c\u200d\n"
-"""Of these, what some scripts are written with, and what is refused as markup."""
+"""Exceptions: characters that some scripts need, and the line break, which is refused as markup."""
 _LONGEST = 400
-_TITLE_WORDS = 50
-"""Words at the beginning of a title of which a text may name some."""
 _MOST_QUOTES = 20
-"""Quotation marks and spaces in a row that are looked through."""
-_ITEM, _EVIDENCE = "\ue000", "\ue001"
-"""Stand for the titles while the rest is looked at; the first history item is \ue001, the next \ue002 ..."""
-_PLACEHOLDERS = re.compile(r"[\ue000-\uf8ff]")
-_PART = "\ue100"
-"""Stands for a part of a title ("Star Wars" of "Star Wars: Episode IV")."""
+"""Number of quotation marks and spaces in a row that are skipped."""
 
 _NOUNS_CAPITALISED = ("de", "lb")
 _SCRIPTS = {
@@ -66,11 +68,11 @@ _SCRIPTS = {
     "hi": {"DEVANAGARI"},
     "th": {"THAI"},
 }
-"""Scripts of languages that are not written in Latin letters."""
+"""Scripts of languages with other than Latin letters."""
 
 
 class Fault(StrEnum):
-    """Why a sentence is refused."""
+    """Reason for a refusal."""
 
     broken = "broken"
     """No whole sentence, too long, or one that repeats itself."""
@@ -84,12 +86,16 @@ class Fault(StrEnum):
     """Another word that the facts do not hold."""
     user = "user"
     """Something about the reader that the history does not say."""
+    relation = "relation"
+    """Something that items are said to have in common, and do not."""
     language = "language"
+    empty = "empty"
+    """Nothing but titles and words that claim nothing."""
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """What is wrong with a sentence; the message completes "refused because ..."."""
+    """A fault of a sentence; the message completes "refused because ..."."""
 
     fault: Fault
     message: str
@@ -100,20 +106,26 @@ class Refusal:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What may be said of one thing."""
+    """Facts of an item."""
 
     words: frozenset[str]
     numbers: frozenset[str]
     values: tuple[str, ...]
     """Attribute values, the longest first, as they are written."""
     names: tuple[str, ...]
-    """What the attributes are called."""
+    """Names of the attributes."""
 
 
 def check(
-    text: str, item: ItemInput, evidence: Sequence[ItemInput], vocabulary: Vocabulary, locale: str = "en"
+    text: str,
+    item: ItemInput,
+    evidence: Sequence[ItemInput],
+    vocabulary: Vocabulary,
+    locale: str = "en",
+    *,
+    claims: bool = False,
 ) -> Refusal | None:
-    """What is wrong with a reason, or None if nothing was found.
+    """Check a reason; return its first fault, or None.
 
     Args:
         text: the sentence, opening included.
@@ -121,12 +133,13 @@ def check(
         evidence: the history items; besides the item, only they may be named.
         vocabulary: of the catalog that the items come from.
         locale: the language that it should be in.
+        claims: whether words pass that no fact holds, which something else then decides about.
     """
     language = locale.lower().replace("_", "-").split("-")[0]
     shape = _shape(text, [item, *evidence], chinese=language == "zh")
     if shape:
         return shape
-    masked = _mask(text, item, evidence)
+    masked = mask_titles(text, item, evidence)
     if _MARKUP.search(_without_values(masked, [item, *evidence])):
         return Refusal(Fault.markup, "it holds markup or a link")
     facts = _facts(item)
@@ -136,22 +149,32 @@ def check(
     foreign = vocabulary.foreign_title(masked, titles)
     if foreign:
         return Refusal(Fault.name, f"it names '{foreign}', which is not in the facts")
-    user = _of_the_user(masked)
+    deeds = {getattr(piece, "did", Deed.liked) for piece in evidence}
+    user = _of_the_user(masked, deeds)
     if user:
         return user
+    known |= _deed_words(deeds)
     for clause in _CLAUSE.split(masked):
-        said = [facts, *(one for place, one in enumerate(of_evidence) if _ITEM not in clause and _named(clause, place))]
-        problem = _clause(clause, said, item, vocabulary, language)
-        if problem:
+        said = [facts, *(one for place, one in enumerate(of_evidence) if ITEM not in clause and _named(clause, place))]
+        problem = _clause(clause, said, item, vocabulary, language, _deed_words(deeds))
+        if problem and not (claims and problem.fault is Fault.claim):
             return problem
     name = None if language in _NOUNS_CAPITALISED else _foreign_name(masked, known | vocabulary.nouns, language)
     if name:
         return Refusal(Fault.name, f"it names '{name}', which is not in the facts")
-    return _repeats(masked, facts, language) or _wrong_language(masked, known, language)
+    if wrong := wrong_deed(masked, evidence):
+        return Refusal(Fault.user, wrong)
+    if language in ("en", "zh") and (wrong := wrong_relation(masked, item, evidence, vocabulary.nouns)):
+        return Refusal(Fault.relation, wrong)
+    return (
+        _repeats(masked, facts, language)
+        or _wrong_language(masked, known, language)
+        or _says_nothing(masked, facts, vocabulary, language)
+    )
 
 
 def first_sentence(text: str, *, after: int) -> str:
-    """The text up to the first sentence end behind position ``after``; all of it if there is none."""
+    """Return the text up to the first sentence end behind position ``after``; all of it if there is none."""
     match = _SENTENCE.match(text[after:])
     return (text[:after] + match[0] if match else text).strip()
 
@@ -167,82 +190,8 @@ def _shape(text: str, given: Sequence[ItemInput], *, chinese: bool) -> Refusal |
     return None
 
 
-def _mask(text: str, item: ItemInput, evidence: Sequence[ItemInput]) -> str:
-    """The text with placeholders for the titles: what a title says is not what the reason claims. Titles are looked for
-    as they are written, so that "It" the film is not every "it".
-    """
-    text = _PLACEHOLDERS.sub(" ", text)
-    marks = {one.title: chr(ord(_EVIDENCE) + place) for place, one in reversed(list(enumerate(evidence)))}
-    marks[item.title] = _ITEM
-    for title in sorted(marks, key=len, reverse=True):
-        text = _whole(title).sub(marks[title], text)
-    for title in marks:  # "Star Wars" for "Star Wars: Episode IV - A New Hope"
-        text = _without_parts(text, title)
-    return text
-
-
-# Compiling took a quarter of the time of a request with reasons; titles come again, and re's own cache is small.
-@lru_cache(maxsize=4096)
-def _whole(title: str) -> re.Pattern[str]:
-    return re.compile(_bounded(title))
-
-
-def _without_parts(text: str, title: str) -> str:
-    """The text with a placeholder for what the title may be shortened to: two of its words or more, in their order, the
-    longest first. Both are compared word by word, up to :data:`_TITLE_WORDS` of the title.
-    """
-    own = WORD.findall(title)[:_TITLE_WORDS]
-    said = list(WORD.finditer(text))
-    places: dict[str, list[int]] = {}
-    for at, word in enumerate(own):
-        places.setdefault(word, []).append(at)
-    # runs[at][place]: how many words the text has in common with the title from there on.
-    runs: list[dict[int, int]] = [{} for _ in range(len(said) + 1)]
-    for at in range(len(said) - 1, -1, -1):
-        joined = at + 1 < len(said) and _close(text[said[at].end() : said[at + 1].start()])
-        for place in places.get(said[at][0], ()):
-            runs[at][place] = 1 + (runs[at + 1].get(place + 1, 0) if joined else 0)
-    parts: list[tuple[int, int]] = []
-    for at, run in enumerate(runs):
-        length = min(max(run.values(), default=0), len(own) - 1)
-        while length > 1 and not _stands_alone(text, said[at].start(), said[at + length - 1].end()):
-            length -= 1
-        part = [word[0] for word in said[at : at + length]]
-        if length > 1 and part[0][0].isupper() and not {word.casefold() for word in part} <= lexicon.ENGLISH:
-            parts.append((at, length))
-    taken: set[int] = set()
-    chosen: list[tuple[int, int]] = []
-    for at, length in sorted(parts, key=lambda part: -part[1]):
-        while length > 1 and not taken.isdisjoint(range(at, at + length)):
-            length -= 1
-        if length > 1:
-            taken.update(range(at, at + length))
-            chosen.append((at, length))
-    for at, length in sorted(chosen, reverse=True):
-        text = text[: said[at].start()] + _PART + text[said[at + length - 1].end() :]
-    return text
-
-
-def _close(between: str) -> bool:
-    """Whether words with this between them stand together."""
-    return 1 <= len(between) <= 3 and not any(char.isalnum() or char == "_" for char in between)
-
-
-def _stands_alone(text: str, start: int, end: int) -> bool:
-    return not any(char.isalnum() or char == "_" for char in (text[start - 1 : start] + text[end : end + 1]))
-
-
-def _bounded(text: str) -> str:
-    """A pattern of a text that is not part of a longer word."""
-    before = r"(?<![^\W\u3400-\u9fff])" if re.match(r"\w", text) else ""
-    after = r"(?![^\W\u3400-\u9fff])" if re.search(r"\w$", text) else ""
-    if _CHINESE.match(text) and len(text) > 1:
-        return re.escape(text)
-    return before + re.escape(text) + after
-
-
 def _named(clause: str, place: int) -> bool:
-    return chr(ord(_EVIDENCE) + place) in clause
+    return chr(ord(EVIDENCE) + place) in clause
 
 
 def _facts(item: ItemInput) -> _Facts:
@@ -263,29 +212,45 @@ def _facts(item: ItemInput) -> _Facts:
 
 
 def _without_values(masked: str, given: Sequence[ItemInput]) -> str:
-    """The text without attribute values that hold signs of their own (C#, R&B, node.js)."""
+    """Remove attribute values that contain symbols (C#, R&B, node.js)."""
     plain = masked.casefold()
     for value in sorted({value for one in given for value in _facts(one).values}, key=len, reverse=True):
         # Few of them are said: only those are worth a pattern.
         if value.casefold() in plain and _MARKUP.search(value):
-            masked = re.sub(_bounded(value), " ", masked, flags=re.IGNORECASE)
+            masked = re.sub(whole_word(value), " ", masked, flags=re.IGNORECASE)
     return masked
 
 
-def _of_the_user(masked: str) -> Refusal | None:
-    """What is said of the reader: only that the evidence was liked."""
+def _deed_words(deeds: Collection[str]) -> frozenset[str]:
+    """Return words that tell what the user did: "bought" if something was bought."""
+    english = " ".join(form for deed in deeds for form in ENGLISH[deed])
+    # Whole words: a single character of 喜欢 would let half of 喜剧 pass.
+    chinese = {part for deed in deeds for form in CHINESE[deed] for part in form.split("{}") if part}
+    return frozenset(words_of(english)) | chinese
+
+
+def _of_the_user(masked: str, deeds: Collection[str]) -> Refusal | None:
+    """Refuse any claim about the reader but what the user did with the evidence."""
+    if Deed.liked not in deeds and (claim := _YOU_LIKED.search(masked)):
+        told = f"it says '{claim[0]}' of something that was not liked, but {' and '.join(sorted(deeds)) or 'not known'}"
+        return Refusal(Fault.user, told)
     quotes = rf"[{re.escape(_OPENING_QUOTES + _CLOSING_QUOTES)}]*+"
     one = rf"{quotes}[\ue001-\uf8ff]{quotes}"
     # A comma before "and" begins another clause: "you liked Alien, and Heat is a thriller".
     several = rf"(?:{one}(?:[,、，]{one})*(?:and|&|和|与|以及|、))?"
-    if re.search(rf"{_LIKED}{several}{quotes}{_ITEM}", masked):
+    if re.search(rf"{_LIKED}{several}{quotes}{ITEM}", masked):
         return Refusal(Fault.user, "it says that the recommended item was liked already")
     claim = _OF_YOU.search(masked)
     return Refusal(Fault.user, f"it says something about the reader ('{claim[0]}')") if claim else None
 
 
 def _clause(
-    clause: str, said: Sequence[_Facts], item: ItemInput, vocabulary: Vocabulary, language: str
+    clause: str,
+    said: Sequence[_Facts],
+    item: ItemInput,
+    vocabulary: Vocabulary,
+    language: str,
+    deed_words: frozenset[str],
 ) -> Refusal | None:
     words = frozenset[str]().union(*(one.words for one in said))
     numbers = frozenset[str]().union(*(one.numbers for one in said))
@@ -299,10 +264,10 @@ def _clause(
     if value and not all(supported(word, words) for word in value.split()):
         return Refusal(Fault.attribute, f"it says '{value}', which is not said of '{item.title}'")
     if language == "zh":
-        return _chinese_claim(plain, said)
+        return _chinese_claim(plain, said, {*deed_words, vocabulary.noun})
     if language != "en":
         return None
-    known = words | vocabulary.nouns
+    known = words | vocabulary.nouns | deed_words
     for word in WORD.findall(plain):
         if word[0].isdigit() or supported(word.casefold(), known):
             continue
@@ -312,8 +277,8 @@ def _clause(
     return None
 
 
-def _chinese_claim(clause: str, said: Sequence[_Facts]) -> Refusal | None:
-    """What is left of a Chinese clause without facts and words that claim nothing.
+def _chinese_claim(clause: str, said: Sequence[_Facts], known_words: Collection[str]) -> Refusal | None:
+    """Refuse a Chinese clause if more is left of it than facts and words that claim nothing.
 
     The longest go first, whichever they are: the 喜 of 喜剧 must not take 喜欢 apart. A fact may be said in part (徒步
     of 徒步旅行), but not by one of its characters: the 不 of 不锈钢 would deny whatever follows it.
@@ -323,7 +288,9 @@ def _chinese_claim(clause: str, said: Sequence[_Facts]) -> Refusal | None:
     usual = [name for phrase in phrases for name in lexicon.CHINESE_NAMES.get(phrase, "").split()]
     words = [word for facts in said for word in facts.words if not _CHINESE.match(word)]
     for known in sorted(
-        [*phrases, *usual, *words, *_chinese_parts(rest, phrases), *lexicon.CHINESE], key=len, reverse=True
+        [*phrases, *usual, *words, *known_words, *_chinese_parts(rest, phrases), *lexicon.CHINESE],
+        key=len,
+        reverse=True,
     ):
         rest = rest.replace(known, " ")
     claim = re.search(r"[\u3400-\u9fff]+", rest)
@@ -331,7 +298,7 @@ def _chinese_claim(clause: str, said: Sequence[_Facts]) -> Refusal | None:
 
 
 def _chinese_parts(clause: str, phrases: Sequence[str]) -> set[str]:
-    """Two to six Chinese characters of a clause that stand in a phrase."""
+    """Return runs of two to six Chinese characters that occur in a clause and in a phrase."""
 
     def parts(text: str) -> set[str]:
         runs = re.findall(r"[\u3400-\u9fff]{2,}", text)
@@ -341,7 +308,7 @@ def _chinese_parts(clause: str, phrases: Sequence[str]) -> set[str]:
 
 
 def _foreign_name(masked: str, known: frozenset[str], language: str) -> str | None:
-    """A capitalised word that the facts do not hold and that does not merely begin a sentence."""
+    """Return a capitalised word that the facts lack and that does not merely begin a sentence."""
     for match in WORD.finditer(masked):
         word = match[0]
         if not word[0].isupper() or word == "I" or supported(word.casefold(), known):
@@ -355,16 +322,37 @@ def _foreign_name(masked: str, known: frozenset[str], language: str) -> str | No
 
 def _repeats(masked: str, facts: _Facts, language: str) -> Refusal | None:
     words = words_of(masked)
-    grams = [tuple(words[i : i + 4]) for i in range(len(words) - 3)]
+    size = 7 if language == "zh" else 4  # Chinese counts characters
+    grams = [tuple(words[at : at + size]) for at in range(len(words) - size + 1)]
     thrice = any(words[i] == words[i + 1] == words[i + 2] for i in range(len(words) - 2))
     # Of a short sentence, one that says an attribute twice ("a crime drama with a drama") has nothing to say.
     clauses = [words_of(clause) for clause in _CLAUSE.split(masked)] if language == "en" else []
     twice = any(clause.count(word) > 1 for clause in clauses for word in facts.words - lexicon.ENGLISH)
-    titles = set(_PLACEHOLDERS.findall(masked)) - {_PART}
+    titles = set(PLACEHOLDERS.findall(masked)) - {PART}
     twice = twice or any(masked.count(title) > 1 for title in titles)
     if thrice or twice or len(grams) != len(set(grams)):
         return Refusal(Fault.broken, "it repeats itself")
     return None
+
+
+def _says_nothing(masked: str, facts: _Facts, vocabulary: Vocabulary, language: str) -> Refusal | None:
+    """Refuse an English or Chinese sentence without a fact of the item: its title and its kind are none."""
+    if any(number in facts.numbers for number in _NUMBER.findall(masked)) or _DECADE.search(masked):
+        return None
+    if language == "en":
+        said = any(
+            supported(word, facts.words) if word not in lexicon.ENGLISH else word in facts.words and len(word) > 3
+            for word in words_of(masked)
+            if word not in vocabulary.nouns
+        )
+    elif language == "zh":
+        phrases = [phrase.casefold() for phrase in (*facts.values, *facts.names)]
+        usual = [name for phrase in phrases for name in lexicon.CHINESE_NAMES.get(phrase, "").split()]
+        rest = masked.casefold()
+        said = any(phrase in rest for phrase in [*phrases, *usual]) or bool(_chinese_parts(rest, phrases))
+    else:
+        return None
+    return None if said else Refusal(Fault.empty, "it says nothing about the item but its title")
 
 
 def _wrong_language(masked: str, known: frozenset[str], language: str) -> Refusal | None:

@@ -18,17 +18,17 @@ from reranker.scoring.inputs import RankInputs
 from retrieval import Candidate, Evidence, HistoryEntry
 
 MOST_READS = 8
-"""Extra reads for one request: a removal each."""
+"""Maximum number of extra reads per request, one per removal."""
 _LEAST_DROP = 0.1
 """Nats; what bfloat16 rounds differently from one batch to the next is a few hundredths."""
 
 
 @dataclass(frozen=True)
 class ScoredPrompt:
-    """What the ranking was read with, so that it can be read again without an entry.
+    """Inputs of a read, so that it can be repeated without a history entry.
 
     Args:
-        shown: what the prompt showed.
+        shown: inputs of the prompt.
         history: the entries of its history, oldest first.
         candidates: the ranked items.
         scores: shape (candidates,), the LLM's scores with the whole history.
@@ -44,10 +44,10 @@ class ScoredPrompt:
 async def removals(
     reader: Reader, asked: ScoredPrompt, item_ids: Sequence[str], *, timeout_s: float
 ) -> tuple[dict[str, NDArray[np.float64]], Usage]:
-    """How much each candidate's score falls without each of some history items.
+    """Measure how much each candidate's score falls without each of some history items.
 
     Scores are compared renormalised over the candidates: an entry fewer makes every title a little more or less likely,
-    and what all share says nothing of one. A prompt without an entry shares its beginning with the whole one, up to
+    and a shift that all share is no evidence. A prompt without an entry shares its beginning with the whole one, up to
     that entry, and the server reads only what follows.
 
     Args:
@@ -90,8 +90,9 @@ async def removals(
 def evidence(
     drops: Mapping[str, NDArray[np.float64]], asked: ScoredPrompt, places: Sequence[int], count: int
 ) -> dict[str, list[Evidence]]:
-    """For the candidates at some places, the history items whose removal lowers the score most, by item id; those whose
-    removal does not are none.
+    """Return the history items whose removal lowers a candidate's score most, by candidate item id.
+
+    Items whose removal does not lower the score are left out.
     """
     items = {entry.item.item_id: entry.item for entry in asked.history if entry.item}
     found = {}

@@ -1,159 +1,226 @@
-"""Sentences that are built from the evidence alone, for where the LLM writes none that holds.
+"""Build sentences from the evidence alone, for items whose LLM sentence does not hold.
 
-They name the evidence and what it shares with the item, and no more: they need no check. Their wording depends on the
-item and on the evidence, so that a list does not read like a form, and the same request reads the same again.
+A sentence names the evidence, what the user did with it, what it shares with the item and what the item adds. Each is
+true by construction and needs no check. There are several shapes with different openings; a list takes them in turn.
 """
 
 import re
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from prompts import ItemInput
+from prompts import SHAPES, EvidenceInput, ItemInput
 from reranker.reasons import lexicon
-
-_MOST_SHARED = 3
-_WORKS = (
-    *(
-        "film",
-        "movie",
-        "book",
-        "novel",
-        "song",
-        "album",
-        "game",
-        "article",
-        "news",
-        "series",
-        "show",
-        "podcast",
-        "paper",
-    ),
-    *(
-        "电影",
-        "影片",
-        "书",
-        "书籍",
-        "图书",
-        "歌曲",
-        "音乐",
-        "专辑",
-        "游戏",
-        "文章",
-        "新闻",
-        "剧集",
-        "节目",
-        "小说",
-        "论文",
-    ),
+from reranker.reasons.deeds import (
+    chinese_clause,
+    chinese_relative,
+    english_clause,
+    english_relative,
+    listed,
 )
-"""What Chinese puts between 《 and 》; other things stand between quotation marks."""
+
+_MOST_SHARED, _MOST_NEW = 3, 2
+_SHORTEST_NAME = 4
+"""Letters of the words that two titles share before they count as a name."""
+_WORKS_EN = "film movie book novel song album game article news series show podcast paper"
+_WORKS_ZH = "电影 影片 书 书籍 图书 歌曲 音乐 专辑 游戏 文章 新闻 剧集 节目 小说 论文"
+_WORKS = frozenset([*_WORKS_EN.split(), *_WORKS_ZH.split()])
+"""Chinese puts the titles of these between 《 and 》 and other names between quotation marks."""
 
 
 @dataclass(frozen=True)
 class Shared:
-    """What an item has in common with some of its evidence: values of a list ("Crime"), or one named attribute.
+    """What an item shares with some of its evidence.
 
     Args:
-        values: at least one.
-        name: of the attribute where it holds one value; None for values of a list.
-        others: the evidence that has them, too.
+        values: values of a list ("Crime"), one attribute value, or words of both titles; at least one.
+        name: name of the attribute that holds one value; None for values of a list and for words of the title.
+        in_title: whether the values are words of both titles.
+        others: the evidence that shares them.
     """
 
     values: tuple[str, ...]
     name: str | None
+    in_title: bool
     others: tuple[ItemInput, ...]
 
 
-def evidence_sentence(item: ItemInput, evidence: Sequence[ItemInput], locale: str, noun: str = "items") -> str:
-    """Why an item was picked, from its evidence (at least one history item)."""
-    seed = "\n".join([item.title, *(one.title for one in evidence)])
+def evidence_sentence(
+    item: ItemInput,
+    evidence: Sequence[EvidenceInput],
+    locale: str,
+    noun: str = "items",
+    *,
+    shape: int = 0,
+    follows: bool = False,
+    usual_words: Collection[str] = (),
+) -> str:
+    """Say why an item was picked, from its evidence (at least one history item).
+
+    Args:
+        usual_words: words that so many titles have that they connect nothing, in lower case.
+        shape: which opening; modulo :data:`prompts.SHAPES`.
+        follows: whether the item often comes after the evidence in histories, rather than together with it.
+    """
     chinese = is_chinese(locale)
-    quoted: Callable[[Sequence[str]], list[str]] = _quoted_zh(noun) if chinese else _quoted_en
-    titles = quoted([one.title for one in evidence])
-    shared = _shared(item, evidence)
-    some = [title for title, one in zip(titles, evidence, strict=True) if shared and one in shared.others]
-    forms = (_forms_zh if chinese else _forms_en)(titles, some, shared)
-    return forms[zlib.crc32(seed.encode()) % len(forms)]
+    shared = shared_by(item, evidence, usual_words)
+    some = [piece for piece in evidence if shared is not None and piece in shared.others]
+    named = some or evidence
+    rest = [piece for piece in evidence if piece not in named]
+    quoted: Callable[[Sequence[str]], list[str]] = quoted_chinese(noun) if chinese else quoted_english
+    titles = dict(zip([id(piece) for piece in evidence], quoted([piece.title for piece in evidence]), strict=True))
+    told = [([piece.did for piece in group], [titles[id(piece)] for piece in group]) for group in (named, rest)]
+    new = _new(item, named) if shared is not None else ()
+    forms = _forms_chinese if chinese else _forms_english
+    return forms(told[0], told[1], shared, new, follows=follows)[shape % SHAPES]
 
 
 def is_chinese(locale: str) -> bool:
-    """Whether sentences for this locale are Chinese; they are English otherwise."""
+    """Return whether sentences for this locale are Chinese; they are English otherwise."""
     return locale.lower().split("-")[0].split("_")[0] == "zh"
 
 
-def _forms_en(titles: Sequence[str], some: Sequence[str], shared: Shared | None) -> list[str]:
-    liked, them = _listed(titles), "it" if len(titles) == 1 else "them"
+Named = tuple[Sequence[str], Sequence[str]]
+"""What the user did with each item, and the titles."""
+
+
+def _forms_english(named: Named, rest: Named, shared: Shared | None, new: Sequence[str], *, follows: bool) -> list[str]:
+    you, which = english_clause(*named), english_relative(*named)
+    closed = which.removesuffix(",")
+    them = "it" if len(named[1]) == 1 else "them"
+    also = f"; you also {english_clause(*rest)}" if rest[1] else ""
+    if shared is None and follows:
+        return [
+            f"You {you}; this is what others often choose next.",
+            f"Picked because you {you}: it often comes next.",
+            f"Often chosen after {closed}.",
+            f"After {which} others often choose this.",
+            f"Others go on to this from {closed}.",
+        ]
     if shared is None:
         return [
-            f"Picked because you liked {liked}.",
-            f"Your liking for {liked} points here.",
-            f"You liked {liked}, and this goes well with {them}.",
-            f"You liked {liked}, which speaks for this as well.",
+            f"You {you}; this is often chosen along with {them}.",
+            f"Picked because you {you}: others often choose this as well.",
+            f"Often chosen along with {closed}.",
+            f"With {which} others often choose this.",
+            f"Others often choose this together with {closed}.",
         ]
-    values = _listed(shared.values)
-    if len(some) < len(titles):
-        common = f"the same {shared.name} ({values})" if shared.name else values
-        rest = _listed([title for title in titles if title not in some])  # no title is named twice
-        return [
-            f"You liked {rest}, and {_listed(some)}, with which this shares {common}.",
-            f"Picked because you liked {rest}, and {_listed(some)}, with which it has {common} in common.",
-        ]
-    if shared.name:
-        return [
-            f"You liked {liked}; this has the same {shared.name}, {values}.",
-            f"The same {shared.name} ({values}) as {liked}, which you liked.",
-            f"Picked because you liked {liked}: the {shared.name} is {values} again.",
-        ]
+    common = _common_english(shared)
+    plus = f", and adds {listed(new)}" if new else ""
+    news = f"; this adds {listed(new)}" if new else ""
     return [
-        f"You liked {liked}; this shares {values} with {them}.",
-        f"Like {liked}, which you liked, this is filed under {values}.",
-        f"{values} again, as in {liked}, which you liked.",
-        f"Picked because you liked {liked}, with which it has {values} in common.",
+        f"You {you}; this shares {common} with {them}{plus}{also}.",
+        f"Picked because you {you}: {common} again{', with ' + listed(new) if new else ''}{also}.",
+        f"Shares {common} with {which}{plus.removeprefix(',')}{also}."
+        if new
+        else f"Shares {common} with {closed}{also}.",
+        f"{common[:1].upper()}{common[1:]}, as in {closed}{news}{also}.",
+        f"Like {which} this has {common}{plus}{also}.",
     ]
 
 
-def _forms_zh(titles: Sequence[str], some: Sequence[str], shared: Shared | None) -> list[str]:
-    liked = _listed_zh(titles)
+def _common_english(shared: Shared) -> str:
+    if shared.in_title:
+        return f"the name “{shared.values[0]}”"
+    return f"the {shared.name} {shared.values[0]}" if shared.name else listed(shared.values)
+
+
+def _forms_chinese(named: Named, rest: Named, shared: Shared | None, new: Sequence[str], *, follows: bool) -> list[str]:
+    you, which = chinese_clause(*named), chinese_relative(*named)
+    also = f"；你也{chinese_clause(*rest)}" if rest[1] else ""
     if shared is None:
-        return [f"因为你喜欢{liked}。", f"你喜欢{liked}，所以推荐给你。", f"根据你对{liked}的喜爱推荐。"]
-    values = "、".join(lexicon.CHINESE_NAMES.get(value.casefold(), value).split()[0] for value in shared.values)
-    if len(some) < len(titles):
-        common = f"{shared.name}同为{values}" if shared.name else f"都带有{values}元素"
-        rest = _listed_zh([title for title in titles if title not in some])
+        told = "很多人接着选了它" if follows else "选它的人常常也选这个"
         return [
-            f"你喜欢{_listed_zh(some)}（与它{common}）和{rest}。",
-            f"因为你喜欢{_listed_zh(some)}（与它{common}），也喜欢{rest}。",
+            f"你{you}，{told}。",
+            f"因为你{you}：{'这个常常是下一个选择' if follows else '两者常常一起被选'}。",
+            f"与{which}{'前后相接' if follows else '常常一起被选'}。",
+            f"根据{which}挑选，{told}。",
+            f"既然你{you}，不妨看看这个：{told}。",
         ]
-    if shared.name:
-        return [f"你喜欢{liked}，它的{shared.name}同样是{values}。", f"与你喜欢的{liked}{shared.name}相同：{values}。"]
+    common = _common_chinese(shared)
+    plus = f"，另有{'、'.join(map(_chinese_value, new))}" if new else ""
     return [
-        f"你喜欢{liked}，它同样属于{values}。",
-        f"和你喜欢的{liked}一样，都带有{values}元素。",
-        f"同样属于{values}，与你喜欢的{liked}相近。",
+        f"你{you}，它{common}{plus}{also}。",
+        f"因为你{you}：{common}{plus}{also}。",
+        f"与{which}{common}{plus}{also}。",
+        f"根据{which}挑选：{common}{plus}{also}。",
+        f"既然你{you}，不妨看看这个：{common}{plus}{also}。",
     ]
 
 
-def _shared(item: ItemInput, evidence: Sequence[ItemInput]) -> Shared | None:
-    """What most of the evidence has in common with the item: values of lists before single ones."""
+def _common_chinese(shared: Shared) -> str:
+    values = "、".join(map(_chinese_value, shared.values))
+    if shared.in_title:
+        return f"同为“{values}”"
+    return f"{shared.name}同为{values}" if shared.name else f"同属{values}"
+
+
+def _chinese_value(value: str) -> str:
+    return lexicon.CHINESE_NAMES.get(value.casefold(), value).split()[0]
+
+
+def shared_words(item: ItemInput, evidence: Sequence[ItemInput], locale: str, usual_words: Collection[str] = ()) -> str:
+    """Say what the item shares with the evidence: ``Crime and Drama``, ``the brand Norr``; empty without anything."""
+    shared = shared_by(item, evidence, usual_words)
+    if shared is None:
+        return ""
+    return _common_chinese(shared) if is_chinese(locale) else _common_english(shared)
+
+
+def shared_by(item: ItemInput, evidence: Sequence[ItemInput], usual_words: Collection[str] = ()) -> Shared | None:
+    """Find what most of the evidence shares with the item: values of lists, single values, words of the titles."""
     tags = [
         value for values in item.attributes.values() if isinstance(values, list) for value in values if _says(value)
     ]
-    own = [(one, frozenset(_tags(one))) for one in evidence]
-    having = {value: tuple(one for one, its in own if value in its) for value in tags}
-    best = max(having.values(), key=len, default=())
-    if best:
-        return Shared(tuple(value for value in tags if having[value] == best)[:_MOST_SHARED], None, best)
+    having = {tag: tuple(piece for piece in evidence if tag in _tags(piece)) for tag in tags}
+    most = max(having.values(), key=len, default=())
+    if most:
+        return Shared(tuple(tag for tag in having if having[tag] == most)[:_MOST_SHARED], None, False, most)
+    found = []
     for name, value in item.attributes.items():
         if isinstance(value, str) and _says(value):
-            others = tuple(one for one in evidence if one.attributes.get(name) == value)
-            if others:
-                return Shared((value,), name.replace("_", " "), others)
-    return None
+            others = tuple(piece for piece in evidence if piece.attributes.get(name) == value)
+            found.append(Shared((value,), name.replace("_", " "), False, others))
+    for piece in evidence:
+        if words := _common_words(item.title, piece.title, usual_words):
+            others = tuple(other for other in evidence if words in other.title)
+            found.append(Shared((words,), None, True, others))
+    best = max(found, key=lambda shared: len(shared.others), default=None)
+    return best if best and best.others else None
+
+
+def _common_words(title: str, other: str, usual_words: Collection[str]) -> str:
+    """Return the longest run of words in both titles that reads as a name; "" without one."""
+    words = list(re.finditer(r"[\u3400-\u9fff]|[^\W_]+(?:['’-][^\W_]+)*", title))
+    best = ""
+    for start in range(len(words)):
+        for end in range(len(words), start, -1):
+            run = title[words[start].start() : words[end - 1].end()]
+            if len(run) <= len(best):
+                break
+            if re.search(rf"(?<!\w){re.escape(run)}(?!\w)" if run.isascii() else re.escape(run), other):
+                best = run if _is_name(run, usual_words) else best
+    return best
+
+
+def _is_name(run: str, usual_words: Collection[str]) -> bool:
+    """Return whether words that two titles share say something: not "The", not "2"."""
+    words = re.findall(r"\w+", run)
+    ordinary = all(
+        word.casefold() in lexicon.ENGLISH or word.casefold() in usual_words or word.isdigit() for word in words
+    )
+    chinese = len(re.findall(r"[\u3400-\u9fff]", run)) > 1
+    return not ordinary and (chinese or (len(run) >= _SHORTEST_NAME and run[:1].isupper()))
+
+
+def _new(item: ItemInput, evidence: Sequence[ItemInput]) -> tuple[str, ...]:
+    """Return values of the item's lists that none of the evidence has."""
+    known = {tag for piece in evidence for tag in _tags(piece)}
+    values = [tag for tag in _tags(item) if _says(tag) and tag not in known]
+    return tuple(dict.fromkeys(values))[:_MOST_NEW]
 
 
 def _says(value: str) -> bool:
-    """Whether a value can stand in a sentence: "(no genres listed)" cannot, nor can a description."""
+    """Return whether a value can stand in a sentence: "(no genres listed)" and a description cannot."""
     return 0 < len(value) <= 40 and value[0].isalnum()
 
 
@@ -161,8 +228,8 @@ def _tags(item: ItemInput) -> list[str]:
     return [value for some in item.attributes.values() if isinstance(some, list) for value in some]
 
 
-def _quoted_en(titles: Sequence[str]) -> list[str]:
-    """Titles between quotation marks where one of them would not be known for a title, or run into the next."""
+def quoted_english(titles: Sequence[str]) -> list[str]:
+    """Quote all titles if one of them would not be seen as a title, or would run into the next words."""
     return [f"“{title}”" for title in titles] if any(map(_runs_on, titles)) else list(titles)
 
 
@@ -172,15 +239,8 @@ def _runs_on(title: str) -> bool:
     return ordinary or not title[:1].isupper() or bool(re.search(r"[,;.!?](?:\s|$)| (?:and|&) ", title))
 
 
-def _quoted_zh(noun: str) -> Callable[[Sequence[str]], list[str]]:
+def quoted_chinese(noun: str) -> Callable[[Sequence[str]], list[str]]:
+    """Return a function that quotes titles of these things."""
     words = {noun.casefold(), noun.casefold().removesuffix("s")}
-    opening, closing = "《》" if words & set(_WORKS) else "“”"
+    opening, closing = "《》" if words & _WORKS else "“”"
     return lambda titles: [f"{opening}{title}{closing}" for title in titles]
-
-
-def _listed(values: Sequence[str]) -> str:
-    return values[0] if len(values) == 1 else f"{', '.join(values[:-1])} and {values[-1]}"
-
-
-def _listed_zh(values: Sequence[str]) -> str:
-    return values[0] if len(values) == 1 else f"{'、'.join(values[:-1])}和{values[-1]}"

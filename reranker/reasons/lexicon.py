@@ -11,33 +11,42 @@ def _words(text: str) -> list[str]:
 
 ENGLISH = frozenset(
     _words("""
-    s a add added adding adds after again all along alongside also although an and another another's any anyone appeal
-    appealed appealing appeals appreciate appreciated appreciation are as at attribute attributes based be because
-    been  being belong belongs besides between bit blend blended blending blends both both's bring bringing
-    brings build builds built but by called can carries carry categories category choice choices choose chose chosen
-    clearly close closely combination combine combined combines combining come comes coming common complement
-    complements connect connected connects consider contains continue continues could deliver delivers do does dose
-    drawn driven each   ease easy echo echoes either element elements else enjoy enjoyable enjoyed
-    enjoying enough equally especially exactly explore explored exploring fall falls fan fans feature features
-    featuring feel feels fell filed filled find finds fine firmly fit fits fitting flavor flavour follow following
-    follows fond for from full fully further genre genres give given gives go goes good got great had happy has have
-    having heavy here here's hint hints hold holds hope how however i i'd ideal if in include includes including
-    instead interest interested interesting interests into is it it'll it's its itself just keep keeping keeps kept kind
-    kinds known largely   lean leaning leans leap let let's lies like liked likely likes likewise liking
-    line lines listed little look looking looks lot lots love loved lover lovers loves made mainly make makes many
-    match matched matches matching may maybe meant might mind mix mixed mixes mixing more moreover most mostly much
-    must natural naturally nature next nice nod note notes now of offer offering offers on one ones only onto or
-    other our out over overlap overlaps packed pair pairs part particularly partly perfect perhaps pick picked picks
-    plenty plus point pointed points possibly preference preferences primarily probably promise promising quite
-    really reason recommend recommendation recommended recommends relate related relates released rich right same
-    satisfying see seem seems sense serve serves sets shall share shared shares sharing she should show shows side
-    similar similarities similarity similarly since so solid some someone something somewhat sort sorts speak speaks
-    spirit stand stands step still straight strong strongly style such suggest suggested suggestion suggests suit
-    suitable suited suits take takes taste tastes tells tend tends than that that's the their them theme themed
-    themes then there there's therefore these they think third this those though thought three thus to today
-    together tone too touch touches toward towards try trying two type types under undertone undertones up upon us
-    use used uses vein very want wants was way we we'd we've welcome well were what when where which while who whom
-    whose will with within worth worthwhile would yet you you'd you'll you're you've your yours yourself
+    a about add added adding adds after again all along alongside also alternative although an anchored and angle
+    angles another another's any anyone appeal appealed appealing appeals appear appearing appears applies apply
+    appreciate appreciated appreciation are as at attribute attributes back base based be because been being belong
+    belongs besides between bit blend blended blending blends both both's bring bringing brings build builds built but
+    by called can candidate carries carry categories category choice choices choose choosing chose chosen clearly
+    close closely combination combine combined combines combining come comes coming common companion complement
+    complements complete completes completing connect connected connects consider contains continue continues core
+    could counterpart cover covered covering covers cue cues deliver delivers do does done dose drawn driven each ease
+    easy echo echoes either element elements else enjoy enjoyable enjoyed enjoying enough equally especially exactly
+    example expand expanding expands explore explored exploring extend extending extends fall falls familiar fan fans
+    feature features featuring feel feels fell filed filled find finding finds fine firmly fit fits fitting flavor
+    flavour focus focuses follow following follows fond for from full fully further genre genres give given gives glad
+    go goes going good got great had handle handles handling happy has have having head heads heavy here here's hint
+    hints hold holds hope how however i i'd ideal if in include includes including instance instead interest
+    interested interesting interests into is it it'll it's its itself join joined joining joins just keep keeping
+    keeps kept kind kindred kinds known largely lean leaning leans leap let let's lies like liked likely likes
+    likewise liking line lines link linked linking links list listed listening little look looked looking looks lot
+    lots love loved lover lovers loves made mainly make makes many match matched matches matching may maybe meant meet
+    meets might mind mirror mirroring mirrors mix mixed mixes mixing moment more moreover most mostly move moves
+    moving much must natural naturally nature need needed needs neighbor neighbour next nice nod note notes now of
+    offer offering offers often on once one ones only onto or other our out over overlap overlapping overlaps packed
+    pair pairs part particularly partly perfect perhaps pick picked picking picks place places plenty plus point
+    pointed points possibly preference preferences primarily probably promise promising queue quite rather reading
+    ready really reason recall recalls recommend recommendation recommended recommends relate related relates released
+    remain remaining remains reminiscent resonate resonates resonating return returning returns revisit revisits rich
+    right room rooted round rounds s same satisfying see seem seems sense serve serves sets shall share shared shares
+    sharing she shelf shift shifting shifts should show shows sibling side sides similar similarities similarity
+    similarly since sit sits sitting so solid some someone something somewhat sort sorts speak speaks spirit stand
+    stands start starting starts stay stays step stepping steps still straight strong strongly style such suggest
+    suggested suggestion suggests suit suitable suited suits swap swapping swaps take takes taste tastes tells tend
+    tends territory than thank thanks that that's the their them theme themed themes then there there's therefore
+    these they think this those though thought three thus tie tied ties time times to today together tone too touch
+    touches toward towards try trying turn turning turns two type types under undertone undertones up upon us use used
+    useful uses vein very want wanted wants was watching way we we'd we've welcome well were what when where which
+    while who whom whose will with within work working works worth worthwhile worthy would yet you you'd you'll you're
+    you've your yours yourself
     """)
 )
 """Words of an English reason."""
@@ -74,12 +83,15 @@ SYNONYMS = {
     "humour": ("comedy",),
     "love": ("romance",),
     "noir": ("film", "noir"),
+    "cost": ("price",),
+    "costs": ("price",),
     "wrote": ("author", "authors", "writer", "writers"),
 }
 """A word, and the words of a fact that it says in another way."""
 
 CHINESE = sorted(
     _words("""
+    正合适 之外 用的 两者 读 听 看 聊 谈 收听 阅读 观看 另一 再次 再来 接着 相配 相伴 顺着 沿着
     融为一体 喜欢过 考虑到 这一部 也同样 也属于 融合为 推荐给 另一部 另一款 另一个 感兴趣 下一部 下一个 之手 一条
     用得上
     你们 您们 我们 喜欢 喜爱 偏爱 钟爱 爱看 爱听 爱读 欣赏 因为 由于 所以 因此 于是 既然 如果 那么

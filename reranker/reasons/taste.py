@@ -1,4 +1,4 @@
-"""What a history says about a user: the attributes that stand out among the liked items."""
+"""Find attribute values that stand out among the items that a user liked."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ Trait = tuple[str, str]
 """An attribute's name and one of its values."""
 
 LEAST_SUPPORT = 3
-"""Liked items that must have a value before it says anything."""
+"""Minimum number of liked items with a value."""
 LEAST_Z = 2.0
 _PRIOR = 10.0
-"""Liked items that the usual share counts for."""
+"""Number of liked items that the prior counts for."""
 _MOST_VALUES = 2000
 """An attribute with more distinct values is free text, or a name of each item."""
 MOST_TRAITS = 3
@@ -29,7 +29,7 @@ class Standing:
     """A value that stands out.
 
     Args:
-        liked: how many of the liked items have it.
+        liked: number of liked items that have it.
         usual: its share, from 0 to 1, of what is liked here.
         z: how many standard deviations its log-odds lie above the usual ones.
     """
@@ -42,15 +42,15 @@ class Standing:
 
 
 class Tastes:
-    """The usual shares of every attribute value, and what stands out against them.
+    """Usual shares of attribute values, and the values that stand out against them.
 
     Log-odds ratio with an informative prior (Monroe, Colaresi and Quinn 2008, "Fightin' Words"). The prior is the share
     that a value has in the catalog where each item counts as often as it is liked: against the bare list of items,
-    everybody would seem to like what is popular.
+    every user would seem to like popular values.
 
     Args:
         catalog: all items.
-        likings: shape (items,), how often each is liked; where nobody has liked anything, each item counts once.
+        likings: shape (items,), how often each is liked; without any likes, each item counts once.
     """
 
     def __init__(self, catalog: Iterable[Item], likings: NDArray[np.floating]) -> None:
@@ -70,7 +70,7 @@ class Tastes:
         }
 
     def of(self, liked: Sequence[Item]) -> list[Standing]:
-        """What stands out among the liked items, the strongest first; each item counts once."""
+        """Return the values that stand out among liked items, the strongest first; each item counts once."""
         counts: dict[Trait, int] = {}
         for item in liked:
             for trait in set(traits(item)):
@@ -88,7 +88,7 @@ class Tastes:
 
 
 def traits(item: Item) -> list[Trait]:
-    """Values of an item that it may share with others: of its lists, and its strings; not numbers."""
+    """Return an item's list values and strings, which it may share with others; not its numbers."""
     return [
         (name, one)
         for name, value in item.attributes.items()
@@ -100,7 +100,7 @@ def traits(item: Item) -> list[Trait]:
 def taste_sentence(
     standing: Sequence[Standing], liked: int, sanitizer: Sanitizer, locale: str, noun: str
 ) -> str | None:
-    """One sentence of what stands out, from the counts alone; None where nothing does."""
+    """Say in one sentence what stands out, from the counts alone; None if nothing does."""
     if not standing:
         return None
     shown = [(sanitizer.text(one.name).replace("_", " "), sanitizer.text(one.value), one.liked) for one in standing]

@@ -1,5 +1,5 @@
-"""Reasons that hold: evidence first, one sentence from the LLM, a check against the facts
-(:mod:`reranker.reasons.check`), an evidence sentence where it fails (:mod:`reranker.reasons.fallback`).
+"""Write reasons: one sentence from the LLM, checked against the facts (:mod:`reranker.reasons.check`), or an evidence
+sentence if the check fails (:mod:`reranker.reasons.fallback`).
 """
 
 import asyncio
@@ -8,37 +8,40 @@ import time
 import unicodedata
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 
-from prompts import FACTS, ItemInput, PromptTemplate, Sanitizer, evidence_inputs, item_input
+from prompts import FACTS, EvidenceInput, ItemInput, PromptTemplate, Sanitizer, evidence_inputs, item_input
 from reranker.client.engine import Engine
 from reranker.client.responses import Usage
 from reranker.errors import STAGE_FAILURES, StageFailure
 from reranker.reasons.catalog_words import Vocabulary
-from reranker.reasons.check import Refusal, check, first_sentence
-from reranker.reasons.fallback import evidence_sentence, is_chinese
+from reranker.reasons.check import Fault, Refusal, check, first_sentence
+from reranker.reasons.deeds import Deed, chinese_clause, english_clause
+from reranker.reasons.fallback import evidence_sentence, is_chinese, quoted_chinese, quoted_english, shared_words
+from reranker.reasons.second_look import Sentence, read_support
+from reranker.settings import SecondLookSettings
 from retrieval import Evidence, Item
 
 _ATTEMPTS = 2
 _LONGEST_FACT, _MOST_FACTS = 40, 100
-"""Characters of an attribute's value that a sentence may take up as it is, and how many of them a pattern lists."""
+"""Maximum length of an attribute value in a pattern, and maximum number of values."""
 _LONGEST_WRITTEN = 2000
-"""Characters of what the model wrote that are looked at: several times what a reason may have."""
+"""Maximum number of characters of the model's text that are read: several times the limit of a reason."""
 _OFF_LOOP = 4000
-"""Characters of an item and its evidence from which on a sentence is checked in a thread."""
+"""Number of characters of an item and its evidence above which a sentence is checked in a thread."""
 
 
 class ReasonSource(StrEnum):
-    """Who wrote a reason."""
+    """Author of a reason."""
 
     llm = "llm"
     evidence = "evidence"
 
 
 class Basis(StrEnum):
-    """What a reason's evidence was taken from; of several models, the one that says most of it."""
+    """Source of a reason's evidence; of several models, the one with the largest share."""
 
     als = "als"
     linear = "linear"
@@ -50,14 +53,12 @@ class Basis(StrEnum):
     """The words of the query."""
     popularity = "popularity"
     nothing = "nothing"
-    """The item is new, or nobody has liked it yet."""
+    """The item is new, or has no likes yet."""
 
 
 @dataclass(frozen=True)
 class Reason:
-    """A checked sentence and what it rests on. ``refused`` says what was wrong with the LLM's own sentences, if it
-    wrote any.
-    """
+    """A checked sentence and its evidence. ``refused`` holds the refusals of the LLM's own sentences."""
 
     text: str
     evidence: list[str]
@@ -68,11 +69,15 @@ class Reason:
 
 @dataclass(frozen=True)
 class Wanted:
-    """An item that needs a reason: what speaks for it, and what that was taken from."""
+    """An item that needs a reason, its evidence and the source of that."""
 
     item: Item
     evidence: Sequence[Evidence]
     basis: Basis
+    deeds: Mapping[str, Deed] = field(default_factory=dict)
+    """What the user did with each history item, by item id; "liked" for items that are missing."""
+    shape: int = 0
+    """Which opening the sentence has; the reasons of a list take them in turn."""
 
     @property
     def names_itself(self) -> bool:
@@ -83,12 +88,12 @@ class Wanted:
 
 
 def title_key(item: Item) -> str:
-    """What titles that read the same have in common."""
+    """Return a key that titles share which read the same."""
     return " ".join(unicodedata.normalize("NFKC", item.title).casefold().split())
 
 
 def told_apart(evidence: Sequence[Evidence], item: Item, count: int) -> list[Evidence]:
-    """The first pieces of evidence that a reason can name: no title twice, and the item's own only as a last resort."""
+    """Return the first pieces of evidence that a reason can name: no title twice, the item's own as a last resort."""
     by_title: dict[str, Evidence] = {}
     for one in evidence:
         by_title.setdefault(title_key(one.item), one)
@@ -98,7 +103,7 @@ def told_apart(evidence: Sequence[Evidence], item: Item, count: int) -> list[Evi
 
 @dataclass(frozen=True)
 class Written:
-    """A finished reason, what it cost, and what went wrong where it became an evidence sentence."""
+    """A finished reason, its token usage, and the failure that made it an evidence sentence, if any."""
 
     wanted: Wanted
     reason: Reason
@@ -108,14 +113,14 @@ class Written:
 
 @dataclass(frozen=True)
 class ReasonStatistics:
-    """What became of the sentences of several reasons.
+    """Counts of reasons and refusals.
 
     Args:
-        reasons: how many.
-        asked: of how many the LLM wrote at least one sentence.
-        from_llm: how many show a sentence by the LLM.
-        at_first: how many show its first.
-        refusals: how many sentences were refused, by kind of fault.
+        reasons: number of reasons.
+        asked: number of reasons for which the LLM wrote at least one sentence.
+        from_llm: number of reasons that show a sentence by the LLM.
+        at_first: number of reasons that show its first sentence.
+        refusals: number of refused sentences by kind of fault.
     """
 
     reasons: int
@@ -126,7 +131,7 @@ class ReasonStatistics:
 
     @classmethod
     def of(cls, reasons: Iterable[Reason]) -> "ReasonStatistics":
-        """Counts."""
+        """Count."""
         every = list(reasons)
         written = [one for one in every if one.source is ReasonSource.llm]
         return cls(
@@ -139,32 +144,41 @@ class ReasonStatistics:
 
 
 class ReasonWriter:
-    """Writes and checks reasons.
+    """Write and check reasons.
 
     Args:
-        engine: the server that writes; None leaves every reason to the evidence sentences.
-        catalog: every item, for what a reason must not name by accident.
-        noun: what one calls them, in the plural.
+        engine: client of the LLM server; None builds every reason from its evidence.
+        catalog: all items, whose titles and values a reason must not name by accident.
+        noun: the plural noun for the items.
+        second_look: lets sentences pass that the model says the facts support; None lets none pass.
     """
 
-    def __init__(self, engine: Engine | None, catalog: Iterable[Item], noun: str = "items") -> None:
+    def __init__(
+        self,
+        engine: Engine | None,
+        catalog: Iterable[Item],
+        noun: str = "items",
+        second_look: SecondLookSettings | None = None,
+    ) -> None:
         self._engine = engine
+        self._second_look = second_look
         self._noun = noun
         self._vocabulary = Vocabulary(catalog, noun)
 
     async def write(self, template: PromptTemplate, wanted: Wanted, sanitizer: Sanitizer) -> tuple[Reason, Usage]:
-        """One reason from the LLM: one try, one retry with the complaint, then the evidence sentence.
+        """Have the LLM write a reason: one try, one retry with the complaint, then the evidence sentence.
 
         Raises:
-            LLMError: the server failed, or answered what cannot be.
-            TemplateError: the template does not render.
+            LLMError: If the server fails, or its answer is invalid.
+            TemplateError: If the template does not render.
         """
-        usage, refused = Usage(), list[Refusal]()
-        if self._engine is None or not wanted.evidence or wanted.names_itself:
-            return self.otherwise(wanted, sanitizer, template.meta.locale), usage
-        item, evidence = item_input(wanted.item, sanitizer), evidence_inputs(wanted.evidence, sanitizer)
-        locale = template.meta.locale
-        inputs = {"item": item, "evidence": evidence, "locale": locale, "noun": sanitizer.text(self._noun)}
+        usage, refused, locale = Usage(), list[Refusal](), template.meta.locale
+        item = item_input(wanted.item, sanitizer)
+        # Without attributes there is nothing that a sentence could say and the check would let pass.
+        if self._engine is None or not wanted.evidence or wanted.names_itself or not template.showing(item).attributes:
+            return self.otherwise(wanted, sanitizer, locale), usage
+        evidence = evidence_inputs(wanted.evidence, sanitizer, wanted.deeds)
+        inputs = self._inputs(item, evidence, locale, sanitizer) | {"shape": wanted.shape}
         large = sum(len(str(one)) for one in (item, *evidence)) > _OFF_LOOP
         for attempt in range(_ATTEMPTS):
             given = {**inputs, "complaint": str(refused[-1]) if refused else ""}
@@ -178,17 +192,57 @@ class ReasonWriter:
             text = first_sentence(_joined(prompt.opening, written, locale), after=len(prompt.opening))
             checked = partial(check, text, item, evidence, self._vocabulary, locale)
             problem = await asyncio.to_thread(checked) if large else checked()
+            if problem and problem.fault is Fault.claim and self._second_look and checked(claims=True) is None:
+                support, used = await self._support(self._engine, Sentence(text, item, evidence), self._second_look)
+                usage += used
+                problem = None if support else problem
             if problem is None:
                 ids = [one.item.item_id for one in wanted.evidence]
                 return Reason(text, ids, wanted.basis, ReasonSource.llm, tuple(refused)), usage
             refused.append(problem)
         return self.otherwise(wanted, sanitizer, locale, tuple(refused)), usage
 
+    async def _support(self, engine: Engine, sentence: Sentence, settings: SecondLookSettings) -> tuple[bool, Usage]:
+        """Return whether the model says clearly enough that the facts support a sentence."""
+        if (await engine.info()).name != settings.model:
+            return False, Usage()
+        support, usage = await read_support(engine, sentence)
+        return support >= settings.margin, usage
+
+    def _inputs(
+        self, item: ItemInput, evidence: Sequence[EvidenceInput], locale: str, sanitizer: Sanitizer
+    ) -> dict[str, object]:
+        """Return what a reason template may use, except for the complaint and the shape."""
+        noun = sanitizer.text(self._noun)
+        clause, quoted = (
+            (chinese_clause, quoted_chinese(noun)) if is_chinese(locale) else (english_clause, quoted_english)
+        )
+        titles = quoted([piece.title for piece in evidence])
+        return {
+            "item": item,
+            "evidence": evidence,
+            "locale": locale,
+            "noun": noun,
+            "title": quoted([item.title])[0],
+            "you_did": clause([piece.did for piece in evidence], titles),
+            "shared": shared_words(item, evidence, locale, self._vocabulary.usual_words),
+        }
+
     def otherwise(self, wanted: Wanted, sanitizer: Sanitizer, locale: str, refused: tuple[Refusal, ...] = ()) -> Reason:
-        """A reason without the LLM."""
+        """Build a reason without the LLM."""
         item = item_input(wanted.item, sanitizer)
         if wanted.evidence:
-            text = evidence_sentence(item, evidence_inputs(wanted.evidence, sanitizer), locale, self._noun)
+            evidence = evidence_inputs(wanted.evidence, sanitizer, wanted.deeds)
+            follows = wanted.basis is Basis.transitions
+            text = evidence_sentence(
+                item,
+                evidence,
+                locale,
+                self._noun,
+                shape=wanted.shape,
+                follows=follows,
+                usual_words=self._vocabulary.usual_words,
+            )
         else:
             told = _WITHOUT_EVIDENCE["zh" if is_chinese(locale) else "en"]
             text = told.get(wanted.basis, told[Basis.nothing]).format(title=item.title)
@@ -197,7 +251,7 @@ class ReasonWriter:
 
 
 def _pattern(pattern: str | None, item: ItemInput) -> str | None:
-    """A template's pattern for one item; None where it wants facts and the item has none."""
+    """Return a template's pattern for an item; None if it needs facts and the item has none."""
     if pattern is None or FACTS not in pattern:
         return pattern
     values = [one for value in item.attributes.values() for one in (value if isinstance(value, list) else [value])]
@@ -209,7 +263,7 @@ def _pattern(pattern: str | None, item: ItemInput) -> str | None:
 
 
 def _joined(opening: str, written: str, locale: str) -> str:
-    """The opening and what was written after it; some models begin with its last words once more, or with all of it."""
+    """Join the opening and the text after it; some models repeat the opening or its last words."""
     for start in range(len(opening)):
         between = start == 0 or not (opening[start - 1].isalnum() and opening[start].isalnum()) or is_chinese(locale)
         tail = opening[start:].strip()
@@ -223,12 +277,12 @@ _WITHOUT_EVIDENCE = {
     "en": {
         Basis.text: "{title} matches the words of your wish.",
         Basis.popularity: "{title} is liked by others here.",
-        Basis.nothing: "Nobody here has said yet what {title} is like.",
+        Basis.nothing: "{title} has no likes here yet.",
     },
     "zh": {
         Basis.text: "“{title}”与你的描述相符。",
         Basis.popularity: "这里也有人喜欢“{title}”。",
-        Basis.nothing: "还没有人评价过“{title}”。",
+        Basis.nothing: "这里还没有人喜欢过“{title}”。",
     },
 }
 
@@ -236,8 +290,10 @@ _WITHOUT_EVIDENCE = {
 async def write_reasons(
     writer: ReasonWriter, template: PromptTemplate, wanted: Sequence[Wanted], sanitizer: Sanitizer, *, timeout_s: float
 ) -> AsyncGenerator[Written, None]:
-    """Reasons for several items at once, each as it is finished; whatever is late or fails becomes an evidence sentence
-    (``failure`` is then ``TimeoutError`` for what was late). Closing the generator ends what is still being written.
+    """Write reasons for several items at once; yield each as it is finished.
+
+    A late or failed reason becomes an evidence sentence; ``failure`` is ``TimeoutError`` for a late one. Closing the
+    generator cancels the others.
     """
     ends = time.monotonic() + timeout_s
     tasks = {asyncio.ensure_future(writer.write(template, one, sanitizer)): one for one in wanted}

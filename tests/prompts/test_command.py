@@ -144,7 +144,7 @@ def test_without_fitted_data_the_examples_do(run: Run, file: str, monkeypatch: p
     monkeypatch.setenv("WHYRANK_ARTIFACT", "nowhere")
     code, _, err = run("check", file)
     assert code == 0
-    assert "checked with examples only" in err
+    assert "checking with examples only" in err
 
 
 def test_watch_begins_a_draft_and_shows_its_difference(run: Run, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_watch_keeps_the_last_good_output_beside_a_broken_save(
     watch_draft("rank", draft, EXAMPLE, "before\n", moments())
     out, err = capsys.readouterr()
     assert "no input 'oops'" in err
-    assert "the last good draft stays" in err
+    assert "Still showing the last valid draft" in err
     assert "-before\n" in out
     assert "-Films, in order:\n+Movies, in order:\n" in out
 
@@ -196,7 +196,7 @@ def test_try_shows_a_template_beside_production(
     monkeypatch.setenv("WHYRANK_LLM__CACHE_DIR", str(tmp_path / "cache"))
     code, out, err = run("try", file, "--user", "u0", "--user", "u1", "-k", "2")
     assert code == 0, err
-    assert "user u0: new@draft beside production" in out
+    assert "user u0: new@draft and production" in out
     assert "user u1:" in out
     assert "   1. " in out
     assert "Films, in order:" in standin.prompts()

@@ -38,6 +38,8 @@ def test_no_prompt_holds_an_id() -> None:
         "evidence": evidence_inputs([Evidence(ITEM, 1.0)], Sanitizer()),
         "candidates": candidate_inputs([CANDIDATE], Sanitizer(), labels=["A"]),
         "candidate": candidate_inputs([CANDIDATE], Sanitizer())[0],
+        "title": "Heat",
+        "you_did": "liked Heat",
         "complaint": "c",
         "noun": "films",
     }
@@ -103,7 +105,7 @@ def test_showing_narrows_every_item_and_leaves_the_rest() -> None:
 @pytest.mark.parametrize("name", KNOWN)
 def test_the_example_of_every_input_works(name: str) -> None:
     template, names = Sandbox().compiled(KNOWN[name].example)
-    assert names == {name}
+    assert name in names
     assert fill(template, {"locale": "zh", **EXAMPLE.inputs, "complaint": "it is long"}).strip()
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from prompts import ItemInput, Sanitizer, item_input
+from prompts import EvidenceInput, ItemInput, Sanitizer, item_input
 from reranker.reasons.catalog_words import Vocabulary, words_of
 from reranker.reasons.check import check, first_sentence
 from reranker.reasons.fallback import evidence_sentence
@@ -70,7 +70,11 @@ def of_values(text: str) -> object:
     values = [text[at : at + 40] for at in range(0, len(text), 40)]
     item = ItemInput("Heat", {"tags": values, "text": text})
     said = "Because you liked Alien, it is a crime drama with some node.js in it."
-    return check(said, item, [item], VOCABULARY), evidence_sentence(item, [item], "en"), _pattern("{facts}", item)
+    return (
+        check(said, item, [item], VOCABULARY),
+        evidence_sentence(item, [EvidenceInput(item.title, item.attributes)], "en"),
+        _pattern("{facts}", item),
+    )
 
 
 def of_catalog(text: str) -> object:

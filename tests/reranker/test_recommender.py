@@ -1,6 +1,7 @@
 import asyncio
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,16 @@ async def test_zero_weight_sends_no_request(retriever: Retriever, engine: Engine
     assert (answer.ranker, answer.llm_weight, answer.degraded) == ("retrieval", 0, [])
     assert standin.requests == []
     assert all(item.llm_score is None for item in answer.items)
+
+
+@pytest.mark.parametrize(("locale", "told"), [("en", []), ("en-GB", []), ("zh-CN", []), ("fr", ["reason_language"])])
+async def test_reasons_in_another_language_are_told(recommender: Recommender, locale: str, told: list[str]) -> None:
+    answer = await recommender.recommend(replace(KNOWN, locale=locale))
+    assert [notice.code for notice in answer.warnings] == told
+    quiet = await recommender.recommend(replace(KNOWN, locale=locale, reasons=False))
+    assert quiet.warnings == []
+    named = await recommender.recommend(replace(KNOWN, locale=locale, prompts=PromptChoice(reason="reason")))
+    assert named.warnings == []
 
 
 async def test_reasons_cite_liked_history(recommender: Recommender, retriever: Retriever, standin: StandIn) -> None:

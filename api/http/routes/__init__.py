@@ -1,1 +1,1 @@
-"""What one can do over HTTP, one file per resource."""
+"""HTTP routes, one file per resource."""

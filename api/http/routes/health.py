@@ -1,4 +1,4 @@
-"""Health: is the process alive, and should it be sent requests?"""
+"""Liveness and readiness."""
 
 import asyncio
 from datetime import datetime
@@ -14,7 +14,7 @@ from api.http.state import Service
 router = APIRouter(prefix="/health", tags=["health"])
 
 _LLM_TIMEOUT_S = 1.0
-"""Whoever asks for readiness does not wait long."""
+"""Readiness must answer quickly."""
 
 
 class Live(BaseModel):
@@ -24,7 +24,7 @@ class Live(BaseModel):
 
 
 class Ready(BaseModel):
-    """Whether to send requests here, and what stands behind the answers."""
+    """Whether to send requests here, and which artifact answers them."""
 
     status: Literal["ready", "draining"]
     llm: Literal["up", "down", "off"]
@@ -33,18 +33,18 @@ class Ready(BaseModel):
     items: int
     build: str | None = Field(description="the artifact's newest build")
     created: datetime = Field(description="when the artifact in use was fitted")
-    problems: list[str] = Field(description="what somebody should look at although the service answers")
+    problems: list[str] = Field(description="problems that need attention although the service answers")
 
 
 @router.get("/live")
 async def live() -> Live:
-    """Whether the process answers. It does while it drains; a restart would lose requests."""
+    """Liveness. The process stays live while it drains; a restart would lose requests."""
     return Live()
 
 
-@router.get("/ready", responses={503: {"model": Ready, "description": "The service is about to end."}})
+@router.get("/ready", responses={503: {"model": Ready, "description": "The service is shutting down."}})
 async def ready(service: ServiceDep, response: Response) -> Ready:
-    """Whether to send requests here. The LLM's state is told, and is never a reason for a 503."""
+    """Readiness. It includes the state of the LLM, which never causes a 503."""
     manifest = service.recommender.retriever.manifest
     if service.draining:
         response.status_code = 503

@@ -1,4 +1,4 @@
-"""``/v1/items``: the catalog, to search and to look around in."""
+"""``/v1/items``: browse and search the catalog."""
 
 import asyncio
 from typing import Annotated
@@ -23,7 +23,7 @@ class ItemBody(BaseModel):
 
     @classmethod
     def of(cls, item: Item) -> "ItemBody":
-        """An item as it is answered."""
+        """Convert an item."""
         attributes = {
             name: list(value) if isinstance(value, tuple) else value for name, value in item.attributes.items()
         }
@@ -38,7 +38,7 @@ class ItemPage(BaseModel):
 
 
 class SimilarItem(ItemBody):
-    """An item that the same users like."""
+    """A similar item."""
 
     similarity: float = Field(description="cosine of the factors, 1 is the most")
 
@@ -59,7 +59,7 @@ async def search_items(
     limit: Limit = 20,
     offset: Offset = 0,
 ) -> ItemPage:
-    """The catalog in its own order, or what a query finds in it, best match first."""
+    """List the catalog in its own order, or search it, best match first."""
     catalog = retriever.catalog
     end = offset + limit
     if query is None:
@@ -68,7 +68,7 @@ async def search_items(
     else:
         wanted = RetrievalRequest(query=query, count=min(end + 1, len(catalog)))
         matches = (await asyncio.to_thread(retriever.retrieve, wanted)).candidates
-        # Behind the matches retrieval fills up with what is popular.
+        # After the matches, retrieval fills up with popular items.
         items = [candidate.item for candidate in matches if candidate.source is Source.text]
         found, more = items[offset:end], len(items) > end
     return ItemPage(items=[ItemBody.of(item) for item in found], next_offset=end if more else None)
@@ -76,20 +76,20 @@ async def search_items(
 
 @router.get("/{item_id:path}/similar", responses=responses(404))
 async def similar_items(item_id: str, retriever: RetrieverDep, limit: Limit = 10) -> SimilarItems:
-    """Items that the same users like."""
+    """List items that the same users like, best first."""
     _known(retriever, item_id)
     similar = await asyncio.to_thread(retriever.similar, item_id, limit)
     return SimilarItems(
         items=[
-            SimilarItem(**ItemBody.of(one.item).model_dump(), similarity=min(max(one.score, -1.0), 1.0))
-            for one in similar
+            SimilarItem(**ItemBody.of(match.item).model_dump(), similarity=min(max(match.score, -1.0), 1.0))
+            for match in similar
         ]
     )
 
 
 @router.get("/{item_id:path}", responses=responses(404))
 async def read_item(item_id: str, retriever: RetrieverDep) -> ItemBody:
-    """One item."""
+    """Read one item."""
     return ItemBody.of(_known(retriever, item_id))
 
 

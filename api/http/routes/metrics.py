@@ -10,5 +10,5 @@ router = APIRouter(tags=["health"])
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(service: ServiceDep) -> Response:
-    """Every metric of this process, in Prometheus's text format."""
+    """Read all metrics in Prometheus's text format."""
     return Response(service.metrics.text(), media_type=CONTENT_TYPE)

@@ -1,6 +1,6 @@
 """``/v1/prompts``: read templates, try drafts, save versions, move aliases.
 
-What changes or tries something is for administrators (see :mod:`api.http.security`).
+Only administrators may change or try templates (see :mod:`api.http.security`).
 """
 
 import asyncio
@@ -53,7 +53,7 @@ class PromptPage(BaseModel):
 
 
 class PromptBody(PromptSummary):
-    """A template, and the text of one version of it."""
+    """A template with the source of one version."""
 
     version: str
     hash: str
@@ -73,18 +73,18 @@ class Version(BaseModel):
     name: str
     version: int
     hash: str
-    production: bool = Field(description="whether it serves requests now: the first version of a name does")
+    production: bool = Field(description="whether it serves requests now; the first version of a name does")
 
 
 class AliasTarget(_PromptRequest):
-    """Which version an alias is to stand for."""
+    """The version that an alias should name."""
 
     version: int = Field(ge=1, le=1_000_000)
     note: str = Field(default="", max_length=1000, description="why, for the audit log")
 
 
 class AliasBody(BaseModel):
-    """Which version an alias stands for; its ETag is that number in quotation marks."""
+    """The version that an alias names. Its ETag is that number in quotation marks."""
 
     name: str
     alias: str
@@ -103,26 +103,26 @@ class _OneOf(_PromptRequest):
 
 
 class RenderBody(_OneOf):
-    """A template, saved or sent, and whom to render it for."""
+    """A template, by name or source, and the user to render it for."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"prompt": "rank"}, {"prompt": "rank", "user_id": "42"}]})
 
-    user_id: Id | None = Field(default=None, description="a user of the fitted data; an example without one")
+    user_id: Id | None = Field(default=None, description="a user of the fitted data; without one an example is used")
     query: str = Field(default="", max_length=2000)
 
 
 class RenderedBody(BaseModel):
-    """What the model would be shown."""
+    """A prompt as the model would receive it."""
 
     prompt: str
     hash: str
-    text: str = Field(description="as people read it")
-    messages: list[dict[str, str]] | None = Field(description="of a chat prompt")
-    continuations: list[str] = Field(description="what is read after the prompt, one per candidate")
+    text: str = Field(description="in readable form")
+    messages: list[dict[str, str]] | None = Field(description="messages of a chat prompt")
+    continuations: list[str] = Field(description="texts whose likelihood is read after the prompt, one per candidate")
 
 
 class TryBody(_OneOf):
-    """A template, saved or sent, to run the whole pipeline with beside production."""
+    """A template, by name or source, to compare with production over the whole pipeline."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"prompt": "rank-labels", "user_ids": ["42"], "k": 3}]})
 
@@ -134,13 +134,16 @@ class TryBody(_OneOf):
 
 @router.get("")
 def list_prompts(service: ServiceDep) -> PromptPage:
-    """All templates, their versions and aliases."""
+    """List all templates with their versions and aliases."""
     return PromptPage(prompts=[_summary(service, name) for name in service.library.names()])
 
 
 @router.post("/render", responses=responses(403))
 def render_prompt(body: RenderBody, retriever: RetrieverDep, service: ServiceDep, request: Request) -> RenderedBody:
-    """Shows what the model would be shown. What nobody has promoted is for administrators."""
+    """Render a template as the model would receive it.
+
+    Only administrators may render drafts, templates that they send, and versions without an alias.
+    """
     template = _template(body, service, request)
     sample = _sample(retriever, body.user_id, body.query, template)
     shown = render_sample(template, sample)
@@ -156,7 +159,7 @@ def render_prompt(body: RenderBody, retriever: RetrieverDep, service: ServiceDep
 
 @router.post("/try", dependencies=[AdminOnly], responses=responses(403))
 async def try_prompt(body: TryBody, production: RecommenderDep, service: ServiceDep, request: Request) -> TryAnswer:
-    """Runs the pipeline for sample users, once with a draft or any version and once with what production uses."""
+    """Run the pipeline for sample users, once with the given template and once with production."""
     template = await asyncio.to_thread(_template, body, service, request)
     await passed(template, production.retriever, body.user_ids)
     library = TrialLibrary(service.settings.prompts_dir, template)
@@ -172,7 +175,7 @@ async def try_prompt(body: TryBody, production: RecommenderDep, service: Service
 def read_prompt(
     name: Name, service: ServiceDep, request: Request, version: Annotated[str, "a"] = "production"
 ) -> PromptBody:
-    """A template and the text of one version: a number, an alias, or `draft` (for administrators)."""
+    """Read a template and the source of one version: a number, an alias, or `draft` (administrators only)."""
     try:
         reference = TemplateReference.parse(f"{name}@{version}")
     except TemplateError as error:
@@ -185,7 +188,10 @@ def read_prompt(
 
 @router.post("/{name}", status_code=201, dependencies=[AdminOnly], responses=responses(403, 409))
 def save_prompt(name: Name, body: NewVersion, service: ServiceDep, retriever: RetrieverDep) -> Version:
-    """Checks a template and saves it as the next version of its name. It serves no request until it is promoted."""
+    """Check a template and save it as the next version of its name.
+
+    The first version of a name serves requests at once, later ones when an alias is moved to them.
+    """
     template = _editor(service, retriever).save(name, body.source, note=body.note)
     version = int(template.version)
     return Version(
@@ -198,7 +204,7 @@ def save_prompt(name: Name, body: NewVersion, service: ServiceDep, retriever: Re
 
 @router.get("/{name}/aliases/{alias}", responses=responses(404))
 def read_alias(name: Name, alias: Alias, service: ServiceDep, response: Response) -> AliasBody:
-    """Which version an alias stands for, with the ETag that moving it needs."""
+    """Read the version that an alias names, with the ETag that moving it requires."""
     version = _found(service, name).aliases.get(alias)
     if version is None:
         raise Refused(404, NotFoundError(f"'{name}' has no alias '{alias}'", field="alias", code="unknown_alias"))
@@ -215,11 +221,11 @@ def move_alias(
     retriever: RetrieverDep,
     response: Response,
     if_match: Annotated[str | None, Header(description="the alias's ETag, from reading it")] = None,
-    if_none_match: Annotated[str | None, Header(description="`*` to make an alias that is not there yet")] = None,
+    if_none_match: Annotated[str | None, Header(description="`*` to create a new alias")] = None,
 ) -> AliasBody:
-    """Checks a saved version and lets an alias stand for it; the next request uses it.
+    """Check a saved version and move an alias to it. The next request uses it.
 
-    `If-Match` says which version the alias is thought to stand for: 412 if somebody was quicker, 428 without it.
+    `If-Match` names the version that the alias had when it was read: 412 if it has changed since, 428 without it.
     """
     current = _found(service, name).aliases.get(alias)
     _check_state(current, if_match, if_none_match)
@@ -233,13 +239,13 @@ def _check_state(current: int | None, if_match: str | None, if_none_match: str |
         raise Refused(
             428,
             InputError(
-                "says nothing of the state that is about to change",
+                "is missing: a change must name the state that it replaces",
                 field="If-Match",
                 remedy="Read the alias and send its ETag; for a new alias send 'If-None-Match: *'",
                 code="precondition_required",
             ),
         )
-    wanted = [one.strip() for one in (if_match or "").split(",")]
+    wanted = [etag.strip() for etag in (if_match or "").split(",")]
     matches = if_match is None or (current is not None and ("*" in wanted or _etag(current) in wanted))
     if not matches or (if_none_match is not None and (if_none_match.strip() != "*" or current is not None)):
         raise Refused(
@@ -285,7 +291,7 @@ def _saved(service: Service, reference: TemplateReference) -> PromptTemplate:
 
 
 def _template(body: _OneOf, service: Service, request: Request) -> PromptTemplate:
-    """What a body names or brings; only an administrator may bring one."""
+    """Return the template that a body names or contains. Only administrators may send one."""
     if body.source is not None:
         allow_prompts(request, service, PromptChoice(rank=f"rank@{DRAFT}"))
         return template_of(body.source)

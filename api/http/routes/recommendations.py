@@ -30,11 +30,13 @@ _UNBUFFERED = {"cache-control": "no-store", "x-accel-buffering": "no"}
 async def recommend(
     body: RecommendationBody, recommender: RecommenderDep, service: ServiceDep, request: Request
 ) -> Response:
-    """Recommends items and says why. With the LLM down, slow or full: retrieval's order, and `degraded` says so.
+    """Recommend items, with reasons.
 
-    With `stream` the answer comes as server-sent events: `ranking` with every item and no reasons, a `reason` with its
-    `item_id` for each item as it is finished, and `done` with usage, timings and what was degraded. Where the service
-    fails after the first event it sends `error` with a problem and ends.
+    If the LLM is down, slow or full, items keep retrieval's order and `degraded` says so.
+
+    With `stream` the response is server-sent events: `ranking` with all items but no reasons, a `reason` with its
+    `item_id` for each item when it is ready, and `done` with usage, timings and degraded stages. If the service fails
+    after the first event, it sends `error` with a problem and ends the stream.
     """
     wanted = body.to_request(
         deadline_ms=service.settings.deadline_ms, began=request.state.began, request_id=request.state.request_id
@@ -43,17 +45,17 @@ async def recommend(
     request.state.ends = request.state.began + wanted.deadline_ms / 1000
     await service.load_prompts(wanted.prompts)
     if body.stream:
-        # What is wrong with the request is told here, before anything is sent.
+        # Validate the request here, before anything is sent.
         events = await asyncio.to_thread(recommender.stream, wanted)
         return EventSourceResponse(_sent(events, service, request), headers=_UNBUFFERED)
     answer = await recommender.recommend(wanted)
     _note(answer, service, request)
-    # Serialised at once: FastAPI would first make a dictionary of it.
+    # Serialise directly: FastAPI would first convert it to a dictionary.
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
 async def _sent(events: AsyncGenerator[Event, None], service: Service, request: Request) -> AsyncGenerator[bytes, None]:
-    """The events as they are sent. Whoever stops reading ends the work."""
+    """Format the events. A client that stops reading ends the work."""
     ranking: RankingEvent | None = None
     reasons: dict[str, ReasonBody] = {}
     try:
@@ -66,11 +68,11 @@ async def _sent(events: AsyncGenerator[Event, None], service: Service, request: 
                 elif isinstance(event, DoneEvent) and ranking is not None:
                     _note(Answer.of(ranking, reasons, event), service, request)
                 yield format_sse_event(event=event.event, data_str=event.model_dump_json(exclude={"event"}))
-    except Exception as error:  # the status is sent; an event is what is left to tell it with
+    except Exception as error:  # the status line is sent, so report the error as an event
         log.error("fault", route="/v1/recommendations", error=type(error).__name__, places=places(error))
         yield format_sse_event(event="error", data_str=FAULT.model_dump_json(exclude_none=True))
 
 
 def _note(answer: Answer, service: Service, request: Request) -> None:
     service.metrics.answered(answer)
-    request.state.told = {"ranker": answer.ranker, "degraded": [one.code for one in answer.degraded]}
+    request.state.told = {"ranker": answer.ranker, "degraded": [degradation.code for degradation in answer.degraded]}

@@ -1,6 +1,6 @@
-"""``/rerank``, ``/v1/rerank`` and ``/v2/rerank``: texts ranked by how well they answer a query.
+"""``/rerank``, ``/v1/rerank`` and ``/v2/rerank``: rank texts by relevance to a query.
 
-The first two are what Jina and vLLM speak (and what Cohere spoke), the third is Cohere's.
+The first two follow Jina, vLLM and Cohere version 1, the third Cohere version 2.
 """
 
 import time
@@ -29,9 +29,9 @@ router = APIRouter(tags=["rerank"], responses=responses(503), route_class=JsonRo
 @router.post("/rerank", response_model_exclude_none=True)
 @router.post("/v1/rerank", response_model_exclude_none=True)
 async def rerank(body: RerankBody, ranker: DocumentRankerDep, service: ServiceDep, request: Request) -> RerankAnswer:
-    """Ranks texts by how well they answer a query. There is no fallback: without the LLM it is a 503.
+    """Rank texts by relevance to a query. There is no fallback: without the LLM the status is 503.
 
-    What could not be read within the deadline stands last, and `meta.warnings` says so.
+    Documents that are not read within the deadline come last, and `meta.warnings` names them.
     """
     texts, ranking = await _rank(ranker, body, service, request)
     usage, warnings = ranking.usage, body.warnings(ranking)
@@ -50,7 +50,7 @@ async def rerank(body: RerankBody, ranker: DocumentRankerDep, service: ServiceDe
 async def rerank_cohere(
     body: CohereRerankBody, ranker: DocumentRankerDep, service: ServiceDep, request: Request
 ) -> CohereAnswer:
-    """The same as Cohere's version 2 shapes it."""
+    """Rank texts, in the format of Cohere version 2."""
     texts, ranking = await _rank(ranker, body, service, request)
     warnings = body.warnings(ranking)
     return CohereAnswer(

@@ -1,4 +1,4 @@
-"""``/`` and ``/docs``: what there is. No page asks another server for anything."""
+"""``/`` and ``/docs``: the API reference. The pages load nothing from other servers."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +19,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/")
 async def root(request: Request) -> Response:
-    """Where to go: a browser is sent to the reference, a program is told what there is."""
+    """Redirect browsers to the reference; list the routes for programs."""
     if "text/html" in request.headers.get("accept", ""):
         return RedirectResponse("docs")
     paths = request.app.openapi()["paths"]
@@ -36,5 +36,5 @@ async def root(request: Request) -> Response:
 
 @router.get("/docs")
 async def docs() -> Response:
-    """The reference, rendered from ``/openapi.json``."""
+    """Show the reference, rendered from ``/openapi.json``."""
     return FileResponse(STATIC / "docs.html", media_type="text/html", headers=_POLICY)

@@ -1,4 +1,4 @@
-"""``/v1/users``: of whom there is a history, and what is in it."""
+"""``/v1/users``: users and their histories."""
 
 from collections import Counter
 from typing import Annotated
@@ -23,11 +23,11 @@ class UserPage(BaseModel):
 
 
 class HistoryBody(BaseModel):
-    """Something the user did."""
+    """An interaction of the user."""
 
     item_id: str | None
     title: str | None
-    text: str | None = Field(description="a search in place of an item, or what the user wrote about it")
+    text: str | None = Field(description="a search query without an item, or what the user wrote about the item")
     event: str
     weight: float
     timestamp: int | None
@@ -35,20 +35,20 @@ class HistoryBody(BaseModel):
 
 
 class UserBody(BaseModel):
-    """What is known of a user."""
+    """A user's history in numbers, and its latest part."""
 
     user_id: str
     interactions: int
     events: dict[str, int] = Field(description="number of interactions of each kind")
-    liked: int = Field(description="interactions that were meant positively; evidence is taken from these")
+    liked: int = Field(description="number of positive interactions, from which evidence is taken")
     first: int | None = Field(description="time of the oldest interaction, seconds since 1970")
-    last: int | None = Field(description="time of the latest")
+    last: int | None = Field(description="time of the latest interaction, seconds since 1970")
     history: list[HistoryBody] = Field(description="the latest interactions, latest first")
 
 
 @router.get("")
 async def list_users(retriever: RetrieverDep, limit: Limit = 20, offset: Offset = 0) -> UserPage:
-    """The users of the fitted data."""
+    """List the users of the fitted data."""
     users, end = retriever.user_ids(), offset + limit
     return UserPage(users=list(users[offset:end]), total=len(users), next_offset=end if end < len(users) else None)
 
@@ -57,13 +57,13 @@ async def list_users(retriever: RetrieverDep, limit: Limit = 20, offset: Offset 
 def read_user(
     user_id: str,
     retriever: RetrieverDep,
-    limit: Annotated[int, Query(ge=0, le=1000, description="how much of the history to show")] = 20,
+    limit: Annotated[int, Query(ge=0, le=1000, description="maximum number of history entries")] = 20,
 ) -> UserBody:
-    """One user's history, in numbers and its latest part."""
+    """Read one user's history: counts and the latest entries."""
     found = retriever.retrieve(RetrievalRequest(user_id=user_id, count=1))
     if not found.history:
         raise Refused(404, NotFoundError("there is no such user", field="user_id", code="unknown_user"))
-    entries = [_entry(one) for one in found.history]
+    entries = [_entry(interaction) for interaction in found.history]
     times = [entry.timestamp for entry in entries if entry.timestamp is not None]
     return UserBody(
         user_id=user_id,

@@ -83,8 +83,8 @@ def test_few_users_get_the_defaults_and_a_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (("--no-search", "--trials", "5"), "--trials: limits a search"),
-        (("--no-search", "--budget", "5"), "--budget: limits a search"),
+        (("--no-search", "--trials", "5"), "--trials: limits the search"),
+        (("--no-search", "--budget", "5"), "--budget: limits the search"),
         (("--trials", "0"), "--trials"),
         (("--budget", "0.1"), "--budget"),
         (
@@ -92,7 +92,7 @@ def test_few_users_get_the_defaults_and_a_sentence(tmp_path: Path) -> None:
                 *("--search", "--factors", "3", "--alpha", "1", "--regularization", "1", "--iterations", "2"),
                 *("--half-life-days", "9"),
             ),
-            "nothing is left to search",
+            "there is nothing to search for",
         ),
     ],
 )

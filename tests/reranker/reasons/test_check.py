@@ -24,6 +24,7 @@ OTHERS = [
 VOCABULARY = Vocabulary([ALIEN, BLADE, TERMINATOR, *OTHERS], "films")
 DATA = Path(__file__).parents[1] / "data"
 DEVELOPED, UNSEEN = DATA / "labelled_reasons.jsonl", DATA / "labelled_reasons_unseen.jsonl"
+OTHER_DOMAINS, HELD_OUT = DATA / "labelled_reasons_other_domains.jsonl", DATA / "labelled_reasons_held_out.jsonl"
 
 
 def seen(item: Item) -> ItemInput:
@@ -40,7 +41,7 @@ def problem(text: str, item: Item = TERMINATOR, *evidence: Item, locale: str = "
         "Because you liked Alien and Blade Runner, The Terminator should suit you: it is a sci-fi thriller.",
         "You liked Blade Runner from 1982; The Terminator, from 1984, is action as well.",
         "Like Alien, it's Sci-Fi.",
-        "If you enjoyed Alien, it could well be that The Terminator is next.",
+        "If you enjoyed Alien, it could well be that The Terminator is your next thriller.",
         "You enjoyed the horror of Alien; The Terminator offers sci-fi action instead.",
         "The Terminator is a 1980s thriller with science fiction in it, like Blade Runner.",
         "Given that you liked Blade Runner, the action-packed sci-fi thriller The Terminator is a strong match.",
@@ -80,6 +81,7 @@ def test_grounded_sentences_pass(text: str) -> None:
         ("Because you liked Alien and The Terminator, here is more sci-fi.", Fault.user, "liked already"),
         ("You are a thriller fan, so The Terminator suits you.", Fault.user, "You are"),
         ("Your friends liked Alien, so The Terminator suits you.", Fault.user, "Your friends"),
+        ("If you enjoyed Alien, it could well be that The Terminator is next.", Fault.empty, "nothing"),
         ("Because you liked Alien, this is", Fault.broken, "whole sentence"),
         ("", Fault.broken, "whole sentence"),
         ("Alien.", Fault.broken, "whole sentence"),
@@ -269,6 +271,29 @@ def test_the_check_agrees_with_sentences_that_it_was_not_developed_on() -> None:
     assert found.sentences >= 120
     assert found.precision >= 0.97, found.passed_wrongly
     assert found.recall >= 0.82, found.refused_wrongly
+
+
+def test_the_check_agrees_with_sentences_of_other_domains() -> None:
+    """264 sentences about products, news, music, books, recipes and more in the style of large models, 102 of them
+    Chinese, more than half wrong in subtle ways: another's attribute, "the same" of what differs, "bought" of what was
+    viewed.
+
+    When the check first read 208 of them, precision was .73 and recall .66; it has read relations since. When it then
+    first read the other 56, precision was 1.00 and recall .71; its words that claim nothing have become more since.
+    """
+    found = agreed(OTHER_DOMAINS)
+    assert found.sentences >= 260
+    assert found.precision >= 0.98, found.passed_wrongly
+    assert found.recall >= 0.9, found.refused_wrongly
+
+
+def test_the_check_agrees_with_sentences_that_nothing_was_mended_after() -> None:
+    """43 sentences about podcasts, plants and films, labelled before the check was asked, and not used for anything
+    since. All 11 that passed hold; of those that hold, 6 of 13 English and 5 of 7 Chinese ones passed.
+    """
+    found = agreed(HELD_OUT)
+    assert found.precision >= 0.98, found.passed_wrongly
+    assert found.recall >= 0.5, found.refused_wrongly
 
 
 @pytest.mark.parametrize("sign", ["\x07", "\u202e", "\u200b", "\ue000", "\U000e0041", "\x00"])

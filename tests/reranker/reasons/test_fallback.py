@@ -1,10 +1,12 @@
 """Sentences of evidence alone."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prompts import ItemInput, Sanitizer, item_input
+from prompts import SHAPES, EvidenceInput, ItemInput, Sanitizer, evidence_inputs, item_input
 from reranker.reasons.catalog_words import Vocabulary
 from reranker.reasons.check import check
 from reranker.reasons.fallback import evidence_sentence
@@ -13,85 +15,140 @@ from retrieval import Evidence, Item
 from tests.reranker.reasons.test_check import ALIEN, BLADE, OTHERS, TERMINATOR, VOCABULARY, seen
 
 
-@pytest.mark.parametrize("evidence", [[ALIEN], [ALIEN, BLADE], [ALIEN, BLADE, OTHERS[0]], [OTHERS[0]]])
-@pytest.mark.parametrize("item", [TERMINATOR, OTHERS[1], OTHERS[2]])
+def cited(*items: Item) -> list[EvidenceInput]:
+    return evidence_inputs([Evidence(item, 1.0) for item in items], Sanitizer())
+
+
+def input_of(title: str, did: str = "liked", **attributes: str | list[str]) -> EvidenceInput:
+    return EvidenceInput(title, dict(attributes), did)
+
+
+def texts(
+    item: ItemInput, evidence: list[EvidenceInput], locale: str = "en", noun: str = "films", *, follows: bool = False
+) -> list[str]:
+    """Return every shape."""
+    return [evidence_sentence(item, evidence, locale, noun, shape=shape, follows=follows) for shape in range(SHAPES)]
+
+
+@pytest.mark.parametrize("evidence", [[ALIEN], [ALIEN, BLADE], [ALIEN, BLADE, OTHERS[0]]])
 @pytest.mark.parametrize("locale", ["en", "zh-CN"])
-def test_they_name_their_evidence_and_pass_the_check(item: Item, evidence: list[Item], locale: str) -> None:
-    text = evidence_sentence(seen(item), [seen(one) for one in evidence], locale, "films")
-    assert all(one.title in text for one in evidence)
-    assert text.endswith("。" if locale == "zh-CN" else ".")
-    assert check(text, seen(item), [seen(one) for one in evidence], VOCABULARY, locale) is None
+def test_they_name_their_evidence_and_pass_the_check(evidence: list[Item], locale: str) -> None:
+    for text in texts(seen(TERMINATOR), cited(*evidence), locale):
+        assert all(text.count(piece.title) == 1 for piece in evidence)
+        assert text.endswith("。" if locale == "zh-CN" else ".")
+        assert check(text, seen(TERMINATOR), cited(*evidence), VOCABULARY, locale) is None, text
 
 
-def texts(item: ItemInput, evidence: list[ItemInput], locale: str = "en", noun: str = "films") -> set[str]:
-    """Every wording: another end of the item's title picks another."""
-    items = [ItemInput(f"{item.title}{end}", item.attributes) for end in range(60)]
-    return {evidence_sentence(one, evidence, locale, noun) for one in items}
-
-
-def test_english_grammar() -> None:
-    one, two = [ItemInput(title, {"genres": ["Crime", "Drama"]}) for title in ("Heat", "Ran")]
-    third = ItemInput("Alien", {"genres": ["Horror"]})
-    item = ItemInput("Fargo", {"genres": ["Crime", "Drama"]})
-    assert "You liked Heat; this shares Crime and Drama with it." in texts(item, [one])
-    assert "You liked Heat and Ran; this shares Crime and Drama with them." in texts(item, [one, two])
-    assert "You liked Alien, and Heat and Ran, with which this shares Crime and Drama." in texts(
-        item, [one, two, third]
+def test_they_say_what_is_shared_and_what_is_new() -> None:
+    heat, ran = (input_of(title, genres=["Crime", "Drama"]) for title in ("Heat", "Ran"))
+    alien = input_of("Alien", genres=["Horror"])
+    item = ItemInput("Fargo", {"genres": ["Crime", "Comedy", "Drama"]})
+    assert texts(item, [heat, ran]) == [
+        "You liked Heat and Ran; this shares Crime and Drama with them, and adds Comedy.",
+        "Picked because you liked Heat and Ran: Crime and Drama again, with Comedy.",
+        "Shares Crime and Drama with Heat and Ran, which you liked, and adds Comedy.",
+        "Crime and Drama, as in Heat and Ran, which you liked; this adds Comedy.",
+        "Like Heat and Ran, which you liked, this has Crime and Drama, and adds Comedy.",
+    ]
+    assert texts(item, [alien, heat])[0] == (
+        "You liked Heat; this shares Crime and Drama with it, and adds Comedy; you also liked Alien."
     )
-    assert "Picked because you liked Alien." in texts(item, [third])
+    assert texts(item, [heat], "zh")[0] == "你喜欢《Heat》，它同属犯罪、剧情，另有喜剧。"
+
+
+@pytest.mark.parametrize("locale", ["en", "zh"])
+@pytest.mark.parametrize("follows", [False, True])
+@pytest.mark.parametrize("attributes", [{}, {"genres": ["Crime"]}])
+def test_no_opening_repeats_in_a_list(locale: str, follows: bool, attributes: dict[str, str | list[str]]) -> None:
+    evidence = [EvidenceInput(title, dict(attributes)) for title in ("Heat", "Ran")]
+    found = texts(ItemInput("Fargo", dict(attributes)), evidence, locale, follows=follows)
+    plain = [text.replace("Heat", "").replace("Ran", "") for text in found]
+    openings = {text[:2] if locale == "zh" else tuple(text.split()[:2]) for text in plain}
+    assert len(openings) == SHAPES
+
+
+def test_items_without_attributes_have_a_sentence_worth_reading() -> None:
+    coat, boots = input_of("Coat", "bought"), input_of("Boots", "viewed")
+    item = ItemInput("Hat", {})
+    assert texts(item, [coat], noun="products") == [
+        "You bought Coat; this is often chosen along with it.",
+        "Picked because you bought Coat: others often choose this as well.",
+        "Often chosen along with Coat, which you bought.",
+        "With Coat, which you bought, others often choose this.",
+        "Others often choose this together with Coat, which you bought.",
+    ]
+    assert texts(item, [coat, boots], follows=True)[0] == (
+        "You bought Coat and viewed Boots; this is what others often choose next."
+    )
+    assert texts(item, [coat, boots], "zh", "商品")[0] == "你买过“Coat”，也看过“Boots”，选它的人常常也选这个。"
+
+
+def test_words_of_both_titles_are_a_connection() -> None:
+    adapter, item = input_of("Xbox One Stereo Headset Adapter", "viewed"), ItemInput("Xbox One Charging Station", {})
+    assert texts(item, [adapter], noun="products")[2] == (
+        "Shares the name “Xbox One” with Xbox One Stereo Headset Adapter, which you viewed."
+    )
+    chinese = texts(ItemInput("三体：黑暗森林", {}), [input_of("三体：死神永生")], "zh", "书")
+    assert chinese[0] == "你喜欢《三体：死神永生》，它同为“三体”。"
+    for other in ("The Wire 2", "A Cat"):
+        assert "name" not in texts(ItemInput("The Hat 2", {}), [input_of(other)])[0]
+
+
+def test_words_of_most_titles_connect_nothing() -> None:
+    usual = Vocabulary([Item(str(number), f"Product {number}") for number in range(30)], "products").usual_words
+    text = evidence_sentence(ItemInput("Product 1", {}), [input_of("Product 2")], "en", "products", usual_words=usual)
+    assert text == "You liked Product 2; this is often chosen along with it."
+    few = Vocabulary([Item(str(number), f"Xbox {number}") for number in range(10)], "products").usual_words
+    text = evidence_sentence(ItemInput("Xbox 1", {}), [input_of("Xbox 2")], "en", "products", usual_words=few)
+    assert text == "You liked Xbox 2; this shares the name “Xbox” with it."
 
 
 def test_any_domain() -> None:
-    boots = ItemInput("Trail Boots", {"kind": "shoes", "brand": "Norr"})
+    boots = input_of("Trail Boots", "bought", kind="shoes", brand="Norr")
     jacket = ItemInput("Ridge Jacket", {"kind": "jackets", "brand": "Norr"})
-    assert "You liked Trail Boots; this has the same brand, Norr." in texts(jacket, [boots], noun="products")
-    assert "你喜欢“Trail Boots”，它的brand同样是Norr。" in texts(jacket, [boots], "zh", "商品")
+    assert "You bought Trail Boots; this shares the brand Norr with it." in texts(jacket, [boots], noun="products")
+    assert "你买过“Trail Boots”，它brand同为Norr。" in texts(jacket, [boots], "zh", "商品")
     assert any("《Trail Boots》" in text for text in texts(jacket, [boots], "zh", "电影"))
-    for text in texts(jacket, [boots], noun="products"):
-        assert check(text, jacket, [boots], Vocabulary([], "products")) is None
+    liked = replace(boots, did="liked")
+    for text in texts(jacket, [liked], noun="products"):
+        assert check(text, jacket, [liked], Vocabulary([], "products")) is None
 
 
 @pytest.mark.parametrize("title", ["It", "21", "The Good, the Bad and the Ugly", "Up", "What If?", "usb cable"])
 def test_titles_that_would_not_be_seen_as_such_are_quoted(title: str) -> None:
-    for text in texts(ItemInput("Heat", {}), [ItemInput(title, {}), ItemInput("Ran", {})]):
+    for text in texts(ItemInput("Heat", {}), [input_of(title), input_of("Ran")]):
         assert f"“{title}” and “Ran”" in text
 
 
 def test_chinese_lists_and_genres() -> None:
-    evidence = [ItemInput(title, {"genres": ["Drama"]}) for title in ("活着", "花样年华", "无间道")]
+    evidence = [input_of(title, genres=["Drama"]) for title in ("活着", "花样年华", "无间道")]
     found = texts(ItemInput("霸王别姬", {"genres": ["Drama"]}), evidence, "zh", "films")
-    assert "你喜欢《活着》、《花样年华》和《无间道》，它同样属于剧情。" in found
+    assert "你喜欢《活着》、《花样年华》和《无间道》，它同属剧情。" in found
 
 
 def test_values_that_are_no_words_are_left_out() -> None:
-    item, other = [ItemInput(title, {"genres": ["(no genres listed)"]}) for title in "AB"]
+    item, other = ItemInput("A", {"genres": ["(no genres listed)"]}), input_of("B", genres=["(no genres listed)"])
     assert all("genres" not in text for text in texts(item, [other]))
-
-
-def test_two_users_read_different_sentences_of_one_item() -> None:
-    item, one, two = seen(TERMINATOR), seen(ALIEN), seen(BLADE)
-    assert len({evidence_sentence(item, some, "en") for some in ([one], [two], [one, two], [two, one])}) == 4
-    assert evidence_sentence(item, [one, two], "en") == evidence_sentence(item, [one, two], "en")
-    assert len(texts(item, [one])) > 2
 
 
 @given(
     titles=st.lists(st.text(min_size=1, max_size=30), min_size=2, max_size=4),
     tags=st.lists(st.text(min_size=1, max_size=10), max_size=3),
     locale=st.sampled_from(["en", "zh"]),
+    shape=st.integers(0, SHAPES - 1),
 )
-def test_any_titles_and_tags(titles: list[str], tags: list[str], locale: str) -> None:
-    item, *evidence = [item_input(Item("1", title, {"tags": tuple(tags)}), Sanitizer()) for title in titles]
-    text = evidence_sentence(item, evidence, locale)
+def test_any_titles_and_tags(titles: list[str], tags: list[str], locale: str, shape: int) -> None:
+    first, *others = [Item("1", title, {"tags": tuple(tags)}) for title in titles]
+    evidence = cited(*others)
+    text = evidence_sentence(item_input(first, Sanitizer()), evidence, locale, shape=shape)
     assert all(one.title in text for one in evidence)
 
 
 @pytest.mark.parametrize("locale", ["en", "zh"])
 @pytest.mark.parametrize("genres", [["Crime"], ["War"], []])
 def test_no_title_is_named_twice(locale: str, genres: list[str]) -> None:
-    evidence = [ItemInput("Fargo", {"genres": ["Crime"]}), ItemInput("Alien", {"genres": genres})]
-    for number in range(12):  # the item's title picks the form
-        text = evidence_sentence(ItemInput(f"Heat {number}", {"genres": ["Crime"]}), evidence, locale, "films")
+    evidence = [input_of("Fargo", genres=["Crime"]), input_of("Alien", genres=genres)]
+    for text in texts(ItemInput("Heat", {"genres": ["Crime"]}), evidence, locale):
         assert (text.count("Fargo"), text.count("Alien")) == (1, 1), text
 
 

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from prompts import PromptLibrary, PromptTemplate, Sanitizer
+from prompts import SHAPES, PromptLibrary, PromptTemplate, Sanitizer
 from reranker import Engine
 from reranker.reasons.check import Fault, Refusal
+from reranker.reasons.deeds import Deed
 from reranker.reasons.writer import Basis, Reason, ReasonSource, ReasonStatistics, ReasonWriter, Wanted
 from retrieval import Evidence
 from tests.reranker.reasons.test_check import ALIEN, OTHERS, TERMINATOR
@@ -118,18 +119,37 @@ async def test_a_pattern_that_the_server_refuses_is_left_out(writer: ReasonWrite
 async def test_what_comes_from_data_is_no_part_of_the_pattern(writer: ReasonWriter, standin: StandIn) -> None:
     standin.patterns = lambda pattern: "zqxj"
     odd = Wanted(replace(TERMINATOR, attributes={"genres": ("a.*|(b)",)}), WANTED.evidence, Basis.als)
-    bare = Wanted(replace(TERMINATOR, attributes={}), WANTED.evidence, Basis.als)
+    bare = Wanted(replace(TERMINATOR, attributes={"plot": "long " * 9}), WANTED.evidence, Basis.als)
     await writer.write(PATTERNED, odd, Sanitizer())
     assert r"(?:a\.\*\|\(b\))" in str(patterns_of(standin)[1])
     await writer.write(PATTERNED, bare, Sanitizer())
     assert patterns_of(standin)[-1] is None, "without facts there is no pattern"
 
 
+async def test_nothing_is_asked_of_an_item_without_attributes(writer: ReasonWriter, standin: StandIn) -> None:
+    bare = replace(WANTED, item=replace(TERMINATOR, attributes={}))
+    reason, usage = await writer.write(REASON, bare, Sanitizer())
+    assert (reason.source, usage.requests) == (ReasonSource.evidence, 0)
+    assert reason.text == "You liked Alien; this is often chosen along with it."
+
+
+async def test_the_prompt_tells_what_the_user_did(writer: ReasonWriter, standin: StandIn) -> None:
+    standin.text = " it is a sci-fi thriller."
+    viewed = replace(WANTED, deeds={ALIEN.item_id: Deed.viewed})
+    openings = []
+    for shape in range(SHAPES):
+        reason, _ = await writer.write(REASON, replace(viewed, shape=shape), Sanitizer())
+        assert reason.source is ReasonSource.llm, reason.refused
+        assert "viewed Alien" in reason.text
+        openings.append(reason.text.split()[0])
+    assert len(set(openings)) == SHAPES
+
+
 async def test_nothing_is_asked_without_evidence(writer: ReasonWriter, standin: StandIn) -> None:
     for basis, says in (
         (Basis.text, "The Terminator matches the words of your wish."),
         (Basis.popularity, "The Terminator is liked by others here."),
-        (Basis.nothing, "Nobody here has said yet what The Terminator is like."),
+        (Basis.nothing, "The Terminator has no likes here yet."),
     ):
         reason, usage = await writer.write(REASON, Wanted(TERMINATOR, [], basis), Sanitizer())
         assert (reason.text, usage.requests) == (says, 0)

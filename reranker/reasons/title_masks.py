@@ -1,0 +1,92 @@
+"""Put placeholders in the place of titles: what a title says is not what the reason claims."""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from prompts import ItemInput
+from reranker.reasons import lexicon
+from reranker.reasons.catalog_words import WORD
+
+ITEM, EVIDENCE = "\ue000", "\ue001"
+"""Stand for titles; the first history item is \\ue001, the next \\ue002 ..."""
+PLACEHOLDERS = re.compile(r"[\ue000-\uf8ff]")
+_TITLE_WORDS = 50
+"""Number of words at the beginning of a title that a text may name in part."""
+PART = "\ue100"
+"""Stands for a part of a title ("Star Wars" of "Star Wars: Episode IV")."""
+_CHINESE = re.compile(r"[\u3400-\u9fff]")
+
+
+def mask_titles(text: str, item: ItemInput, evidence: Sequence[ItemInput]) -> str:
+    """Replace the titles by placeholders. Titles are looked for as they are written, so that "It" the film is not every
+    "it".
+    """
+    text = PLACEHOLDERS.sub(" ", text)
+    marks = {one.title: chr(ord(EVIDENCE) + place) for place, one in reversed(list(enumerate(evidence)))}
+    marks[item.title] = ITEM
+    for title in sorted(marks, key=len, reverse=True):
+        text = _whole(title).sub(marks[title], text)
+    for title in marks:  # "Star Wars" for "Star Wars: Episode IV - A New Hope"
+        text = _without_parts(text, title)
+    return text
+
+
+# Compiling took a quarter of the time of a request with reasons; titles come again, and re's own cache is small.
+@lru_cache(maxsize=4096)
+def _whole(title: str) -> re.Pattern[str]:
+    return re.compile(whole_word(title))
+
+
+def _without_parts(text: str, title: str) -> str:
+    """The text with a placeholder for what the title may be shortened to: two of its words or more, in their order, the
+    longest first. Both are compared word by word, up to :data:`_TITLE_WORDS` of the title.
+    """
+    own = WORD.findall(title)[:_TITLE_WORDS]
+    said = list(WORD.finditer(text))
+    places: dict[str, list[int]] = {}
+    for at, word in enumerate(own):
+        places.setdefault(word, []).append(at)
+    # runs[at][place]: how many words the text has in common with the title from there on.
+    runs: list[dict[int, int]] = [{} for _ in range(len(said) + 1)]
+    for at in range(len(said) - 1, -1, -1):
+        joined = at + 1 < len(said) and _close(text[said[at].end() : said[at + 1].start()])
+        for place in places.get(said[at][0], ()):
+            runs[at][place] = 1 + (runs[at + 1].get(place + 1, 0) if joined else 0)
+    parts: list[tuple[int, int]] = []
+    for at, run in enumerate(runs):
+        length = min(max(run.values(), default=0), len(own) - 1)
+        while length > 1 and not _stands_alone(text, said[at].start(), said[at + length - 1].end()):
+            length -= 1
+        part = [word[0] for word in said[at : at + length]]
+        if length > 1 and part[0][0].isupper() and not {word.casefold() for word in part} <= lexicon.ENGLISH:
+            parts.append((at, length))
+    taken: set[int] = set()
+    chosen: list[tuple[int, int]] = []
+    for at, length in sorted(parts, key=lambda part: -part[1]):
+        while length > 1 and not taken.isdisjoint(range(at, at + length)):
+            length -= 1
+        if length > 1:
+            taken.update(range(at, at + length))
+            chosen.append((at, length))
+    for at, length in sorted(chosen, reverse=True):
+        text = text[: said[at].start()] + PART + text[said[at + length - 1].end() :]
+    return text
+
+
+def _close(between: str) -> bool:
+    """Return whether words with this between them stand together."""
+    return 1 <= len(between) <= 3 and not any(char.isalnum() or char == "_" for char in between)
+
+
+def _stands_alone(text: str, start: int, end: int) -> bool:
+    return not any(char.isalnum() or char == "_" for char in (text[start - 1 : start] + text[end : end + 1]))
+
+
+def whole_word(text: str) -> str:
+    """Return a pattern for a text that is not part of a longer word."""
+    before = r"(?<![^\W\u3400-\u9fff])" if re.match(r"\w", text) else ""
+    after = r"(?![^\W\u3400-\u9fff])" if re.search(r"\w$", text) else ""
+    if _CHINESE.match(text) and len(text) > 1:
+        return re.escape(text)
+    return before + re.escape(text) + after
