@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import util
+from multiprocessing.process import BaseProcess
 from typing import Protocol
 
 import polars as pl
@@ -98,16 +99,22 @@ _worker: PartitionWorker | None = None
 
 def _begin(job: BatchJob) -> None:
     """Prepare a worker process. Its work begins with the first partition, whose error reaches the caller."""
-    global _job  # noqa: PLW0603
+    global _job
     _job = job
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends the workers
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: BaseProcess) -> None:
+    """End this process when its parent is gone, even if that was killed."""
+    parent.join()
+    os._exit(1)
 
 
 def _answer(entries: list[BatchEntry]) -> pl.DataFrame:
-    global _worker  # noqa: PLW0603
+    global _worker
     if _worker is None:
         assert _job is not None  # noqa: S101  # _begin() ran
         _worker = PartitionWorker(_job)

@@ -25,28 +25,29 @@ _ITEM = pl.Struct(
         "evidence": pl.List(pl.String),
     }
 )
-ROW_SCHEMA = pl.Schema(
-    {
-        "row": pl.Int64,
-        "request_id": pl.String,
-        "user_id": pl.String,
-        "error_code": pl.String,
-        "error": pl.String,
-        "degraded": pl.List(pl.String),
-        "ranker": pl.String,
-        "model": pl.String,
-        "rank_prompt": pl.String,
-        "reason_prompt": pl.String,
-        "artifact": pl.String,
-        "prompt_tokens": pl.Int64,
-        "completion_tokens": pl.Int64,
-        "items": pl.List(_ITEM),
-    }
-)
+_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "row": pl.Int64,
+    "request_id": pl.String,
+    "user_id": pl.String,
+    "error_code": pl.String,
+    "error": pl.String,
+    "degraded": pl.List(pl.String),
+    "notices": pl.List(pl.String),
+    "ranker": pl.String,
+    "model": pl.String,
+    "rank_prompt": pl.String,
+    "reason_prompt": pl.String,
+    "artifact": pl.String,
+    "prompt_tokens": pl.Int64,
+    "completion_tokens": pl.Int64,
+    "items": pl.List(_ITEM),
+}
+ROW_SCHEMA = pl.Schema(_COLUMNS)
 """Columns of a shard.
 
 ``row`` is the place of the request among all, from 0. A row has ``error_code`` and ``error``, or ``items``, best first.
-``degraded`` lists the replaced stages, such as ``rank:llm_timeout``. ``artifact`` is the build that the items come from.
+``degraded`` lists the replaced stages, such as ``rank:llm_timeout``; ``notices`` the codes of the fallback and of
+warnings, such as ``unknown_user`` for popular items. ``artifact`` names the build of the items.
 """
 
 
@@ -86,6 +87,7 @@ class RowCounts(BaseModel):
     Args:
         errors: number of rows with an error, by code.
         degraded: number of replaced stages, by stage and code.
+        notices: number of notices, by code.
         degraded_rows: number of rows with a replaced stage.
         prompt_tokens: tokens that the LLM read.
         completion_tokens: tokens that the LLM wrote.
@@ -95,6 +97,7 @@ class RowCounts(BaseModel):
 
     errors: dict[str, int] = {}
     degraded: dict[str, int] = {}
+    notices: dict[str, int] = {}
     degraded_rows: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -106,6 +109,7 @@ class RowCounts(BaseModel):
         return cls(
             errors=Counter(table["error_code"].drop_nulls()),
             degraded=Counter(replaced.explode().drop_nulls()),
+            notices=Counter(table["notices"].drop_nulls().explode().drop_nulls()),
             degraded_rows=int((replaced.list.len() > 0).sum()),
             prompt_tokens=int(table["prompt_tokens"].sum()),
             completion_tokens=int(table["completion_tokens"].sum()),
@@ -115,6 +119,7 @@ class RowCounts(BaseModel):
         return type(self)(
             errors=Counter(self.errors) + Counter(other.errors),
             degraded=Counter(self.degraded) + Counter(other.degraded),
+            notices=Counter(self.notices) + Counter(other.notices),
             degraded_rows=self.degraded_rows + other.degraded_rows,
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
             completion_tokens=self.completion_tokens + other.completion_tokens,
@@ -126,6 +131,7 @@ def answer_row(entry: BatchEntry, answer: Answer, artifact: str) -> dict[str, An
     return {
         **_head(entry),
         "degraded": [f"{one.stage}:{one.code}" for one in answer.degraded],
+        "notices": [notice.code for notice in (answer.fallback, *answer.warnings) if notice],
         "ranker": str(answer.ranker),
         "model": answer.model,
         "rank_prompt": _reference(answer.prompts.rank),

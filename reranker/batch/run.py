@@ -65,12 +65,12 @@ def estimate_batch(job: BatchJob, scope: Scope, *, measured: int, workers: int) 
     sample = scope.sample(measured)
     together = job.model_copy(update={"concurrency": job.concurrency * (workers if job.engine else 1)})
     with PartitionWorker(together) as worker:
-        worker(sample[:1])  # the first request also pays for the start
+        worker(sample[:1])  # the first request pays for the start as well
         began = time.perf_counter()
         table = worker(sample)
         seconds = time.perf_counter() - began
     share = scope.count / len(sample)
-    read, written = (int(table[name].sum() * share) for name in ("prompt_tokens", "completion_tokens"))
+    read, written = (int(float(table[name].sum()) * share) for name in ("prompt_tokens", "completion_tokens"))
     return Estimate(len(sample), scope.count, seconds * share / (1 if job.engine else workers), read, written)
 
 
