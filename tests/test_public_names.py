@@ -19,8 +19,8 @@ PUBLIC = {
     "document_inputs evidence_inputs file_stamp fit_to_budget history_inputs item_input newest_entries "
     "profile_input read_source render_isolated render_sample user_sample version_number with_attributes "
     "write_atomically",
-    "reranker": "ADAPTER_FILE ADAPTER_WEIGHTS AdapterChoice AdapterManifest Agreement Answer Basis BatchError BatchFolder "
-    "BatchJob BatchManifest BatchOutcome BreakerState Calibration DocumentRanker DocumentRanking DoneEvent "
+    "reranker": "ADAPTER_FILE ADAPTER_WEIGHTS AdapterChoice AdapterManifest Agreement Answer Basis BatchError "
+    "BatchFolder BatchJob BatchManifest BatchOutcome BreakerState Calibration DocumentRanker DocumentRanking DoneEvent "
     "EMBEDDED Engine EngineSettings EngineState Estimate Event Explainer FUSION_FILE Feature FusionFit "
     "LLMBadAnswer LLMBusy LLMError LLMStartError LLMTimeout LLMUnavailable LikelihoodScorer ListwiseScorer "
     "LlmSettings LocalPool LocalServer MAX_CANDIDATES MAX_DEADLINE_MS MAX_ITEMS Memory ModelInfo OrderSensitivity "
