@@ -183,13 +183,18 @@ def save(
         return _publish(directory, scratch, models, combination, dataset, encoded, data, search)
 
 
-def load(directory: Path) -> Artifact:
-    """Load the current build into memory.
+def load(directory: Path, *, build: str | None = None) -> Artifact:
+    """Load a build into memory.
+
+    Args:
+        build: name of the build; None for the current one.
 
     Raises:
         ArtifactError: there is no build, a file is missing or damaged, its files do not fit together, or it has another
             format version.
     """
+    if build is not None:
+        return _load(directory / build)
     for turn in range(_TRIES):
         name = current_build(directory)
         if name is None:

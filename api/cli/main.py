@@ -5,7 +5,7 @@ import os
 
 import typer
 
-from api.cli import bench, demo, doctor, eval, fit, fuse, llm, prompts, recommend, serve, tune  # noqa: A004
+from api.cli import batch, bench, demo, doctor, eval, fit, fuse, llm, prompts, recommend, serve, tune  # noqa: A004
 from api.cli.ids import IdCommand
 from api.cli.output import error_console
 from api.observability import configure_logging
@@ -24,6 +24,7 @@ app.command()(fit.fit)
 app.command()(tune.tune)
 app.command()(fuse.fuse)
 app.command(cls=IdCommand)(recommend.recommend)
+app.command()(batch.batch)
 app.command()(llm.llm)
 app.command()(serve.serve)
 app.command("eval")(eval.evaluate)
@@ -33,7 +34,7 @@ app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 done, 1 error, 2 usage, 3 a check failed, 130 interrupted."""
+    """Entry point. Exit codes: 0 done, 1 error, 2 usage, 3 a check failed, 4 out of time, 130 interrupted."""
     os.environ.setdefault("PYTHONUTF8", "1")
     configure_logging()
     logging.getLogger("implicit").setLevel(logging.ERROR)

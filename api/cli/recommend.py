@@ -48,7 +48,7 @@ def recommend(
 ) -> None:
     """Recommend items to a user, with reasons."""
     settings = load_settings()
-    wanted = _filter(filter_)
+    wanted = parse_filter(filter_)
     artifact = load(settings.artifact)
     tell_other_data(settings, artifact.manifest)
     retriever = Retriever(artifact)
@@ -102,7 +102,12 @@ def ask(
         return asyncio.run(answers(engine_settings))
 
 
-def _filter(text: str | None) -> Filter:
+def parse_filter(text: str | None) -> Filter:
+    """Parse the option ``--filter``.
+
+    Raises:
+        InputError: If it is not a JSON object.
+    """
     if text is None:
         return {}
     try:

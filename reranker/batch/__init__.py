@@ -1,0 +1,32 @@
+"""Recommendations for many users at once: partitions of requests in, rows out, shards in a folder."""
+
+from reranker.batch.executors import LocalPool, Pool
+from reranker.batch.folder import BatchError, BatchFolder, BatchManifest, ShardFile
+from reranker.batch.rows import ROW_SCHEMA, BatchEntry, EntryError, RowCounts
+from reranker.batch.run import BatchOutcome, Estimate, estimate_batch, run_batch
+from reranker.batch.scope import Scope, changed_users, pin_prompts, requests_scope, users_scope
+from reranker.batch.worker import BatchJob, PartitionWorker
+
+__all__ = [
+    "ROW_SCHEMA",
+    "BatchEntry",
+    "BatchError",
+    "BatchFolder",
+    "BatchJob",
+    "BatchManifest",
+    "BatchOutcome",
+    "EntryError",
+    "Estimate",
+    "LocalPool",
+    "PartitionWorker",
+    "Pool",
+    "RowCounts",
+    "Scope",
+    "ShardFile",
+    "changed_users",
+    "estimate_batch",
+    "pin_prompts",
+    "requests_scope",
+    "run_batch",
+    "users_scope",
+]
