@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from api.cli.data import tell_other_data
+from api.cli.forgotten import hidden_from_batches
 from api.cli.output import console, error_console, progress_bar, status, tell_note
 from api.cli.recommend import parse_filter
 from api.http.json_body import decode
@@ -102,8 +103,10 @@ def batch(
         deadline_ms=MAX_DEADLINE_MS,
     )
     request.checked_count(len(artifact.catalog))
+    forgotten, withdrawn = hidden_from_batches(artifact.user_ids, settings)
+    request = replace(request, withdrawn=withdrawn)
     since = None if changed_since is None else _seconds(changed_since)
-    scope = _scope(artifact, request, library, users=users, requests=requests, since=since)
+    scope = _scope(artifact, request, library, users=users, requests=requests, since=since, forgotten=forgotten)
     folder = BatchFolder(output)
     if since is not None and folder.current() is None:
         raise InputError(
@@ -147,6 +150,7 @@ def batch(
                 changed_since=since,
                 max_seconds=60 * max_minutes if max_minutes else float("inf"),
                 max_degraded=max_degraded,
+                forgotten=forgotten,
                 progress=update,
             )
     _finish(outcome, folder, max_degraded, as_json=json)
@@ -160,19 +164,20 @@ def _scope(
     users: Path | None,
     requests: Path | None,
     since: int | None,
+    forgotten: Set[str],
 ) -> Scope:
-    if requests is not None:
-        return requests_scope(requests, lambda line: _parse_request(line, request, library))
     pinned = pin_prompts(request, library)
+    if requests is not None:
+        return requests_scope(requests, lambda line: _parse_request(line, request, library, forgotten), default=pinned)
     if users is not None:
-        return users_scope(_read_ids(users), pinned)
-    if since is not None:
-        return users_scope(changed_users(artifact, since), pinned, kind="changed")
-    return users_scope(artifact.user_ids, pinned, kind="all")
+        return users_scope(_read_ids(users), pinned, forgotten=forgotten)
+    chosen = artifact.user_ids if since is None else changed_users(artifact, since)
+    known = [user_id for user_id in chosen if user_id not in forgotten]
+    return users_scope(known, pinned, kind="all" if since is None else "changed")
 
 
 def _parse_request(
-    line: bytes, default: RecommendationRequest, library: PromptLibrary
+    line: bytes, default: RecommendationRequest, library: PromptLibrary, forgotten: Set[str]
 ) -> tuple[str | None, RecommendationRequest]:
     """Parse a line of a file of requests; what it does not say is as the command's options say."""
     try:
@@ -199,6 +204,8 @@ def _parse_request(
         filter=request.filter if "filter" in sent else default.filter,
         locale=request.locale if "locale" in sent else default.locale,
         reasons=request.reasons if "reasons" in sent else default.reasons,
+        withdrawn=default.withdrawn,
+        stored_history=request.user_id not in forgotten,
     )
     return request_id, pin_prompts(request, library)
 

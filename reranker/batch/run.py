@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -98,6 +98,7 @@ def run_batch(
     changed_since: int | None = None,
     max_seconds: float = float("inf"),
     max_degraded: float = 1.0,
+    forgotten: Set[str] = frozenset(),
     progress: Callable[[int], None] = lambda _: None,
 ) -> BatchOutcome:
     """Answer all requests that have no row yet, and publish the run when every request has one.
@@ -110,6 +111,7 @@ def run_batch(
         max_seconds: begin no shard after this time.
         max_degraded: share of rows with a replaced stage, 0 to 1, above which the run is not published. Shards with
             such rows are then removed, so that the next call answers them again.
+        forgotten: users whose rows are not copied from the run before.
         progress: called with the number of rows on disk.
 
     Raises:
@@ -142,7 +144,7 @@ def run_batch(
     carried = list[ShardFile]()
     if before is not None:
         answered = {entry.user_id for entry in scope.entries() if entry.user_id is not None}
-        carried = folder.carry(run, answered=answered, known=set(artifact.user_ids))
+        carried = folder.carry(run, answered=answered, known=set(artifact.user_ids) - forgotten)
     manifest = BatchManifest(
         whyrank=version("whyrank"),
         run=run,

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -49,19 +49,33 @@ class Scope:
         return list(islice(self.entries(), 0, step * count, step))
 
 
-def users_scope(user_ids: Sequence[str], request: RecommendationRequest, *, kind: ScopeKind = "users") -> Scope:
-    """Ask the same for each user; an unknown user becomes a row with an error.
+def users_scope(
+    user_ids: Sequence[str],
+    request: RecommendationRequest,
+    *,
+    kind: ScopeKind = "users",
+    forgotten: Set[str] = frozenset(),
+) -> Scope:
+    """Ask the same for each user; an unknown user is recommended popular items.
 
     Args:
         user_ids: distinct ids.
         request: everything but the user.
+        forgotten: users whose fitted history is not used.
     """
 
     def entries() -> Iterator[BatchEntry]:
         for row, user_id in enumerate(user_ids):
-            yield BatchEntry(row, replace(request, user_id=user_id), user_id=user_id)
+            yield BatchEntry(
+                row, replace(request, user_id=user_id, stored_history=user_id not in forgotten), user_id=user_id
+            )
 
-    return Scope(kind, _digest([repr(request), *user_ids]), len(user_ids), entries)
+    return Scope(
+        kind,
+        _digest([_described(request), *user_ids, "", *sorted(forgotten & set(user_ids))]),
+        len(user_ids),
+        entries,
+    )
 
 
 def changed_users(artifact: Artifact, since: int) -> list[str]:
@@ -79,17 +93,20 @@ def changed_users(artifact: Artifact, since: int) -> list[str]:
     return [artifact.user_ids[position] for position in changed]
 
 
-def requests_scope(path: Path, parse: Callable[[bytes], tuple[str | None, RecommendationRequest]]) -> Scope:
+def requests_scope(
+    path: Path, parse: Callable[[bytes], tuple[str | None, RecommendationRequest]], *, default: RecommendationRequest
+) -> Scope:
     """Read requests from a file of JSON lines; a line that cannot be read becomes a row with an error.
 
     Args:
         parse: returns the caller's id of a line, if it has one, and its request; raises a
             :class:`~retrieval.WhyrankError` if the line is wrong.
+        default: what a line leaves out; another default makes another scope.
 
     Raises:
         InputError: If the file cannot be read or has no line.
     """
-    digest, count = hashlib.sha256(), 0
+    digest, count = hashlib.sha256(_described(default).encode()), 0
     for _, line in _lines(path):
         digest.update(line)
         count += 1
@@ -137,6 +154,11 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise InputError(
             f"{path} cannot be read ({error.strerror or error})", field="--requests", code="unreadable_file"
         ) from error
+
+
+def _described(request: RecommendationRequest) -> str:
+    """Describe a request by its content; the order of a set is not the same in every process."""
+    return repr(replace(request, withdrawn=frozenset())) + repr(sorted(request.withdrawn))
 
 
 def _digest(parts: Sequence[str]) -> str:

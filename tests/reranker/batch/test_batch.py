@@ -223,6 +223,21 @@ def test_users_without_new_events_keep_their_rows(folder: BatchFolder, job: Batc
     assert counts == expected | dict.fromkeys(users[:2], 1)
 
 
+def test_forgotten_users_and_withdrawn_items_are_left_out(
+    folder: BatchFolder, job: BatchJob, artifact: Artifact
+) -> None:
+    users = artifact.user_ids[:3]
+    before = run(folder, job, users_scope(users, ASKED), artifact, OneProcess())
+    shown = {item["item_id"] for row in rows(folder, before).iter_rows(named=True) for item in row["items"]}
+    hidden = frozenset(sorted(shown)[:2])
+    asked = users_scope(users[:2], replace(ASKED, withdrawn=hidden), forgotten={users[0]})
+    outcome = run(folder, job, asked, artifact, OneProcess(), changed_since=1, forgotten={users[2]})
+    found = {row["user_id"]: row for row in rows(folder, outcome).iter_rows(named=True)}
+    assert set(found) == set(users[:2])
+    assert found[users[0]]["ranker"] == "popular"
+    assert not hidden & {item["item_id"] for row in found.values() for item in row["items"]}
+
+
 def test_users_with_newer_events_are_found(artifact: Artifact) -> None:
     times = np.arange(len(artifact.log.timestamps)) + 1000  # the log is grouped by user
     with_times = replace(artifact, log=replace(artifact.log, timestamps=times))
@@ -245,7 +260,7 @@ def test_a_line_that_cannot_be_read_is_a_row_with_an_error(
 
     file = tmp_path / "requests.jsonl"
     file.write_bytes(b"\xef\xbb\xbf" + artifact.user_ids[0].encode() + b"\r\n\nbad\n" + artifact.user_ids[1].encode())
-    outcome = run(folder, job, requests_scope(file, parse), artifact, OneProcess())
+    outcome = run(folder, job, requests_scope(file, parse, default=ASKED), artifact, OneProcess())
     first, bad, last = rows(folder, outcome).iter_rows(named=True)
     assert (first["request_id"], last["request_id"]) == tuple(artifact.user_ids[:2])
     assert bad["error_code"] == "invalid_field"
@@ -258,7 +273,7 @@ def test_a_file_without_requests_is_refused(tmp_path: Path, content: bytes | Non
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(InputError) as refused:
-        requests_scope(file, lambda line: (None, ASKED))
+        requests_scope(file, lambda line: (None, ASKED), default=ASKED)
     assert refused.value.field == "--requests"
 
 
