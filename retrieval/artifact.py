@@ -45,6 +45,7 @@ from retrieval.models.als import AlsModel, AlsParameters
 from retrieval.models.ensemble import MODELS, Ensemble, fit_models
 from retrieval.models.text import VOCABULARY, TextIndex
 from retrieval.search import Search
+from retrieval.store.records import StoreMark
 from retrieval.weights import fit_combination
 
 FORMAT = 4
@@ -77,6 +78,8 @@ class Manifest(BaseModel):
     """Why a model was left out or replaced, by its name."""
     combination: Combination
     search: Search | None = None
+    store: StoreMark | None = None
+    """How far the data reach into a store of events; None if they hold nothing of one."""
     checksums: dict[str, str]
 
     @property
@@ -141,6 +144,7 @@ def fit(
     *,
     data: DataSettings | None = None,
     search: Search | None = None,
+    store: StoreMark | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Manifest:
     """Fit all models on the data set, and their weights on its latest interactions; publish the artifact.
@@ -151,6 +155,7 @@ def fit(
         parameters: parameters of ALS.
         data: settings that the data set was read with, for the record.
         search: how the parameters were found, for the record.
+        store: how far the data set reaches into a store of events.
         progress: called with the number of ALS iterations done.
 
     Raises:
@@ -160,7 +165,7 @@ def fit(
         encoded = encode_dataset(dataset, half_life_days=parameters.half_life_days)
         models = fit_models(encoded, parameters, progress=progress)
         combination = fit_combination(dataset, models, parameters)
-        return _publish(directory, scratch, models, combination, dataset, encoded, data, search)
+        return _publish(directory, scratch, models, combination, dataset, encoded, data, search, store)
 
 
 def save(
@@ -382,6 +387,7 @@ def _write(
         left_out=dict(models.left_out),
         combination=combination,
         search=search,
+        store=store,
         checksums={str(file.relative_to(folder)): checksum(file) for file in files},
     )
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2))

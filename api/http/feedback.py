@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import structlog
 
 from api.http.watching import Watching
-from retrieval import InputError, Interaction, LoggedRecommendation, Store, StoredItem, StoreError, checked_id
+from retrieval import InputError, Interaction, LoggedRecommendation, Store, StoredItem, StoreError, StoreMark, checked_id
 
 T = TypeVar("T")
 _THREADS = 4
@@ -46,10 +46,12 @@ class Feedback:
     Args:
         store: None if there is none; then nothing is known, and writes are refused.
         watching: told when the store fails.
+        mark: returns how far the data of the current artifact reach into the store.
     """
 
-    def __init__(self, store: Store | None, watching: Watching) -> None:
+    def __init__(self, store: Store | None, watching: Watching, mark: Callable[[], StoreMark | None]) -> None:
         self._store = store
+        self._mark = mark
         self._watching = watching
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
         self._waiting = 0
@@ -130,14 +132,15 @@ class Feedback:
             user_id = None if user_id is None else checked_id(user_id, "user_id")
         except InputError:
             user_id = None
-        state = store.user_state(user_id or "")
+        mark = self._mark()
+        state = store.user_state(user_id or "", mark=mark)
         if state.item_revision != self._revision:
             self._load_items(store)
         if self._forgotten is None:
             self._forgotten = set(store.forgotten())
         if user_id is not None and state.forgotten_at is not None:
             self._forgotten.add(store.user_hash(user_id))
-        return KnownUser(state.newer, state.forgotten_at is not None, self._withdrawn)
+        return KnownUser(state.newer, state.masked, self._withdrawn)
 
     def _load_items(self, store: Store) -> None:
         revision, items = store.items()
@@ -159,7 +162,8 @@ class Feedback:
         """
         if self._store is None:
             return set()
-        return await self.call(lambda store: store.forgotten_among(user_ids))
+        mark = self._mark()
+        return await self.call(lambda store: store.forgotten_among(user_ids, mark=mark))
 
     def log(self, answer: LoggedRecommendation) -> None:
         """Have an answer stored soon. If the store fails for long, some answers are lost."""

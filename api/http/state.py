@@ -57,7 +57,9 @@ class Service:
         """Whether the service is shutting down."""
         self.watching = Watching(lambda watcher: self.metrics.watch_errors.labels(watcher).inc())
         """Problems of the background tasks."""
-        self.feedback = Feedback(settings.store.open(settings.artifact), self.watching)
+        self.feedback = Feedback(
+            settings.store.open(settings.artifact), self.watching, lambda: self.recommender.retriever.manifest.store
+        )
         self._failed = False
         """Whether loading the newest artifact failed."""
         self.build, self._weights = self._newest()

@@ -56,13 +56,16 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Open a transaction that only reads.
+        """Open a transaction that only reads, and sees one state of the database throughout.
 
         Raises:
             StoreError: If the database fails.
         """
-        with _translated(), self._opened().connect() as connection, connection.begin():
-            yield connection
+        with _translated(), self._opened().connect() as connection:
+            if not self.is_sqlite:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:

@@ -82,13 +82,34 @@ class StoredItem:
 class UserState:
     """What the store knows of a user at the moment of a request.
 
-    ``newer`` is oldest first. ``forgotten_at`` is in seconds since 1970; None for a user who was never forgotten.
+    ``newer`` is oldest first, and holds what the data of the request's artifact lack. ``masked`` says that these data
+    hold the user's history although the user was forgotten since. ``forgotten_at`` is in seconds since 1970; None for a user who was never forgotten.
     ``item_revision`` changes with every change of items.
     """
 
     newer: list[Interaction]
     forgotten_at: int | None
+    masked: bool
     item_revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreMark:
+    """How far fitted data reach into a store: what came later counts in requests in addition.
+
+    Args:
+        store: id of the store.
+        event: number of the last event.
+        merge: number of the last merge.
+        at: seconds since 1970. The data hold nothing of users who were forgotten before.
+        files: hash of the data of the files alone, before the store's were added.
+    """
+
+    store: str
+    event: int
+    merge: int
+    at: int
+    files: str = ""
 
 
 @dataclass(frozen=True, slots=True)

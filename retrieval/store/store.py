@@ -12,8 +12,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+import polars as pl
+from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
+from retrieval.data.dataset import INTERACTIONS
 from retrieval.data.schema import Interaction
 from retrieval.errors import InputError
 from retrieval.store import tables
@@ -23,6 +25,7 @@ from retrieval.store.records import (
     ForgetReceipt,
     LoggedRecommendation,
     StoredItem,
+    StoreMark,
     UserEvent,
     UserState,
     Verdict,
@@ -32,6 +35,8 @@ MOST_NEWER = 1000
 """Maximum number of a user's latest events that count in a request."""
 _CHUNK = 500
 """Maximum number of values in one condition."""
+_EXPORTED = 10_000
+"""Number of events that are read at a time."""
 _HASH_BYTES = 16
 T = TypeVar("T")
 
@@ -124,20 +129,28 @@ class Store:
         ]
         connection.execute(insert(tables.events).inline(), rows)
 
-    def user_state(self, user_id: str, *, through: int = 0, most: int = MOST_NEWER) -> UserState:
-        """Return a user's latest events after event number ``through``, oldest first, and whether the user was
-        forgotten. Impressions are left out.
+    def user_state(self, user_id: str, *, mark: StoreMark | None = None, most: int = MOST_NEWER) -> UserState:
+        """Return a user's latest events, oldest first, and whether the user was forgotten. Impressions are left out.
+
+        Args:
+            mark: how far the data of the artifact reach into a store; events that they hold are left out. None if they
+                hold nothing of one.
+            most: maximum number of events.
 
         Raises:
             StoreError: If the database fails.
         """
         events = tables.events.c
         with self._database.reading() as connection:
+            fitted = mark if mark is not None and mark.store == self._store_id(connection) else None
+            later = events.number > 0
+            if fitted is not None:
+                later = or_(events.number > fitted.event, events.merge > fitted.merge)
             user_hash = self._hash(connection, "user", user_id)
             number = select(tables.users.c.number).where(tables.users.c.user_id == user_id).scalar_subquery()
             rows = connection.execute(
                 select(events.item_id, events.event, events.weight, events.timestamp, events.text)
-                .where(events.user_number == number, events.number > through, events.event != IMPRESSION)
+                .where(events.user_number == number, later, events.event != IMPRESSION)
                 .order_by(events.timestamp.desc(), events.number.desc())
                 .limit(most)
             ).all()
@@ -146,7 +159,8 @@ class Store:
             ).scalar()
             revision = self._item_revision(connection)
         newer = [Interaction(row.item_id, row.event, row.weight, row.timestamp, row.text) for row in reversed(rows)]
-        return UserState(newer, forgotten_at, revision)
+        masked = forgotten_at is not None and (fitted is None or forgotten_at >= fitted.at)
+        return UserState(newer, forgotten_at, masked, revision)
 
     def forgotten(self) -> dict[bytes, int]:
         """Return the time at which each forgotten user was forgotten, by :meth:`user_hash`.
@@ -157,15 +171,46 @@ class Store:
         with self._database.reading() as connection:
             return {row.user_hash: row.forgotten_at for row in connection.execute(select(tables.forgotten))}
 
-    def forgotten_among(self, user_ids: Iterable[str]) -> set[str]:
-        """Return those of the users who were ever forgotten.
+    def forgotten_among(self, user_ids: Iterable[str], *, mark: StoreMark | None = None) -> set[str]:
+        """Return those of the users who were forgotten after ``mark``, or ever if it is None or of another store.
 
         Raises:
             StoreError: If the database fails.
         """
         if not (forgotten := self.forgotten()):
             return set()
-        return {user_id for user_id in user_ids if self.user_hash(user_id) in forgotten}
+        with self._database.reading() as connection:
+            since = mark.at if mark is not None and mark.store == self._store_id(connection) else 0
+        return {user_id for user_id in user_ids if forgotten.get(self.user_hash(user_id), -1) >= since}
+
+    def export_events(self) -> tuple[StoreMark, pl.DataFrame]:
+        """Return all events of users as a table of interactions, and how far it reaches. Impressions are left out.
+
+        Raises:
+            StoreError: If the database fails.
+        """
+        events, users = tables.events.c, tables.users.c
+        columns = (users.user_id, events.item_id, events.event, events.weight, events.timestamp, events.text)
+        chosen = (
+            select(*columns)
+            .join_from(tables.events, tables.users, events.user_number == users.number)
+            .where(events.event != IMPRESSION)
+            .order_by(events.number)
+        )
+        # A user who is forgotten while this runs is in the table, and not forgotten before the mark.
+        at = int(self._clock())
+        with self._database.reading() as connection:
+            mark = StoreMark(
+                store=self._store_id(connection),
+                event=connection.execute(select(func.coalesce(func.max(events.number), 0))).scalar_one(),
+                merge=self._merges(connection),
+                at=at,
+            )
+            parts = [
+                pl.DataFrame([tuple(row) for row in rows], schema=INTERACTIONS, orient="row")
+                for rows in connection.execution_options(yield_per=_EXPORTED).execute(chosen).partitions()
+            ]
+        return mark, pl.concat(parts) if parts else pl.DataFrame(schema=INTERACTIONS)
 
     def user_hash(self, user_id: str) -> bytes:
         """Return the hash under which a forgotten user is remembered.
@@ -236,8 +281,11 @@ class Store:
             connection.execute(update(tables.users).where(users.number == target).values(account=True))
             moved = 0
             if found is not None:
+                merge = self._count_merge(connection)
                 moved = connection.execute(
-                    update(tables.events).where(events.user_number == found.number).values(user_number=target)
+                    update(tables.events)
+                    .where(events.user_number == found.number)
+                    .values(user_number=target, merge=merge)
                 ).rowcount
                 connection.execute(
                     update(tables.recommendations).where(answers.user_number == found.number).values(user_number=target)
@@ -426,6 +474,20 @@ class Store:
         return self._hash(connection, "body", json.dumps([event.user_id, *fields]))
 
     @staticmethod
+    def _store_id(connection: Connection) -> str:
+        found = connection.execute(select(tables.info.c.value).where(tables.info.c.name == "store_id")).scalar_one()
+        return bytes(found).decode()
+
+    @staticmethod
+    def _merges(connection: Connection) -> int:
+        return int(connection.execute(select(tables.info.c.value).where(tables.info.c.name == "merges")).scalar_one())
+
+    def _count_merge(self, connection: Connection) -> int:
+        merge = self._merges(connection) + 1
+        connection.execute(update(tables.info).where(tables.info.c.name == "merges").values(value=str(merge).encode()))
+        return merge
+
+    @staticmethod
     def _item_revision(connection: Connection) -> int:
         wanted = select(tables.info.c.value).where(tables.info.c.name == "item_revision")
         return int(connection.execute(wanted).scalar_one())
@@ -438,7 +500,7 @@ class Store:
 _ERASED = dict.fromkeys(
     (
         *("user_number", "source", "event_id", "item_id", "event", "weight"),
-        *("timestamp", "text", "recommendation_id"),
+        *("timestamp", "text", "recommendation_id", "merge"),
     )
 )
 """Columns of an event that are set to null when it is erased."""

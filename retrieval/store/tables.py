@@ -25,7 +25,7 @@ info = Table(
     Column("name", String(40), primary_key=True),
     Column("value", LargeBinary, nullable=False),
 )
-"""Facts about the store: the secret of its hashes, its id, the revision of its items."""
+"""Facts about the store: the secret of its hashes, its id, the revision of its items, the number of its merges."""
 
 users = Table(
     "users",
@@ -53,11 +53,13 @@ events = Table(
     Column("received", BigInteger, nullable=False),
     Column("text", Text),
     Column("recommendation_id", Text),
+    Column("merge", _Number),
     Index("events_of_user", "user_number", "timestamp", "number"),
     sqlite_autoincrement=True,
 )
 """Accepted events. ``key`` is a hash of source and event id, ``body`` one of the content. Both stay for ever; the rest
 is set to null when its user is forgotten or its retention ends, so that a repeated event is still recognized.
+``merge`` is the number of the merge that gave the event to another user.
 """
 
 items = Table(

@@ -40,6 +40,7 @@ def upgrade() -> None:
         sa.Column("received", sa.BigInteger, nullable=False),
         sa.Column("text", sa.Text),
         sa.Column("recommendation_id", sa.Text),
+        sa.Column("merge", _number),
         sqlite_autoincrement=True,
     )
     op.create_index("events_of_user", "events", ["user_number", "timestamp", "number"])
@@ -77,5 +78,6 @@ def upgrade() -> None:
             {"name": "secret", "value": secrets.token_bytes(32)},
             {"name": "store_id", "value": secrets.token_hex(16).encode()},
             {"name": "item_revision", "value": b"0"},
+            {"name": "merges", "value": b"0"},
         ],
     )
