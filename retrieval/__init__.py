@@ -1,6 +1,6 @@
 """Read interactions, fit models and retrieve candidates with evidence."""
 
-from retrieval.artifact import Artifact, Manifest, current_data, current_manifest, fit, load, save
+from retrieval.artifact import Artifact, Manifest, current_data, current_manifest, fit, load
 from retrieval.builds import current_build
 from retrieval.catalog import Catalog, Filter
 from retrieval.combination import deviation
@@ -26,6 +26,7 @@ from retrieval.store.records import (
     ForgetReceipt,
     LoggedRecommendation,
     StoredItem,
+    StoreMark,
     UserEvent,
     UserState,
     Verdict,
@@ -33,6 +34,7 @@ from retrieval.store.records import (
 )
 from retrieval.store.settings import StoreSettings
 from retrieval.store.store import Store
+from retrieval.store.training import add_stored
 
 __all__ = [
     "HELD_BACK",
@@ -76,12 +78,14 @@ __all__ = [
     "Split",
     "Store",
     "StoreError",
+    "StoreMark",
     "StoreSettings",
     "StoredItem",
     "UserEvent",
     "UserState",
     "Verdict",
     "WhyrankError",
+    "add_stored",
     "checked_id",
     "checks",
     "choose_parameters",
@@ -105,7 +109,6 @@ __all__ = [
     "read_small_file",
     "readers",
     "rebuild_dataset",
-    "save",
     "search_parameters",
     "splits",
     "with_relative_paths",

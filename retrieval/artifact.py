@@ -83,6 +83,11 @@ class Manifest(BaseModel):
     checksums: dict[str, str]
 
     @property
+    def files_hash(self) -> str:
+        """Hash of the data of the files alone."""
+        return self.data_hash if self.store is None else self.store.files
+
+    @property
     def name(self) -> str:
         """Name of the build: a hash of everything that is served. The time, the files and the search do not count."""
         content = self.model_dump_json(exclude={"created", "data", "search"})
@@ -158,6 +163,8 @@ def fit(
         store: how far the data set reaches into a store of events.
         progress: called with the number of ALS iterations done.
 
+    Readers of the artifact see the old build or the new one, never a mixture. Several processes may fit at once.
+
     Raises:
         ArtifactError: the directory cannot be written.
     """
@@ -166,26 +173,6 @@ def fit(
         models = fit_models(encoded, parameters, progress=progress)
         combination = fit_combination(dataset, models, parameters)
         return _publish(directory, scratch, models, combination, dataset, encoded, data, search, store)
-
-
-def save(
-    directory: Path,
-    models: Ensemble,
-    combination: Combination,
-    dataset: Dataset,
-    encoded: EncodedDataset,
-    *,
-    data: DataSettings | None = None,
-    search: Search | None = None,
-) -> Manifest:
-    """Write a build next to the current one, then make it current. A reader sees the old build or the new one, never a
-    mixture. Several processes may do so at once.
-
-    Raises:
-        ArtifactError: the directory cannot be written.
-    """
-    with builds.scratch_folder(directory) as scratch:
-        return _publish(directory, scratch, models, combination, dataset, encoded, data, search)
 
 
 def load(directory: Path, *, build: str | None = None) -> Artifact:
@@ -330,11 +317,12 @@ def _publish(
     encoded: EncodedDataset,
     data: DataSettings | None,
     search: Search | None,
+    store: StoreMark | None,
 ) -> Manifest:
     built = scratch / "build"
     try:
         built.mkdir()
-        manifest = _write(built, models, combination, dataset, encoded, data, search)
+        manifest = _write(built, models, combination, dataset, encoded, data, search, store)
         builds.publish(directory, scratch, built, manifest.name, manifest.checksums)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise builds.unwritable_error(directory, error) from error
@@ -349,6 +337,7 @@ def _write(
     encoded: EncodedDataset,
     data: DataSettings | None,
     search: Search | None,
+    store: StoreMark | None,
 ) -> Manifest:
     log = encoded.log
     arrays: dict[str, NDArray[np.generic]] = {

@@ -112,9 +112,9 @@ class SearchBudget:
         return cls(trials, seconds * _TOLERANCE, _LEAST_USERS_BY_DEFAULT)
 
 
-def known_parameters(dataset: Dataset) -> tuple[AlsParameters, Search] | None:
-    """Parameters of data that come with whyrank, searched before its release; None for other data."""
-    if dataset.hash != MOVIELENS_HASH:
+def known_parameters(data_hash: str) -> tuple[AlsParameters, Search] | None:
+    """Return the parameters of data that come with whyrank, searched before its release; None for other data."""
+    if data_hash != MOVIELENS_HASH:
         return None
     note = "the defaults: a search of 60 trials, made before the release, found them on this data, rounded"
     return AlsParameters(), Search(measure=MEASURE, trials=(), held_back=HELD_BACK, note=note)

@@ -9,10 +9,10 @@ PUBLIC = {
     "Dataset Diversify EncodedDataset Evidence Example Filter Finding ForgetReceipt HELD_BACK HistoryEntry "
     "IMPRESSION InputError Interaction Item ItemKnn LoggedRecommendation Manifest Meaning NotFoundError Notice "
     "Penalty RATING RATING_BEST RetrievalRequest Retrieved Retriever Search SearchBudget Source Split Store "
-    "StoreError StoreSettings StoredItem UserEvent UserState Verdict WhyrankError checked_id checks "
-    "choose_parameters counts_as cross_validated current_build current_data current_manifest describe_data "
+    "StoreError StoreMark StoreSettings StoredItem UserEvent UserState Verdict WhyrankError add_stored checked_id "
+    "checks choose_parameters counts_as cross_validated current_build current_data current_manifest describe_data "
     "describe_origin deviation diversified_order encode_dataset fit flush_to_disk known_parameters load "
-    "make_dataset meaning popularity read_small_file readers rebuild_dataset save search_parameters splits "
+    "make_dataset meaning popularity read_small_file readers rebuild_dataset search_parameters splits "
     "with_relative_paths",
     "prompts": "BudgetError BudgetSteps BudgetedPrompt CandidateInput DEFAULT_ALIAS DRAFT EXAMPLE EvidenceInput "
     "FACTS FrontMatter HistoryInput ItemInput KNOWN LibraryError MAX_DOCUMENT MAX_LENGTH Message Prompt "

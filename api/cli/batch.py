@@ -15,9 +15,9 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from api.cli.data import tell_other_data
-from api.cli.forgotten import hidden_from_batches
 from api.cli.output import console, error_console, progress_bar, status, tell_note
 from api.cli.recommend import parse_filter
+from api.cli.stored import hidden_from_batches
 from api.http.json_body import decode
 from api.http.models import RecommendationBody
 from api.http.problems import Refused
@@ -103,7 +103,7 @@ def batch(
         deadline_ms=MAX_DEADLINE_MS,
     )
     request.checked_count(len(artifact.catalog))
-    forgotten, withdrawn = hidden_from_batches(artifact.user_ids, settings)
+    forgotten, withdrawn = hidden_from_batches(artifact.user_ids, artifact.manifest, settings)
     request = replace(request, withdrawn=withdrawn)
     since = None if changed_since is None else _seconds(changed_since)
     scope = _scope(artifact, request, library, users=users, requests=requests, since=since, forgotten=forgotten)

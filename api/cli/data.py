@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from api.cli.forgotten import without_forgotten
 from api.cli.output import tell_findings, tell_note
+from api.cli.stored import as_fitted, with_store
 from api.settings.model import Settings
 from retrieval import (
     AlsParameters,
@@ -68,9 +68,9 @@ def fitted_data(settings: Settings, *, need_artifact: bool = False) -> FittedDat
     named = need_artifact or "artifact" in settings.model_fields_set
     if not named and current_build(settings.artifact) is None:
         dataset, findings = readers.read(settings.data)
-        dataset = without_forgotten(dataset, settings)
         tell_findings(findings)
-        parameters, known = AlsParameters(), known_parameters(dataset)
+        dataset, mark = with_store(dataset, settings)
+        parameters, known = AlsParameters(), known_parameters(mark.files if mark else dataset.hash)
         return FittedData(
             dataset,
             parameters,
@@ -118,8 +118,9 @@ def tell_other_data(settings: Settings, manifest: Manifest) -> None:
 def _refuse_other_data(settings: Settings, manifest: Manifest) -> None:
     place, files = settings.artifact, settings.data
     dataset, _ = readers.read(files)
-    # An artifact holds a forgotten user until the next fit.
-    if manifest.data_hash in (dataset.hash, without_forgotten(dataset, settings).hash):
+    if manifest.store is not None:
+        dataset = as_fitted(dataset, settings, manifest.store)
+    if manifest.files_hash == dataset.hash:
         return
     changed = manifest.data is not None and _places(manifest.data) == _places(files)
     now = (

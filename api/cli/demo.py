@@ -4,10 +4,10 @@ import time
 
 from api.cli.data import tell_other_data
 from api.cli.fit import fit_to
-from api.cli.forgotten import without_forgotten
 from api.cli.output import console, show, tell_findings
 from api.cli.parameters import choose
 from api.cli.recommend import ask
+from api.cli.stored import with_store
 from api.settings.model import Settings, load_settings
 from reranker import RecommendationRequest
 from retrieval import Artifact, ArtifactError, Retriever, current_build, load, readers
@@ -52,7 +52,7 @@ def _load_or_fit(settings: Settings) -> Artifact:
             console().print(f"{error.message}: fitting a new one", markup=False)
     dataset, findings = readers.read(settings.data)
     tell_findings(findings)
-    dataset = without_forgotten(dataset, settings)
-    parameters, found = choose(dataset, {})
-    fit_to(settings.artifact, dataset, settings.data, parameters, search=found)
+    dataset, mark = with_store(dataset, settings)
+    parameters, found = choose(dataset, {}, mark=mark)
+    fit_to(settings.artifact, dataset, settings.data, parameters, search=found, store=mark)
     return load(settings.artifact)

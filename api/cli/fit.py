@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from api.cli.forgotten import without_forgotten
 from api.cli.output import console, progress_bar, tell_findings, tell_note
 from api.cli.parameters import ASKED_TRIALS, choose
+from api.cli.stored import with_store
 from api.settings.model import Settings, load_settings
 from retrieval import (
     AlsParameters,
@@ -18,6 +18,7 @@ from retrieval import (
     InputError,
     Manifest,
     Search,
+    StoreMark,
     checks,
     current_build,
     current_manifest,
@@ -88,10 +89,10 @@ def fit(
     if files.embedded:
         files = _as_before(settings, files, given)
     dataset, findings = readers.read(files)
-    dataset = without_forgotten(dataset, settings)
     if strict:
         checks.raise_on_faults(findings)
     tell_findings(findings)
+    dataset, mark = with_store(dataset, settings)
     values = {
         "factors": factors,
         "regularization": regularization,
@@ -100,9 +101,9 @@ def fit(
         "half_life_days": half_life_days,
     }
     chosen = {name: value for name, value in values.items() if value is not None}
-    parameters, found = choose(dataset, chosen, seed=seed, search=search, trials=trials, budget=budget)
+    parameters, found = choose(dataset, chosen, mark=mark, seed=seed, search=search, trials=trials, budget=budget)
     began = time.perf_counter()
-    manifest = fit_to(settings.artifact, dataset, files, parameters, search=found)
+    manifest = fit_to(settings.artifact, dataset, files, parameters, search=found, store=mark)
     console().print(
         f"{manifest.users:,} users, {manifest.items:,} items, {manifest.interactions:,} interactions "
         f"fitted in {time.perf_counter() - began:.1f} s: {settings.artifact}",
@@ -142,7 +143,7 @@ def _as_before(settings: Settings, files: DataSettings, given: Mapping[str, obje
             tell_note(f"no data are named: fitting {settings.artifact} on {describe_data(fitted.data)} again")
         return fitted.data.model_copy(update={name: value for name, value in given.items() if value is not None})
     unread = fitted is None and "artifact" in settings.model_fields_set and current_build(settings.artifact)
-    if unread or (fitted is not None and fitted.data_hash != readers.MOVIELENS_HASH):
+    if unread or (fitted is not None and fitted.files_hash != readers.MOVIELENS_HASH):
         of = "an artifact that cannot be read" if fitted is None else f"an artifact of {describe_origin(fitted)}"
         raise InputError(
             f"no data are named, and MovieLens would replace {of} in {settings.artifact}",
@@ -154,10 +155,22 @@ def _as_before(settings: Settings, files: DataSettings, given: Mapping[str, obje
 
 
 def fit_to(
-    artifact: Path, dataset: Dataset, files: DataSettings, parameters: AlsParameters, *, search: Search | None = None
+    artifact: Path,
+    dataset: Dataset,
+    files: DataSettings,
+    parameters: AlsParameters,
+    *,
+    search: Search | None = None,
+    store: StoreMark | None = None,
 ) -> Manifest:
     """Fit with a progress bar and save, with a record of the files that the data set was read from."""
     with progress_bar("fitting", parameters.iterations) as progress:
         return fit_artifact(
-            artifact, dataset, parameters, data=with_relative_paths(files), search=search, progress=progress
+            artifact,
+            dataset,
+            parameters,
+            data=with_relative_paths(files),
+            search=search,
+            store=store,
+            progress=progress,
         )

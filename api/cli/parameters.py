@@ -16,6 +16,7 @@ from retrieval import (
     InputError,
     Search,
     SearchBudget,
+    StoreMark,
     choose_parameters,
     known_parameters,
 )
@@ -29,6 +30,7 @@ def choose(
     dataset: Dataset,
     given: Mapping[str, Any],
     *,
+    mark: StoreMark | None = None,
     seed: int = AlsParameters().seed,
     search: bool | None = None,
     trials: int | None = None,
@@ -39,6 +41,7 @@ def choose(
     Args:
         dataset: the data to fit.
         given: parameters set by the user.
+        mark: how far the data reach into a store, if they do.
         seed: seed of the fit and of the search.
         search: whether to search; None searches if no parameter is given and the data are not known.
         trials: number of parameter sets to try; implies a search.
@@ -63,7 +66,7 @@ def choose(
     if not asked:
         if given:
             return parameters, None
-        if known := known_parameters(dataset):
+        if known := known_parameters(mark.files if mark else dataset.hash):
             return known[0].model_copy(update={"seed": seed}), known[1]
     elif not set(AlsParameters.model_fields) - {"seed"} - set(given):
         raise InputError(

@@ -12,7 +12,16 @@ from typing import Any, TypeVar
 import structlog
 
 from api.http.watching import Watching
-from retrieval import InputError, Interaction, LoggedRecommendation, Store, StoredItem, StoreError, StoreMark, checked_id
+from retrieval import (
+    InputError,
+    Interaction,
+    LoggedRecommendation,
+    Store,
+    StoredItem,
+    StoreError,
+    StoreMark,
+    checked_id,
+)
 
 T = TypeVar("T")
 _THREADS = 4
@@ -163,7 +172,7 @@ class Feedback:
         if self._store is None:
             return set()
         mark = self._mark()
-        return await self.call(lambda store: store.forgotten_among(user_ids, mark=mark))
+        return await self.call(lambda store: store.forgotten_among(user_ids, since=mark))
 
     def log(self, answer: LoggedRecommendation) -> None:
         """Have an answer stored soon. If the store fails for long, some answers are lost."""

@@ -1,7 +1,9 @@
 """Connections to the store's database: SQLite or PostgreSQL, one writer at a time, errors in plain words."""
 
 import importlib
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,7 @@ REVISION = "0001"
 _LOCK = 0x77_68_79_72
 """Number of the advisory lock that writers to PostgreSQL hold."""
 _CONNECT_S = 5
+_WAIT_S = 0.01
 _CAUSES = (
     ("store_full", "its disk is full", "Free some space; nothing was written", ("disk is full", "53100")),
     ("store_read_only", "it is read-only", "Make it writable", ("readonly", "read-only", "25006")),
@@ -141,9 +144,21 @@ class Database:
     def _set_up_sqlite(self, connection: Any, _: Any) -> None:
         connection.isolation_level = None  # transactions are begun by _begin_sqlite
         connection.execute(f"PRAGMA busy_timeout={self._busy_ms}")
-        connection.execute("PRAGMA journal_mode=WAL")
+        self._use_write_ahead_log(connection)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA secure_delete=ON")
+
+    def _use_write_ahead_log(self, connection: Any) -> None:
+        # The change of the mode does not wait for other connections, whatever the timeout.
+        until = time.monotonic() + self._busy_ms / 1000
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                time.sleep(_WAIT_S)
 
     def _migrate(self, engine: Engine) -> None:
         with engine.connect() as connection, connection.begin():

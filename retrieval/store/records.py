@@ -82,9 +82,12 @@ class StoredItem:
 class UserState:
     """What the store knows of a user at the moment of a request.
 
-    ``newer`` is oldest first, and holds what the data of the request's artifact lack. ``masked`` says that these data
-    hold the user's history although the user was forgotten since. ``forgotten_at`` is in seconds since 1970; None for a user who was never forgotten.
-    ``item_revision`` changes with every change of items.
+    Args:
+        newer: events that the data of the artifact lack, oldest first.
+        forgotten_at: in seconds since 1970; None for a user who was never forgotten.
+        masked: whether the user was forgotten after the artifact was fitted, so that its data may hold the user's
+            history.
+        item_revision: changes with every change of items.
     """
 
     newer: list[Interaction]
@@ -101,14 +104,14 @@ class StoreMark:
         store: id of the store.
         event: number of the last event.
         merge: number of the last merge.
-        at: seconds since 1970. The data hold nothing of users who were forgotten before.
+        forget: number of the last time that a user was forgotten. The data hold nothing from before it.
         files: hash of the data of the files alone, before the store's were added.
     """
 
     store: str
     event: int
     merge: int
-    at: int
+    forget: int
     files: str = ""
 
 

@@ -38,6 +38,9 @@ _CHUNK = 500
 _EXPORTED = 10_000
 """Number of events that are read at a time."""
 _HASH_BYTES = 16
+_ITEM_REVISION = "item_revision"
+_MERGES = "merges"
+_FORGETS = "forgets"
 T = TypeVar("T")
 
 
@@ -154,13 +157,13 @@ class Store:
                 .order_by(events.timestamp.desc(), events.number.desc())
                 .limit(most)
             ).all()
-            forgotten_at = connection.execute(
-                select(tables.forgotten.c.forgotten_at).where(tables.forgotten.c.user_hash == user_hash)
-            ).scalar()
-            revision = self._item_revision(connection)
+            forgotten = connection.execute(
+                select(tables.forgotten).where(tables.forgotten.c.user_hash == user_hash)
+            ).first()
+            revision = self._count(connection, _ITEM_REVISION)
         newer = [Interaction(row.item_id, row.event, row.weight, row.timestamp, row.text) for row in reversed(rows)]
-        masked = forgotten_at is not None and (fitted is None or forgotten_at >= fitted.at)
-        return UserState(newer, forgotten_at, masked, revision)
+        masked = forgotten is not None and (fitted is None or forgotten.number > fitted.forget)
+        return UserState(newer, None if forgotten is None else forgotten.forgotten_at, masked, revision)
 
     def forgotten(self) -> dict[bytes, int]:
         """Return the time at which each forgotten user was forgotten, by :meth:`user_hash`.
@@ -171,17 +174,29 @@ class Store:
         with self._database.reading() as connection:
             return {row.user_hash: row.forgotten_at for row in connection.execute(select(tables.forgotten))}
 
-    def forgotten_among(self, user_ids: Iterable[str], *, mark: StoreMark | None = None) -> set[str]:
-        """Return those of the users who were forgotten after ``mark``, or ever if it is None or of another store.
+    def forgotten_among(
+        self, user_ids: Iterable[str], *, before: StoreMark | None = None, since: StoreMark | None = None
+    ) -> set[str]:
+        """Return those of the users who were forgotten.
+
+        Args:
+            user_ids: ids of users.
+            before: only those who were forgotten before the mark. A mark of another store does not count.
+            since: only those who were forgotten after the mark. A mark of another store does not count.
 
         Raises:
             StoreError: If the database fails.
         """
-        if not (forgotten := self.forgotten()):
-            return set()
+        number = tables.forgotten.c.number
+        wanted = select(tables.forgotten.c.user_hash)
         with self._database.reading() as connection:
-            since = mark.at if mark is not None and mark.store == self._store_id(connection) else 0
-        return {user_id for user_id in user_ids if forgotten.get(self.user_hash(user_id), -1) >= since}
+            store = self._store_id(connection)
+            if before is not None and before.store == store:
+                wanted = wanted.where(number <= before.forget)
+            if since is not None and since.store == store:
+                wanted = wanted.where(number > since.forget)
+            forgotten = set(connection.execute(wanted).scalars())
+        return {user_id for user_id in user_ids if self.user_hash(user_id) in forgotten} if forgotten else set()
 
     def export_events(self) -> tuple[StoreMark, pl.DataFrame]:
         """Return all events of users as a table of interactions, and how far it reaches. Impressions are left out.
@@ -197,14 +212,12 @@ class Store:
             .where(events.event != IMPRESSION)
             .order_by(events.number)
         )
-        # A user who is forgotten while this runs is in the table, and not forgotten before the mark.
-        at = int(self._clock())
         with self._database.reading() as connection:
             mark = StoreMark(
                 store=self._store_id(connection),
                 event=connection.execute(select(func.coalesce(func.max(events.number), 0))).scalar_one(),
-                merge=self._merges(connection),
-                at=at,
+                merge=self._count(connection, _MERGES),
+                forget=self._count(connection, _FORGETS),
             )
             parts = [
                 pl.DataFrame([tuple(row) for row in rows], schema=INTERACTIONS, orient="row")
@@ -250,7 +263,10 @@ class Store:
                 connection.execute(delete(tables.users).where(users.number == number))
             for user_hash in (self._hash(connection, "user", user_id), *visitors):
                 connection.execute(delete(tables.forgotten).where(tables.forgotten.c.user_hash == user_hash))
-                connection.execute(insert(tables.forgotten).values(user_hash=user_hash, forgotten_at=now))
+                number = self._count_on(connection, _FORGETS)
+                connection.execute(
+                    insert(tables.forgotten).values(user_hash=user_hash, forgotten_at=now, number=number)
+                )
         erased = self._database.erase_deleted()
         return ForgetReceipt(now, deleted_events, deleted_answers, len(visitors), erased)
 
@@ -281,7 +297,7 @@ class Store:
             connection.execute(update(tables.users).where(users.number == target).values(account=True))
             moved = 0
             if found is not None:
-                merge = self._count_merge(connection)
+                merge = self._count_on(connection, _MERGES)
                 moved = connection.execute(
                     update(tables.events)
                     .where(events.user_number == found.number)
@@ -319,7 +335,7 @@ class Store:
             ]
             if rows:
                 connection.execute(insert(tables.items), rows)
-                self._set_item_revision(connection)
+                self._count_on(connection, _ITEM_REVISION)
         return len(changed)
 
     def withdraw(self, item_id: str) -> None:
@@ -338,7 +354,7 @@ class Store:
                 connection.execute(insert(tables.items).values(item_id=item_id, **values))
             else:
                 connection.execute(update(tables.items).where(items.item_id == item_id).values(**values))
-            self._set_item_revision(connection)
+            self._count_on(connection, _ITEM_REVISION)
 
     def items(self) -> tuple[int, list[StoredItem]]:
         """Return the revision of the items, and all items that were put or withdrawn, sorted by id.
@@ -347,7 +363,7 @@ class Store:
             StoreError: If the database fails.
         """
         with self._database.reading() as connection:
-            revision = self._item_revision(connection)
+            revision = self._count(connection, _ITEM_REVISION)
             rows = connection.execute(select(tables.items).order_by(tables.items.c.item_id)).all()
         return revision, [
             StoredItem(row.item_id, row.title, json.loads(row.attributes or "{}"), row.withdrawn) for row in rows
@@ -479,22 +495,13 @@ class Store:
         return bytes(found).decode()
 
     @staticmethod
-    def _merges(connection: Connection) -> int:
-        return int(connection.execute(select(tables.info.c.value).where(tables.info.c.name == "merges")).scalar_one())
+    def _count(connection: Connection, name: str) -> int:
+        return int(connection.execute(select(tables.info.c.value).where(tables.info.c.name == name)).scalar_one())
 
-    def _count_merge(self, connection: Connection) -> int:
-        merge = self._merges(connection) + 1
-        connection.execute(update(tables.info).where(tables.info.c.name == "merges").values(value=str(merge).encode()))
-        return merge
-
-    @staticmethod
-    def _item_revision(connection: Connection) -> int:
-        wanted = select(tables.info.c.value).where(tables.info.c.name == "item_revision")
-        return int(connection.execute(wanted).scalar_one())
-
-    def _set_item_revision(self, connection: Connection) -> None:
-        revision = str(self._item_revision(connection) + 1).encode()
-        connection.execute(update(tables.info).where(tables.info.c.name == "item_revision").values(value=revision))
+    def _count_on(self, connection: Connection, name: str) -> int:
+        number = self._count(connection, name) + 1
+        connection.execute(update(tables.info).where(tables.info.c.name == name).values(value=str(number).encode()))
+        return number
 
 
 _ERASED = dict.fromkeys(

@@ -25,7 +25,9 @@ info = Table(
     Column("name", String(40), primary_key=True),
     Column("value", LargeBinary, nullable=False),
 )
-"""Facts about the store: the secret of its hashes, its id, the revision of its items, the number of its merges."""
+"""Facts about the store: the secret of its hashes, its id, the revision of its items, and how
+often users were merged and forgotten.
+"""
 
 users = Table(
     "users",
@@ -90,8 +92,9 @@ forgotten = Table(
     metadata,
     Column("user_hash", LargeBinary, primary_key=True),
     Column("forgotten_at", BigInteger, nullable=False),
+    Column("number", _Number, nullable=False),
 )
-"""Hashes of the ids of users who were forgotten, and when."""
+"""Hashes of the ids of users who were forgotten, when, and in which order."""
 
 merges = Table(
     "merges",

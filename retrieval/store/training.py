@@ -1,6 +1,6 @@
 """Add what a store holds to the data of files, so that a fit learns from both."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -14,9 +14,7 @@ STORE = "the store"
 """What findings call the store, where others name a file."""
 
 
-def add_stored(
-    dataset: Dataset, events: pl.DataFrame, items: Sequence[StoredItem]
-) -> tuple[Dataset, list[Finding]]:
+def add_stored(dataset: Dataset, events: pl.DataFrame, items: Sequence[StoredItem]) -> tuple[Dataset, list[Finding]]:
     """Add stored events and items to a data set.
 
     A stored item replaces the item of the files that has its id. An event that a file holds as well is not counted
@@ -34,7 +32,9 @@ def add_stored(
     same = [Columns.user, Columns.item, Columns.event, Columns.timestamp, Columns.text]
     fresh = events.join(dataset.interactions, on=same, how="anti", nulls_equal=True)
     if repeated := events.height - fresh.height:
-        findings.append(note("stored_twice", STORE, "", f"{repeated:,} events are in the files as well", "", count=0))
+        findings.append(
+            note("stored_twice", STORE, "", f"{repeated:,} events are in the files as well, and count once")
+        )
     known = pl.col(Columns.item).is_null() | pl.col(Columns.item).is_in(catalog[Columns.item].to_list())
     kept = fresh.filter(known)
     if unknown := fresh.height - kept.height:
@@ -93,7 +93,9 @@ def _as_kind(value: Any, kind: pl.DataType) -> Any:
     if value is None:
         return None
     if isinstance(kind, pl.List):
-        return value if isinstance(value, list) else [_text(value)]
+        values = value if isinstance(value, list) else [value]
+        read = [_as_kind(one, kind.inner) for one in values]
+        return None if any(one is None for one in read) else read
     if isinstance(value, list):
         return None
     if kind == pl.String:

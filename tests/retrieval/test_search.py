@@ -122,8 +122,8 @@ def test_larger_data_get_fewer_trials() -> None:
 
 
 def test_the_embedded_movielens_needs_no_search() -> None:
-    parameters, record = known_parameters(readers.movielens()) or (None, None)
+    parameters, record = known_parameters(readers.movielens().hash) or (None, None)
     assert parameters == AlsParameters()
     assert record is not None
     assert record.held_back == HELD_BACK
-    assert known_parameters(SHOP) is None
+    assert known_parameters(SHOP.hash) is None

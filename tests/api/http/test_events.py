@@ -1,6 +1,8 @@
 """Events, items and users that arrive while the service runs."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from typer.testing import CliRunner
 
 from api import Settings, create_app
 from api.cli.main import app
-from retrieval import Retriever, Store, StoreSettings, load
+from retrieval import Manifest, Retriever, Store, StoreSettings, load
 from tests.checkerboard import USERS, checkerboard, own_parity
 
 URL = "/v1/recommendations"
@@ -214,17 +216,53 @@ def test_a_server_that_is_down_does_not_stop_answers_or_show_histories(artifact_
         assert "secret" not in answer.text + client.get("/health/ready").text
 
 
-def test_a_fit_leaves_forgotten_users_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def fit_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Manifest]:
+    """Fits the checkerboard's files, and what the store beside the artifact holds."""
     monkeypatch.chdir(tmp_path)
     data = checkerboard()
     data.interactions.write_csv("interactions.csv")
     data.items.with_columns(genres=pl.col("genres").list.join("|")).write_csv("items.csv")
-    store = Store(tmp_path / "artifact" / "store.sqlite")
-    store.forget("u3")
-    store.close()
     files = ["--interactions", "interactions.csv", "--items", "items.csv", "--out", "artifact", "--factors", "2"]
-    done = CliRunner().invoke(app, ["fit", *files, "--no-search"])
-    assert done.exit_code == 0, done.output
+
+    def fit() -> Manifest:
+        done = CliRunner().invoke(app, ["fit", *files, "--no-search"])
+        assert done.exit_code == 0, done.output
+        return load(tmp_path / "artifact").manifest
+
+    return fit
+
+
+def test_a_fit_leaves_forgotten_users_out(tmp_path: Path, fit_again: Callable[[], Manifest]) -> None:
+    with closing(Store(tmp_path / "artifact" / "store.sqlite")) as store:
+        store.forget("u3")
+    fit_again()
     users = Retriever(load(tmp_path / "artifact")).user_ids()
     assert "u3" not in users
     assert len(users) == USERS - 1
+
+
+def test_a_fit_learns_from_the_store_and_its_events_count_once(
+    tmp_path: Path, fit_again: Callable[[], Manifest]
+) -> None:
+    before = fit_again()
+    settings = Settings(artifact=tmp_path / "artifact", reload_s=0.05)
+    with TestClient(create_app(settings, None), client=("127.0.0.1", 1), base_url="http://localhost") as client:
+        item = {"item_id": "new", "title": "A new item", "attributes": {"genres": ["even"]}}
+        assert client.put("/v1/items", json={"items": [item]}).status_code == 200
+        _send(client, _like(1, "i0"), _like(2, "i2"), _like(3, "new"), _like(4, "i4", user="gone"))
+        assert client.delete("/v1/users/gone").status_code == 200
+        after = fit_again()
+        assert (after.users, after.items) == (before.users + 1, before.items + 1)
+        assert after.interactions == before.interactions + 3
+        until = time.monotonic() + 20
+        while client.get("/health/ready").json()["build"] != after.name and time.monotonic() < until:
+            time.sleep(0.05)
+        shown = _recommended(client, "new")
+        assert all(own_parity("u0", item) for item in shown)
+        assert not {"i0", "i2", "new"} & set(shown)
+    with closing(Store(tmp_path / "artifact" / "store.sqlite")) as store:
+        assert len(store.user_state("new").newer) == 3
+        assert store.user_state("new", mark=after.store).newer == []
+    assert after.files_hash == before.data_hash != after.data_hash
+    assert fit_again().data_hash == after.data_hash

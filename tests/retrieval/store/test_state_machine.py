@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from retrieval import InputError
-from retrieval.store.records import StoredItem, UserEvent
+from retrieval.store.records import StoredItem, StoreMark, UserEvent
 from retrieval.store.store import Store
 
+Row = tuple[Any, ...]
 USERS = st.sampled_from(["a", "b", "c", "d"])
 EVENT = st.builds(
     UserEvent,
@@ -41,6 +42,9 @@ class Machine(RuleBasedStateMachine):
         self.accounts: set[str] = set()
         self.forgotten: set[str] = set()
         self.withdrawn: set[str] = set()
+        self.mark: StoreMark | None = None
+        self.fitted: list[Row] = []
+        """What the last fit read, with its users."""
 
     @rule(events=st.lists(EVENT, min_size=1, max_size=5))
     def send(self, events: list[UserEvent]) -> None:
@@ -90,6 +94,14 @@ class Machine(RuleBasedStateMachine):
             self.withdrawn.add(item)
 
     @rule()
+    def fit(self) -> None:
+        self.mark, table = self.store.export_events()
+        self.fitted = list(table.select("user_id", "timestamp", "item_id", "event").iter_rows())
+        assert sorted(self.fitted) == sorted(
+            (user, event.timestamp, event.item_id, event.event) for user, some in self.owned.items() for event in some
+        )
+
+    @rule()
     def restart(self) -> None:
         self.store.close()
         self.store = Store(self.url)
@@ -104,6 +116,17 @@ class Machine(RuleBasedStateMachine):
             assert (state.forgotten_at is not None) == (user in self.forgotten)
         assert self.store.count_events() == sum(map(len, self.owned.values()))
         assert {item.item_id for item in self.store.items()[1] if item.withdrawn} == self.withdrawn
+
+    @invariant()
+    def what_was_fitted_and_what_is_newer_make_up_what_was_accepted(self) -> None:
+        for user in ("a", "b", "c", "d"):
+            state = self.store.user_state(user, mark=self.mark)
+            if user in self.merged:
+                continue  # has no events of its own any more, and is not asked for
+            before = [] if state.masked else [row[1:] for row in self.fitted if row[0] == user]
+            newer = [(one.timestamp, one.item_id, one.event) for one in state.newer]
+            wanted = [(event.timestamp, event.item_id, event.event) for event in self.owned.get(user, [])]
+            assert sorted([*before, *newer]) == sorted(wanted)
 
     def teardown(self) -> None:
         self.store.close()

@@ -1,6 +1,7 @@
 """What the store promises, on SQLite and on PostgreSQL."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,31 @@ def test_a_reopened_store_holds_what_it_accepted(url: str) -> None:
         store = Store(url)
         assert store.put_events("web", _events(1)) == [verdict]
         store.close()
+
+
+def test_events_that_a_fit_learned_from_do_not_count_again(store: Store) -> None:
+    store.put_events("web", [*_events(1, 2), *_events(3, kind="impression"), *_events(4, user="v")])
+    mark, table = store.export_events()
+    assert sorted(table["item_id"]) == ["i1", "i2", "i4"]
+    store.put_events("web", _events(5))
+    assert [one.item_id for one in store.user_state("u", mark=mark).newer] == ["i5"]
+    store.merge("v", "u")  # the fitted data give i4 to v
+    assert [one.item_id for one in store.user_state("u", mark=mark).newer] == ["i4", "i5"]
+    other = replace(mark, store="another store")
+    assert [one.item_id for one in store.user_state("u", mark=other).newer] == ["i1", "i2", "i4", "i5"]
+
+
+def test_a_fit_ends_the_hiding_of_a_forgotten_user(store: Store) -> None:
+    store.put_events("web", _events(1))
+    early, _ = store.export_events()
+    store.forget("u")
+    store.put_events("web", _events(2))
+    late, table = store.export_events()
+    assert table["item_id"].to_list() == ["i2"]
+    assert [store.user_state("u", mark=mark).masked for mark in (None, early, late)] == [True, True, False]
+    assert store.forgotten_among(["u", "v"]) == store.forgotten_among(["u"], since=early) == {"u"}
+    assert store.forgotten_among(["u"], before=late) == {"u"}
+    assert store.forgotten_among(["u"], since=late) == store.forgotten_among(["u"], before=early) == set()
 
 
 def test_a_forgotten_user_leaves_nothing_and_a_replay_brings_nothing_back(store: Store, tmp_path: Path) -> None:

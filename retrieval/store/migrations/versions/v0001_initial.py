@@ -65,6 +65,7 @@ def upgrade() -> None:
         "forgotten",
         sa.Column("user_hash", sa.LargeBinary, primary_key=True),
         sa.Column("forgotten_at", sa.BigInteger, nullable=False),
+        sa.Column("number", _number, nullable=False),
     )
     op.create_table(
         "merges",
@@ -79,5 +80,6 @@ def upgrade() -> None:
             {"name": "store_id", "value": secrets.token_hex(16).encode()},
             {"name": "item_revision", "value": b"0"},
             {"name": "merges", "value": b"0"},
+            {"name": "forgets", "value": b"0"},
         ],
     )
