@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
+from polars.datatypes import DataTypeClass
 
 from retrieval.data.dataset import INTERACTIONS, Dataset, make_dataset
 from retrieval.data.findings import Finding, note
@@ -88,7 +89,7 @@ def _kind(values: Sequence[Any]) -> pl.DataType:
     return pl.String()
 
 
-def _as_kind(value: Any, kind: pl.DataType) -> Any:
+def _as_kind(value: Any, kind: pl.DataType | DataTypeClass) -> Any:
     """Convert a value to a column's type; None if it has another one."""
     if value is None:
         return None
