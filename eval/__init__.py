@@ -1,8 +1,9 @@
 """Is it better, and how fast? Measurements, each printed by a command."""
 
-from eval.answer_store import AnswerStore
-from eval.arm_inputs import Regime
-from eval.arms import Arm, parse_arm
+from eval.arms.answer_store import AnswerStore
+from eval.arms.arms import Arm, parse_arm
+from eval.arms.inputs import Regime
+from eval.arms.llm import ProgressCallback, Reads
 from eval.bench.adapter import AdapterCost, bench_adapter
 from eval.bench.api import ApiBench, bench_api
 from eval.bench.evidence import EvidenceBench, bench_evidence
@@ -19,7 +20,6 @@ from eval.errors import LeakError
 from eval.experiment import ExperimentRun, run_experiment
 from eval.fusion import fit_fusion_weights
 from eval.guard import Training, adapter_training
-from eval.llm_arms import ProgressCallback, Reads
 from eval.manifest import DEFAULT_ARMS, OPENED, ExperimentConfig, copy_openings, count_openings
 from eval.protocol import FRACTION, HoldoutProtocol, Part, Relevance, make_fold
 from eval.report import tables

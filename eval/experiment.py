@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from eval.arm_inputs import Cases, Regime, make_cases
-from eval.arms import Arm, rank_candidates
-from eval.baselines import BASELINES, SIGNALS
+from eval.arms.arms import Arm, rank_candidates
+from eval.arms.baselines import BASELINES, SIGNALS
+from eval.arms.inputs import Cases, Regime, make_cases
+from eval.arms.llm import ProgressCallback, Reads
 from eval.fusion import fit_fusion_weights
-from eval.llm_arms import ProgressCallback, Reads
 from eval.manifest import OPENED, ExperimentConfig, RunManifest, log_opening, make_manifest
 from eval.protocol import Fold, Part, make_fold
 from eval.rankings_log import RankingRow, RankingsLog, user_key

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.arm_inputs import Cases, Regime, make_cases
+from eval.arms.inputs import Cases, Regime, make_cases
+from eval.arms.llm import ProgressCallback, Reads
 from eval.fit_fusion import fit_fusion
-from eval.llm_arms import ProgressCallback, Reads
 from eval.protocol import HoldoutProtocol, Part, Relevance, make_fold
 from prompts import PromptTemplate
 from reranker import Calibration, FusionFit, Read, candidate_signals, fusion_features

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from eval.arm_inputs import Regime
-from eval.arms import ArmField, parse_arm
+from eval.arms.arms import ArmField, parse_arm
+from eval.arms.inputs import Regime
 from eval.protocol import HoldoutProtocol, Part
 from prompts import PromptTemplate
 from reranker import FusionFit

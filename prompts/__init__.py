@@ -1,11 +1,9 @@
 """What do we say to the model? Templates, what they may use, and untrusted text made safe."""
 
 from prompts.budget import BudgetedPrompt, BudgetSteps, Trimmed, budget_steps, fit_to_budget, newest_entries
-from prompts.checks import check_template, render_sample
-from prompts.editor import PromptEditor
 from prompts.errors import BudgetError, LibraryError, TemplateError
 from prompts.front_matter import FrontMatter, Sampling, Scoring
-from prompts.inputs import (
+from prompts.inputs.inputs import (
     KNOWN,
     SHAPES,
     CandidateInput,
@@ -21,14 +19,16 @@ from prompts.inputs import (
     profile_input,
     with_attributes,
 )
+from prompts.inputs.samples import EXAMPLE, Sample, user_sample
+from prompts.inputs.sanitize import MAX_DOCUMENT, MAX_LENGTH, Sanitizer
 from prompts.isolation import Rendered, render_isolated
-from prompts.library import PromptLibrary, read_source
-from prompts.names import DEFAULT_ALIAS, DRAFT, TemplateReference, version_number
+from prompts.library.checks import check_template, render_sample
+from prompts.library.editor import PromptEditor
+from prompts.library.library import PromptLibrary, read_source
+from prompts.library.names import DEFAULT_ALIAS, DRAFT, TemplateReference, version_number
+from prompts.library.runtime_failures import RuntimeFailures
+from prompts.library.store import Stamp, file_stamp, write_atomically
 from prompts.pattern import FACTS
-from prompts.runtime_failures import RuntimeFailures
-from prompts.samples import EXAMPLE, Sample, user_sample
-from prompts.sanitize import MAX_DOCUMENT, MAX_LENGTH, Sanitizer
-from prompts.store import Stamp, file_stamp, write_atomically
 from prompts.template import Message, Prompt, PromptTemplate
 
 __all__ = [

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from prompts.errors import BudgetError
-from prompts.inputs import with_attributes
+from prompts.inputs.inputs import with_attributes
 from prompts.template import Prompt, PromptTemplate
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from prompts.inputs import KNOWN, REST, allowed_inputs
+from prompts.inputs.inputs import KNOWN, REST, allowed_inputs
 from prompts.mistakes import Mistake, near, yaml_mistake
 from prompts.pattern import check_pattern
 

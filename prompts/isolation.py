@@ -15,7 +15,7 @@ from typing import Any
 
 from prompts import sandbox
 from prompts.errors import TemplateError
-from prompts.inputs import ItemInput
+from prompts.inputs.inputs import ItemInput
 from prompts.template import Prompt, PromptTemplate
 
 MAX_SECONDS = 5.0

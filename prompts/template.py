@@ -32,7 +32,7 @@ from jinja2 import TemplateError as JinjaError
 
 from prompts.errors import TemplateError
 from prompts.front_matter import InputProblem, Sampling, check_inputs, parse
-from prompts.inputs import ABSENT, ItemInput, with_attributes
+from prompts.inputs.inputs import ABSENT, ItemInput, with_attributes
 from prompts.mistakes import jinja_mistake, named_column, section_meant
 from prompts.sandbox import MAX_SOURCE, Sandbox, SandboxError, fill, line_of
 

@@ -15,12 +15,12 @@ from statistics import median
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from eval.arm_inputs import Cases, Regime, make_cases
-from eval.arms import parse_arm
+from eval.arms.arms import parse_arm
+from eval.arms.inputs import Cases, Regime, make_cases
+from eval.arms.llm import CONCURRENCY, Reads
 from eval.bench.replay import recording, send_raw
 from eval.compare import LEVEL, paired, randomisation_p, users_needed
 from eval.experiment import run_experiment
-from eval.llm_arms import CONCURRENCY, Reads
 from eval.manifest import ExperimentConfig
 from eval.metrics import PerUser
 from eval.protocol import HoldoutProtocol, Part, Relevance, make_fold

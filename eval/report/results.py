@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from eval import metrics
-from eval.arm_inputs import Cases
-from eval.arms import Arm
+from eval.arms.arms import Arm
+from eval.arms.inputs import Cases
 from eval.compare import Difference, Mean, compare, interval
 from eval.experiment import ExperimentRun
 from eval.manifest import RunManifest

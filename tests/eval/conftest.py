@@ -5,8 +5,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from eval.answer_store import AnswerStore
-from eval.llm_arms import Reads
+from eval.arms.answer_store import AnswerStore
+from eval.arms.llm import Reads
 from reranker import EngineSettings
 from retrieval import Dataset, make_dataset
 from tests.standin import StandIn

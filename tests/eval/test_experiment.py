@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from eval import experiment
-from eval.arm_inputs import Regime
-from eval.arms import parse_arm
+from eval.arms.arms import parse_arm
+from eval.arms.inputs import Regime
+from eval.arms.llm import Reads
 from eval.errors import LeakError
 from eval.experiment import RANKINGS, ExperimentRun, run_experiment
 from eval.fusion import fit_fusion_weights
-from eval.llm_arms import Reads
 from eval.manifest import OPENED, ExperimentConfig, copy_openings, count_openings
 from eval.protocol import Part, Relevance
 from eval.rankings_log import user_key
@@ -146,8 +146,8 @@ def test_a_killed_run_goes_on_where_it_stopped(standin: StandIn, tmp_path: Path)
     script = f"""
 import asyncio, sys
 from pathlib import Path
-from eval.answer_store import AnswerStore
-from eval.llm_arms import Reads
+from eval.arms.answer_store import AnswerStore
+from eval.arms.llm import Reads
 from reranker import EngineSettings
 from tests.eval.conftest import histories
 from tests.eval.test_experiment import ran, with_arms

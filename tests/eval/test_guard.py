@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from eval.arm_inputs import Cases, Regime, make_cases
+from eval.arms.inputs import Cases, Regime, make_cases
+from eval.arms.llm import Reads
 from eval.errors import LeakError
 from eval.guard import Training
-from eval.llm_arms import Reads
 from eval.protocol import HoldoutProtocol, Part, Relevance, make_fold
 from prompts import PromptLibrary
 from reranker import EngineSettings

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from eval import ExperimentConfig, Reads, build_report, parse_arm, run_experiment
-from eval.answer_store import AnswerStore
+from eval.arms.answer_store import AnswerStore
 from prompts import PromptLibrary
 from reranker import EngineSettings
 from retrieval.data import readers

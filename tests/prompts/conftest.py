@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from prompts import PromptEditor, PromptLibrary
-from prompts.library import ALIASES, HASHES, SHIPPED
-from prompts.names import DEFAULT_ALIAS
-from prompts.store import read_table, write_table
+from prompts.library.library import ALIASES, HASHES, SHIPPED
+from prompts.library.names import DEFAULT_ALIAS
+from prompts.library.store import read_table, write_table
 
 RANK = """---
 description: d

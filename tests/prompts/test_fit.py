@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from prompts import LibraryError, PromptEditor, PromptLibrary, TemplateError, TemplateReference
-from prompts.store import read_table, write_table
+from prompts.library.store import read_table, write_table
 from tests.prompts.conftest import LISTWISE, RANK
 
 REASON = """---

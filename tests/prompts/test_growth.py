@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from prompts import PromptTemplate, Sanitizer, TemplateError
-from prompts.checks import _DATA_BEGINS
 from prompts.front_matter import parse
+from prompts.library.checks import _DATA_BEGINS
+from prompts.library.store import read_table
 from prompts.pattern import check_pattern
-from prompts.store import read_table
 from tests.growth import assert_linear
 from tests.prompts.conftest import LISTWISE, RANK
 

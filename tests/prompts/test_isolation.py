@@ -12,7 +12,7 @@ from prompts import (
     render_sample,
     sandbox,
 )
-from prompts.samples import BARE, HOSTILE
+from prompts.inputs.samples import BARE, HOSTILE
 from tests.prompts.conftest import LISTWISE, RANK
 
 LIBRARY = PromptLibrary()

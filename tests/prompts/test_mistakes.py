@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prompts import PromptTemplate, TemplateError
-from prompts.checks import check_template
+from prompts.library.checks import check_template
 from tests.prompts.conftest import LISTWISE, RANK
 
 HEAD = "description: d\ntask: rank\nscoring: likelihood\nformat: text\ninputs: [history]\n"

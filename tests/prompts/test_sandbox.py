@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from jinja2 import TemplateError as JinjaError
 
 from prompts import sandbox
-from prompts.inputs import ItemInput
+from prompts.inputs.inputs import ItemInput
 from prompts.sandbox import FILTERS, MAX_STRING, TESTS, Sandbox, SandboxError, fill, line_of
 
 GIVEN = {"history": [ItemInput("Heat", {"genres": ["Crime"], "year": 1995})] * 3, "noun": "films", "year": 1995}

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from api import Settings, create_app
 from prompts import PromptLibrary
-from prompts.store import write_table
+from prompts.library.store import write_table
 from reranker import EngineSettings, LlmSettings
 from tests.prompts.conftest import LISTWISE, RANK
 from tests.standin import StandIn

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.arms import parse_arm
+from eval.arms.arms import parse_arm
 from eval.experiment import run_experiment
 from eval.manifest import ExperimentConfig
 from eval.protocol import HoldoutProtocol, Part, Relevance

@@ -22,7 +22,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BeforeValidator, PlainSerializer
 
-from eval.baselines import BASELINES, SIGNALS
+from eval.arms.baselines import BASELINES, SIGNALS
 from reranker import (
     Calibration,
     FusionFit,

@@ -12,14 +12,14 @@ from pathlib import Path
 import structlog
 
 from prompts.errors import TemplateError
-from prompts.names import DEFAULT_ALIAS, DRAFT, TemplateReference, is_alias, is_name, version_number
-from prompts.requirements import Requirements
-from prompts.runtime_failures import RuntimeFailures
+from prompts.library.names import DEFAULT_ALIAS, DRAFT, TemplateReference, is_alias, is_name, version_number
+from prompts.library.requirements import Requirements
+from prompts.library.runtime_failures import RuntimeFailures
+from prompts.library.store import Stamp, Table, file_stamp, read_table
 from prompts.sandbox import MAX_SOURCE
-from prompts.store import Stamp, Table, file_stamp, read_table
 from prompts.template import PromptTemplate
 
-SHIPPED = Path(__file__).parent / "templates"
+SHIPPED = Path(__file__).parents[1] / "templates"
 ALIASES, HASHES = "aliases.json", "hashes.json"
 _MOST_BYTES = 4 * MAX_SOURCE
 """Of a template file: a character has at most four."""

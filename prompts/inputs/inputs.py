@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import NamedTuple, Self, TypeVar
 
-from prompts.ago import ago
+from prompts.inputs.ago import ago
+from prompts.inputs.sanitize import MAX_DOCUMENT, MAX_VALUES, Sanitizer
 from prompts.sandbox import ReadableObject
-from prompts.sanitize import MAX_DOCUMENT, MAX_VALUES, Sanitizer
 from retrieval import Candidate, Evidence, HistoryEntry, Item, Meaning, meaning
 
 Value = str | int | float | bool | list[str]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from prompts import store
-from prompts.store import Change, changes, file_stamp, log, now, read_table, write_atomically, write_table
+from prompts.library import store
+from prompts.library.store import Change, changes, file_stamp, log, now, read_table, write_atomically, write_table
 
 
 def change(name: str) -> Change:

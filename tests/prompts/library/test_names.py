@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prompts import PromptEditor, PromptLibrary, TemplateError, TemplateReference
-from prompts.names import is_alias, is_name, version_number
-from prompts.store import read_table, write_table
+from prompts.library.names import is_alias, is_name, version_number
+from prompts.library.store import read_table, write_table
 from tests.prompts.conftest import RANK
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prompts import Sanitizer
-from prompts.sanitize import MAX_LENGTH
+from prompts.inputs.sanitize import MAX_LENGTH
 
 SPECIAL = ("<|im_start|>", "<|im_end|>", "<repo_name>", "</s>", "[INST]", "#", "    ")
 CLEAN = Sanitizer(SPECIAL)

@@ -8,8 +8,8 @@ from typing import Self
 
 import numpy as np
 
-from eval.answer_store import AnswerStore, StoredReader
-from eval.arm_inputs import Cases
+from eval.arms.answer_store import AnswerStore, StoredReader
+from eval.arms.inputs import Cases
 from eval.guard import Training
 from prompts import PromptTemplate, TemplateError
 from reranker import TUNED, Calibration, Engine, EngineSettings, LLMError, Memory, ModelInfo, Read, rank_inputs

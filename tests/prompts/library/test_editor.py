@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from prompts import EXAMPLE, LibraryError, PromptEditor, PromptLibrary, Sample, TemplateError
-from prompts.store import changes
+from prompts.library.store import changes
 from tests.prompts.conftest import RANK
 
 

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from prompts import EXAMPLE, PromptLibrary, PromptTemplate, TemplateError, check_template
-from prompts.library import SHIPPED
+from prompts.library.library import SHIPPED
 from tests.prompts.conftest import LISTWISE, RANK
 
 LIBRARY = PromptLibrary()

@@ -13,8 +13,8 @@ from prompts import (
     item_input,
     profile_input,
 )
-from prompts.inputs import with_attributes
-from prompts.samples import EXAMPLE
+from prompts.inputs.inputs import with_attributes
+from prompts.inputs.samples import EXAMPLE
 from prompts.sandbox import Sandbox, fill
 from retrieval import Candidate, Evidence, HistoryEntry, Interaction, Item, Source
 

@@ -5,7 +5,7 @@ Chat endpoints tokenise special tokens wherever they stand, so each is broken wi
 
 A title may also *read* like part of a prompt: ``B. Another film``, ``assistant:``. Changing it would falsify what is
 shown, so it is left; since it is one line, it can pass for a line of the prompt only where a template lets it begin
-one, and :mod:`prompts.checks` refuses such templates.
+one, and :mod:`prompts.library.checks` refuses such templates.
 """
 
 import re

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.answer_store import AnswerStore, StoredReader
+from eval.arms.answer_store import AnswerStore, StoredReader
 from prompts import HistoryInput, ItemInput, PromptLibrary
 from reranker import Engine, EngineSettings, LLMError, RankInputs
 from tests.standin import StandIn

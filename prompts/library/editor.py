@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from prompts.checks import check_template
 from prompts.errors import LibraryError, TemplateError
-from prompts.library import ALIASES, HASHES, PromptLibrary
-from prompts.names import DEFAULT_ALIAS, DRAFT, TemplateReference, is_alias, is_name, version_number
-from prompts.requirements import Requirements
-from prompts.samples import Sample
-from prompts.store import Change, changes, locked, log, now, read_table, write_atomically, write_table
+from prompts.inputs.samples import Sample
+from prompts.library.checks import check_template
+from prompts.library.library import ALIASES, HASHES, PromptLibrary
+from prompts.library.names import DEFAULT_ALIAS, DRAFT, TemplateReference, is_alias, is_name, version_number
+from prompts.library.requirements import Requirements
+from prompts.library.store import Change, changes, locked, log, now, read_table, write_atomically, write_table
 from prompts.template import PromptTemplate
 
 
@@ -49,7 +49,7 @@ class PromptEditor:
         later ones are not until they are promoted.
 
         Raises:
-            TemplateError: the template does not pass :func:`prompts.checks.check`, or does not fit the name.
+            TemplateError: the template does not pass :func:`prompts.library.checks.check`, or does not fit the name.
             LibraryError: the name cannot be one, or the folder cannot be written.
         """
         if not is_name(name):

@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 
 from prompts.errors import TemplateError
+from prompts.inputs.samples import BARE, EXAMPLE, HOSTILE, MARK, Sample, in_every_shape
 from prompts.isolation import Rendered, render_isolated
-from prompts.samples import BARE, EXAMPLE, HOSTILE, MARK, Sample, in_every_shape
 from prompts.template import PromptTemplate
 
 # Within the line: `\s*` would go through all empty lines that follow, from each of them.

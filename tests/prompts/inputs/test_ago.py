@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prompts.ago import ago
+from prompts.inputs.ago import ago
 
 HOUR, DAY = 3600, 86_400
 

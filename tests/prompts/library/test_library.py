@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from prompts import PromptEditor, PromptLibrary, TemplateError
-from prompts.library import SHIPPED
+from prompts.library.library import SHIPPED
 from tests.prompts.conftest import RANK
 
 

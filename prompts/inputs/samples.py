@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from prompts.inputs import (
+from prompts.inputs.inputs import (
     SHAPES,
     CandidateInput,
     EvidenceInput,
@@ -14,7 +14,7 @@ from prompts.inputs import (
     history_inputs,
     item_input,
 )
-from prompts.sanitize import Sanitizer
+from prompts.inputs.sanitize import Sanitizer
 from retrieval import RetrievalRequest, Retriever
 
 LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

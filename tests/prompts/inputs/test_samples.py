@@ -1,5 +1,5 @@
 from prompts import PromptLibrary, user_sample
-from prompts.samples import BARE, EXAMPLE, HOSTILE, LABELS
+from prompts.inputs.samples import BARE, EXAMPLE, HOSTILE, LABELS
 from retrieval import Retriever
 
 

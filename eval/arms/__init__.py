@@ -1,0 +1,1 @@
+"""The rankers that an experiment compares, and how they are asked."""

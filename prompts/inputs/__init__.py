@@ -1,0 +1,1 @@
+"""What templates show: retrieval's objects as plain values, with every string sanitised."""

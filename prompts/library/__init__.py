@@ -1,0 +1,1 @@
+"""Templates on disk: read, checked, saved, promoted and rolled back."""
