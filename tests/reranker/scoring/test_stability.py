@@ -8,7 +8,7 @@ import pytest
 from prompts import EXAMPLE, PromptLibrary
 from reranker import Engine, Memory, RankInputs, Reader, measure_stability, order_sensitivity
 from retrieval import InputError
-from tests.reranker.test_scorers import INPUTS, by_number, films, history, with_taste
+from tests.reranker.scoring.test_scorers import INPUTS, by_number, films, history, with_taste
 from tests.standin import StandIn
 
 LABELS, POINTWISE = PromptLibrary().get("rank-labels"), PromptLibrary().get("rank-pointwise")
