@@ -33,10 +33,11 @@ from retrieval.store.records import (
     checked_id,
 )
 from retrieval.store.settings import StoreSettings
-from retrieval.store.store import Store
+from retrieval.store.store import EVENTS, Store
 from retrieval.store.training import add_stored
 
 __all__ = [
+    "EVENTS",
     "HELD_BACK",
     "IMPRESSION",
     "RATING",

@@ -6,7 +6,7 @@ import pytest
 
 PUBLIC = {
     "retrieval": "AlsModel AlsParameters Artifact ArtifactError Candidate Catalog Columns DataError DataSettings "
-    "Dataset Diversify EncodedDataset Evidence Example Filter Finding ForgetReceipt HELD_BACK HistoryEntry "
+    "Dataset Diversify EVENTS EncodedDataset Evidence Example Filter Finding ForgetReceipt HELD_BACK HistoryEntry "
     "IMPRESSION InputError Interaction Item ItemKnn LoggedRecommendation Manifest Meaning NotFoundError Notice "
     "Penalty RATING RATING_BEST RetrievalRequest Retrieved Retriever Search SearchBudget Source Split Store "
     "StoreError StoreMark StoreSettings StoredItem UserEvent UserState Verdict WhyrankError add_stored checked_id "

@@ -20,13 +20,14 @@ from api.observability import places
 from api.settings.model import Settings
 from prompts import PromptLibrary, Stamp, TemplateError, file_stamp
 from reranker import FUSION_FILE, TASKS, DocumentRanker, Engine, FusionFit, Memory, PromptChoice, Recommender, load_fit
-from retrieval import Retriever, WhyrankError, current_build, load
+from retrieval import Retriever, StoreError, WhyrankError, current_build, load
 
 _OWN_FILES = 128
 """File descriptors for artifacts, prompts, the log and connections being accepted."""
 FAMILIES = ("rank", "reason", "rerank")
 """Template families that requests use by default."""
 _RETRY_S = 30.0
+_RETAIN_S = 3600.0
 """Retry interval for an artifact that failed to load and has not changed since."""
 
 log = structlog.get_logger()
@@ -60,6 +61,8 @@ class Service:
         self.feedback = Feedback(
             settings.store.open(settings.artifact), self.watching, lambda: self.recommender.retriever.manifest.store
         )
+        self._retained = -_RETAIN_S
+        """When retention last ran."""
         self._failed = False
         """Whether loading the newest artifact failed."""
         self.build, self._weights = self._newest()
@@ -78,6 +81,20 @@ class Service:
                 await self.refresh()
             with self.watching.round("prompt"):
                 await self._prepare()
+            with self.watching.round("retention"):
+                await self._retain()
+
+    async def _retain(self) -> None:
+        """Delete what the store has kept for long enough, once an hour."""
+        days = self.settings.store.retention_days
+        if days is None or not self.feedback.on or time.monotonic() < self._retained + _RETAIN_S:
+            return
+        self._retained = time.monotonic()
+        try:
+            erased = await self.feedback.call(lambda store: store.erase_before(int(time.time()) - days * 86_400))
+        except StoreError:  # reported by the store's own watcher; tried again in an hour
+            return
+        log.info("retention", events=erased[0], recommendations=erased[1])
 
     async def refresh(self) -> None:
         """Load a new artifact if there is one. Check that the files of the current one are unchanged."""

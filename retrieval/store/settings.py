@@ -21,6 +21,8 @@ class StoreSettings(BaseModel):
     """
     busy_s: float = Field(default=5.0, gt=0, le=60)
     """How long a transaction waits for another one."""
+    retention_days: int | None = Field(default=None, ge=1, le=36_500)
+    """How many days events and stored answers are kept; None for ever."""
 
     def open(self, artifact: Path) -> Store | None:
         """Return the store of an artifact; None if there is to be none.

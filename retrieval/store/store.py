@@ -4,16 +4,18 @@ Every method opens one transaction. Whatever returns is durable; whatever raises
 Several processes may use one store at once.
 """
 
+import dataclasses
 import hashlib
 import hmac
 import json
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import polars as pl
-from sqlalchemy import Connection, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Select, delete, exists, func, insert, or_, select, update
 
 from retrieval.data.dataset import INTERACTIONS
 from retrieval.data.schema import Interaction
@@ -31,6 +33,20 @@ from retrieval.store.records import (
     Verdict,
 )
 
+EVENTS = pl.Schema(
+    {
+        "source": pl.String,
+        "event_id": pl.String,
+        "user_id": pl.String,
+        "event": pl.String,
+        "item_id": pl.String,
+        "text": pl.String,
+        "weight": pl.Float64,
+        "timestamp": pl.Int64,
+        "recommendation_id": pl.String,
+    }
+)
+"""Columns of exported events."""
 MOST_NEWER = 1000
 """Maximum number of a user's latest events that count in a request."""
 _CHUNK = 500
@@ -95,24 +111,30 @@ class Store:
             return []
         with self._database.writing() as connection:
             keys = [self._hash(connection, "event", source, event.event_id) for event in events]
-            bodies = [self._body(connection, event) for event in events]
-            known = self._bodies(connection, keys)
+            known = self._stored(connection, keys)
             verdicts, fresh = [], []
-            for event, key, body in zip(events, keys, bodies, strict=True):
-                before = known.setdefault(key, body)
-                if before is body:
+            now = int(self._clock())
+            for event, key in zip(events, keys, strict=True):
+                if (before := known.get(key)) is None:
+                    body = self._body(connection, event)
+                    known[key] = body, event
                     verdicts.append(Verdict.accepted)
                     fresh.append((event, key, body))
                 else:
-                    verdicts.append(Verdict.duplicate if before == body else Verdict.conflict)
-            self._insert(connection, source, fresh)
+                    body, stored = before
+                    # An exported event names the time of receipt, and the account that a visitor was merged into.
+                    timed = event if event.timestamp or not stored else replace(event, timestamp=stored.timestamp)
+                    same = timed == stored or self._body(connection, event) == body
+                    verdicts.append(Verdict.duplicate if same else Verdict.conflict)
+            self._insert(connection, source, fresh, now)
         return verdicts
 
-    def _insert(self, connection: Connection, source: str, fresh: Sequence[tuple[UserEvent, bytes, bytes]]) -> None:
+    def _insert(
+        self, connection: Connection, source: str, fresh: Sequence[tuple[UserEvent, bytes, bytes]], now: int
+    ) -> None:
         if not fresh:
             return
         numbers = self._user_numbers(connection, {event.user_id for event, _, _ in fresh})
-        now = int(self._clock())
         rows = [
             {
                 "key": key,
@@ -206,12 +228,7 @@ class Store:
         """
         events, users = tables.events.c, tables.users.c
         columns = (users.user_id, events.item_id, events.event, events.weight, events.timestamp, events.text)
-        chosen = (
-            select(*columns)
-            .join_from(tables.events, tables.users, events.user_number == users.number)
-            .where(events.event != IMPRESSION)
-            .order_by(events.number)
-        )
+        chosen = select(*columns).where(events.event != IMPRESSION)
         with self._database.reading() as connection:
             mark = StoreMark(
                 store=self._store_id(connection),
@@ -219,11 +236,50 @@ class Store:
                 merge=self._count(connection, _MERGES),
                 forget=self._count(connection, _FORGETS),
             )
-            parts = [
-                pl.DataFrame([tuple(row) for row in rows], schema=INTERACTIONS, orient="row")
-                for rows in connection.execution_options(yield_per=_EXPORTED).execute(chosen).partitions()
-            ]
+            parts = list(_batches(connection, chosen, INTERACTIONS))
         return mark, pl.concat(parts) if parts else pl.DataFrame(schema=INTERACTIONS)
+
+    def event_batches(self) -> Iterator[pl.DataFrame]:
+        """Yield all events of users, impressions included, in the order of acceptance, with the columns of
+        :data:`EVENTS`.
+
+        Raises:
+            StoreError: If the database fails.
+        """
+        events, users = tables.events.c, tables.users.c
+        columns = [users.user_id if name == "user_id" else events[name] for name in EVENTS.names()]
+        with self._database.reading() as connection:
+            yield from _batches(connection, select(*columns), EVENTS)
+
+    def erase_before(self, received: int) -> tuple[int, int]:
+        """Delete events and answers that the store received before a time, and users who have nothing else there.
+
+        Events keep a hash of their id, so that a repeated event is still recognized.
+
+        Args:
+            received: seconds since 1970.
+
+        Returns:
+            The numbers of events and of answers deleted.
+
+        Raises:
+            StoreError: If the database fails. Nothing is deleted then.
+        """
+        events, answers, users = tables.events.c, tables.recommendations.c, tables.users.c
+        with self._database.writing() as connection:
+            old = (events.received < received, events.user_number.is_not(None))
+            erased = connection.execute(update(tables.events).where(*old).values(**_ERASED)).rowcount
+            deleted = connection.execute(delete(tables.recommendations).where(answers.created < received)).rowcount
+            if erased or deleted:
+                kept = (
+                    exists().where(events.user_number == users.number),
+                    exists().where(answers.user_number == users.number),
+                    exists().where(tables.merges.c.target == users.number),
+                )
+                connection.execute(delete(tables.users).where(~users.account, *(~one for one in kept)))
+        if erased or deleted:
+            self._database.erase_deleted()
+        return erased, deleted
 
     def user_hash(self, user_id: str) -> bytes:
         """Return the hash under which a forgotten user is remembered.
@@ -462,13 +518,19 @@ class Store:
         }
 
     @staticmethod
-    def _bodies(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        events = tables.events.c
-        return {
-            row.key: row.body
-            for some in _chunks(keys)
-            for row in connection.execute(select(events.key, events.body).where(events.key.in_(some)))
-        }
+    def _stored(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, tuple[bytes, UserEvent | None]]:
+        """Return the hash and the content of stored events, by key; the content is None if it was erased."""
+        events, users = tables.events, tables.users
+        columns = (users.c.user_id, *(events.c[name] for name in EVENTS.names() if name != "user_id"))
+        wanted = select(events.c.key, events.c.body, events.c.user_number, *columns).outerjoin_from(
+            events, users, events.c.user_number == users.c.number
+        )
+        found: dict[bytes, tuple[bytes, UserEvent | None]] = {}
+        for some in _chunks(keys):
+            for row in connection.execute(wanted.where(events.c.key.in_(some))):
+                fields = {one.name: getattr(row, one.name) for one in dataclasses.fields(UserEvent)}
+                found[row.key] = row.body, None if row.user_number is None else UserEvent(**fields)
+        return found
 
     def _hash(self, connection: Connection, kind: str, *parts: str) -> bytes:
         if self._secret is None:
@@ -511,6 +573,14 @@ _ERASED = dict.fromkeys(
     )
 )
 """Columns of an event that are set to null when it is erased."""
+
+
+def _batches(connection: Connection, chosen: Select[Any], schema: pl.Schema) -> Iterator[pl.DataFrame]:
+    """Read events with their users a part at a time, in the order of acceptance."""
+    events, users = tables.events, tables.users
+    ordered = chosen.join_from(events, users, events.c.user_number == users.c.number).order_by(events.c.number)
+    for rows in connection.execution_options(yield_per=_EXPORTED).execute(ordered).partitions():
+        yield pl.DataFrame([tuple(row) for row in rows], schema=schema, orient="row")
 
 
 def _chunks(values: Sequence[T]) -> Iterable[Sequence[T]]:

@@ -30,6 +30,21 @@ def test_every_event_gets_a_verdict(store: Store) -> None:
     assert store.count_events() == 5
 
 
+def test_an_event_without_a_time_is_the_same_with_the_time_of_receipt(url: str) -> None:
+    store = Store(url, clock=lambda: 7)
+    bare = UserEvent("e", "u", "like", "i1")
+    assert store.put_events("web", [bare]) == ["accepted"]
+    times = [replace(bare, timestamp=7), bare, replace(bare, timestamp=8)]
+    assert store.put_events("web", times) == ["duplicate", "duplicate", "conflict"]
+    timed = replace(bare, event_id="f", timestamp=5)
+    assert store.put_events("web", [timed]) == ["accepted"]
+    assert store.put_events("web", [replace(timed, timestamp=None)]) == ["duplicate"]
+    store.merge("u", "account")
+    exported = replace(bare, user_id="account", timestamp=7)
+    assert store.put_events("web", [exported, bare]) == ["duplicate", "duplicate"]
+    store.close()
+
+
 def test_events_are_read_oldest_first_and_impressions_are_left_out(store: Store) -> None:
     store.put_events("web", [*_events(3, 1, 2), *_events(4, kind="impression"), *_events(5, user="other")])
     assert _items(store, "u") == ["i1", "i2", "i3"]
