@@ -5,6 +5,7 @@ from eval.arm_inputs import Regime
 from eval.arms import Arm, parse_arm
 from eval.bench.adapter import AdapterCost, bench_adapter
 from eval.bench.api import ApiBench, bench_api
+from eval.bench.cold_items import ColdItemsBench, bench_cold_items
 from eval.bench.faults import FaultSoak, bench_faults
 from eval.bench.fit import FitBench, bench_fit
 from eval.bench.flags import FlagsCost, bench_flags
@@ -33,6 +34,7 @@ __all__ = [
     "AnswerStore",
     "ApiBench",
     "Arm",
+    "ColdItemsBench",
     "EvalBench",
     "EvalReport",
     "ExperimentConfig",
@@ -57,6 +59,7 @@ __all__ = [
     "adapter_training",
     "bench_adapter",
     "bench_api",
+    "bench_cold_items",
     "bench_eval",
     "bench_faults",
     "bench_fit",

@@ -16,6 +16,7 @@ from api.settings.model import load_settings
 from eval import (
     AdapterCost,
     ApiBench,
+    ColdItemsBench,
     EvalBench,
     FaultSoak,
     FitBench,
@@ -28,6 +29,7 @@ from eval import (
     RetrievalBench,
     bench_adapter,
     bench_api,
+    bench_cold_items,
     bench_eval,
     bench_faults,
     bench_fit,
@@ -123,6 +125,19 @@ def fit(
     with status("searching") as report:
         result = bench_fit(datasets, size=size, trials=trials, report=report)
     _tell(result, _show_fit, as_json=as_json)
+
+
+@app.command()
+def cold_items(
+    as_json: AsJson = False,
+    users: Annotated[int | None, typer.Option(min=1, help="Number of users to sample; all by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the hidden items, the candidates and the sample.")] = 0,
+) -> None:
+    """Hide all interactions of a fifth of the items, and measure how well these are ranked."""
+    data = fitted_data(load_settings())
+    with status("hiding items") as report:
+        result = bench_cold_items(data.dataset, data.parameters, users=users, seed=seed, report=report)
+    _tell(result, _show_cold_items, as_json=as_json)
 
 
 @app.command()
@@ -222,25 +237,28 @@ def _show_api(result: ApiBench) -> None:
     _say(f"  memory                    {result.memory_before_mib:8.1f} MiB before, {result.memory_after_mib:.1f} after")
     if result.real_per_s is not None:
         _say(
-            f"  with the real LLM         {result.real_per_s:8.2f} /s, the same prompts directly {result.raw_per_s:.2f} /s"
+            f"  with the real LLM         {result.real_per_s:8.2f} /s, "
+            f"the same prompts directly {result.raw_per_s:.2f} /s"
         )
 
 
 def _show_faults(result: FaultSoak) -> None:
     _say(f"soak of {result.minutes:g} minutes in front of {result.llm}")
-    for load in result.loads:
-        _say(f"{load.share:.0%} faulty ({load.llm_spoilt:,} of {load.llm_asked:,} answers of the LLM)")
-        _say(f"  healthy recommendations   {load.healthy:8.1%} of {load.recommendations:,}")
-        for kind, counts in load.statuses.items():
+    for phase in result.loads:
+        _say(f"{phase.share:.0%} faulty ({phase.llm_spoilt:,} of {phase.llm_asked:,} answers of the LLM)")
+        _say(f"  healthy recommendations   {phase.healthy:8.1%} of {phase.recommendations:,}")
+        for kind, counts in phase.statuses.items():
             text = ", ".join(f"{count:,} x {status if status != '0' else 'broken'}" for status, count in counts.items())
             _say(f"  {kind.replace('_', ' '):<25} {text}")
-        _say(f"  undocumented errors       {load.unexpected:8,}")
-        _say(f"  leaked slots              {load.in_flight_after:8,}")
-        slope = f"{load.memory_slope_mib_per_hour:+.1f} MiB per hour"
-        _say(f"  memory                    {load.memory_mib:8.1f} MiB, {slope}")
-        _say(f"  descriptors               {load.descriptors_first:8,} at first, {load.descriptors_last:,} at the end")
-        if load.loop_lag_s is not None:
-            _say(f"  worst event loop lag      {load.loop_lag_s * 1000:8.0f} ms")
+        _say(f"  undocumented errors       {phase.unexpected:8,}")
+        _say(f"  leaked slots              {phase.in_flight_after:8,}")
+        slope = f"{phase.memory_slope_mib_per_hour:+.1f} MiB per hour"
+        _say(f"  memory                    {phase.memory_mib:8.1f} MiB, {slope}")
+        _say(
+            f"  descriptors               {phase.descriptors_first:8,} at first, {phase.descriptors_last:,} at the end"
+        )
+        if phase.loop_lag_s is not None:
+            _say(f"  worst event loop lag      {phase.loop_lag_s * 1000:8.0f} ms")
 
 
 @app.command("eval")
@@ -299,6 +317,15 @@ def _show_fit(result: FitBench) -> None:
         _say(f"  {'':<24} validation NDCG@10   held-out NDCG@10     time")
         for row in data.rows:
             _say(f"  {row.how:<24} {row.validation:18.4f} {row.held_out:18.4f} {row.seconds:7.0f} s")
+
+
+def _show_cold_items(result: ColdItemsBench) -> None:
+    _say(f"{result.dataset}: {result.hidden_items:,} items hidden, {result.users:,} users; NDCG@10 with 95 % intervals")
+    for name, mean in result.arms.items():
+        _say(f"  {name:<24} {mean.mean or 0:.4f}  ({mean.low or 0:.4f} to {mean.high or 0:.4f})")
+    for one in result.differences:
+        told = f"{one.arm} - {one.baseline}"
+        _say(f"  {told:<24} {one.difference:+.4f} ({one.low:+.4f} to {one.high:+.4f})")
 
 
 def _show_rerank(result: RerankBench) -> None:
@@ -374,8 +401,9 @@ def _show_reasons(result: ReasonsBench) -> None:
 def _show_eval(result: EvalBench) -> None:
     if result.ratio is not None:
         _say(
-            f"the runner has {result.ratio:.2f} of the rate of the same requests sent directly ({result.runner_per_s:.2f} "
-            f"and {result.raw_per_s:.2f} users per second; {result.users} users, {result.concurrency} at once)"
+            f"the runner has {result.ratio:.2f} of the rate of the same requests sent directly "
+            f"({result.runner_per_s:.2f} and {result.raw_per_s:.2f} users per second; {result.users} users, "
+            f"{result.concurrency} at once)"
         )
     _say(f"{result.comparisons} comparisons of a ranker with itself: {result.rejected:.1%} are called a difference")
     _say(
