@@ -6,6 +6,7 @@ from eval.arms.inputs import Regime
 from eval.arms.llm import ProgressCallback, Reads
 from eval.bench.adapter import AdapterCost, bench_adapter
 from eval.bench.api import ApiBench, bench_api
+from eval.bench.cold_items import ColdItemsBench, bench_cold_items
 from eval.bench.evidence import EvidenceBench, bench_evidence
 from eval.bench.faults import FaultSoak, bench_faults
 from eval.bench.fit import FitBench, bench_fit
@@ -34,6 +35,7 @@ __all__ = [
     "AnswerStore",
     "ApiBench",
     "Arm",
+    "ColdItemsBench",
     "EvalBench",
     "EvalReport",
     "EvidenceBench",
@@ -59,6 +61,7 @@ __all__ = [
     "adapter_training",
     "bench_adapter",
     "bench_api",
+    "bench_cold_items",
     "bench_eval",
     "bench_evidence",
     "bench_faults",

@@ -16,6 +16,7 @@ from retrieval.diversity import Diversify, diversified_order
 from retrieval.errors import ArtifactError, DataError, InputError, NotFoundError, StoreError, WhyrankError
 from retrieval.logit import Example, Penalty, cross_validated
 from retrieval.models.als import AlsModel, AlsParameters
+from retrieval.models.content import item_features, predict_values
 from retrieval.models.item_knn import ItemKnn
 from retrieval.models.popularity import popularity
 from retrieval.provenance import describe_data, describe_origin, rebuild_dataset, with_relative_paths
@@ -102,11 +103,13 @@ __all__ = [
     "encode_dataset",
     "fit",
     "flush_to_disk",
+    "item_features",
     "known_parameters",
     "load",
     "make_dataset",
     "meaning",
     "popularity",
+    "predict_values",
     "read_small_file",
     "readers",
     "rebuild_dataset",

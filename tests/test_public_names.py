@@ -11,9 +11,9 @@ PUBLIC = {
     "Penalty RATING RATING_BEST RetrievalRequest Retrieved Retriever Search SearchBudget Source Split Store "
     "StoreError StoreMark StoreSettings StoredItem UserEvent UserState Verdict WhyrankError add_stored checked_id "
     "checks choose_parameters counts_as cross_validated current_build current_data current_manifest describe_data "
-    "describe_origin deviation diversified_order encode_dataset fit flush_to_disk known_parameters load "
-    "make_dataset meaning popularity read_small_file readers rebuild_dataset search_parameters splits "
-    "with_relative_paths",
+    "describe_origin deviation diversified_order encode_dataset fit flush_to_disk item_features known_parameters "
+    "load make_dataset meaning popularity predict_values read_small_file readers rebuild_dataset "
+    "search_parameters splits with_relative_paths",
     "prompts": "BudgetError BudgetSteps BudgetedPrompt CandidateInput DEFAULT_ALIAS DRAFT EXAMPLE EvidenceInput "
     "FACTS FrontMatter HistoryInput ItemInput KNOWN LibraryError MAX_DOCUMENT MAX_LENGTH Message Prompt "
     "PromptEditor PromptLibrary PromptTemplate Rendered RuntimeFailures SHAPES Sample Sampling Sanitizer Scoring "
@@ -34,11 +34,11 @@ PUBLIC = {
     "label_candidates load_adapter load_fit lora_flags measure_stability memory_shortage order_sensitivity "
     "pin_prompts positions_by_score prompt_ending rank_inputs read_labelled_reasons requests_scope resolve_model "
     "run_batch runs_on_cpu save_fit server_options this_machine try_second_look_on users_scope write_reasons",
-    "eval": "AdapterCost AnswerStore ApiBench Arm DEFAULT_ARMS EvalBench EvalReport EvidenceBench "
+    "eval": "AdapterCost AnswerStore ApiBench Arm ColdItemsBench DEFAULT_ARMS EvalBench EvalReport EvidenceBench "
     "ExperimentConfig ExperimentRun FRACTION FaultSoak FitBench FlagsCost HoldoutProtocol LeakError Mean OPENED "
     "Part ProgressCallback PromptsBench Ratio Reads ReasonsBench Regime Relevance RerankBench RetrievalBench "
-    "Training adapter_training bench_adapter bench_api bench_eval bench_evidence bench_faults bench_fit "
-    "bench_flags bench_prompts bench_reasons bench_rerank bench_retrieval build_report copy_openings "
+    "Training adapter_training bench_adapter bench_api bench_cold_items bench_eval bench_evidence bench_faults "
+    "bench_fit bench_flags bench_prompts bench_reasons bench_rerank bench_retrieval build_report copy_openings "
     "count_openings fit_fusion_weights make_fold parameters_saw_test parse_arm run_experiment tables "
     "training_part",
     "tuning": "PromptWriter TrainingData TrainingEstimate TrainingProgress TuningOptions split_for_training tune",

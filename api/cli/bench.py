@@ -17,6 +17,7 @@ from api.settings.model import load_settings
 from eval import (
     AdapterCost,
     ApiBench,
+    ColdItemsBench,
     EvalBench,
     FaultSoak,
     FitBench,
@@ -28,6 +29,7 @@ from eval import (
     RetrievalBench,
     bench_adapter,
     bench_api,
+    bench_cold_items,
     bench_eval,
     bench_evidence,
     bench_faults,
@@ -124,6 +126,19 @@ def fit(
     with status("searching") as report:
         result = bench_fit(datasets, size=size, trials=trials, report=report)
     _tell(result, _show_fit, as_json=as_json)
+
+
+@app.command()
+def cold_items(
+    as_json: AsJson = False,
+    users: Annotated[int | None, typer.Option(min=1, help="Number of users to sample; all by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the hidden items, the candidates and the sample.")] = 0,
+) -> None:
+    """Hide all interactions of a fifth of the items, and measure how well these are ranked."""
+    data = fitted_data(load_settings())
+    with status("hiding items") as report:
+        result = bench_cold_items(data.dataset, data.parameters, users=users, seed=seed, report=report)
+    _tell(result, _show_cold_items, as_json=as_json)
 
 
 @app.command()
@@ -315,6 +330,15 @@ def _show_fit(result: FitBench) -> None:
         _say(f"  {'':<24} validation NDCG@10   held-out NDCG@10     time")
         for row in data.rows:
             _say(f"  {row.how:<24} {row.validation:18.4f} {row.held_out:18.4f} {row.seconds:7.0f} s")
+
+
+def _show_cold_items(result: ColdItemsBench) -> None:
+    _say(f"{result.dataset}: {result.hidden_items:,} items hidden, {result.users:,} users; NDCG@10 with 95 % intervals")
+    for name, mean in result.arms.items():
+        _say(f"  {name:<24} {mean.mean or 0:.4f}  ({mean.low or 0:.4f} to {mean.high or 0:.4f})")
+    for one in result.differences:
+        told = f"{one.arm} - {one.baseline}"
+        _say(f"  {told:<24} {one.difference:+.4f} ({one.low:+.4f} to {one.high:+.4f})")
 
 
 def _show_rerank(result: RerankBench) -> None:
