@@ -1,4 +1,4 @@
-"""What do we say to the model? Templates, what they may use, and untrusted text made safe."""
+"""What do we say to the model? Prompt templates, their inputs, and sanitising of untrusted text."""
 
 from prompts.budget import BudgetedPrompt, BudgetSteps, Trimmed, budget_steps, fit_to_budget, newest_entries
 from prompts.errors import BudgetError, LibraryError, TemplateError

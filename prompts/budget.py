@@ -1,4 +1,4 @@
-"""Which part of a history a prompt shows, and how a prompt that is too long is made to fit."""
+"""Choose the part of a history that a prompt shows, and trim prompts that are too long."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +11,13 @@ from prompts.template import Prompt, PromptTemplate
 T = TypeVar("T")
 
 BLOCK = 10
-"""Entries that leave the prompt together. Dropping one entry per new interaction would change the prompt's first line
-each time, and with it lose the whole prefix cache; so the oldest ten go at once."""
+"""Number of entries that are dropped together. Dropping one entry per new interaction would change the prompt's first
+line each time and invalidate the prefix cache."""
 
 
 def newest_entries(history: Sequence[T], most: int) -> Sequence[T]:
-    """The newest entries, at most ``most`` (10 or more) and more than ``most - 10`` where there are as many, in order.
+    """Return the newest entries in order: at most ``most`` (10 or more), and more than ``most - 10`` if there are as
+    many.
 
     >>> len(newest(range(25), most=20))
     15
@@ -30,11 +31,11 @@ def newest_entries(history: Sequence[T], most: int) -> Sequence[T]:
 
 @dataclass(frozen=True)
 class Trimmed:
-    """What a prompt had to leave out.
+    """What was left out of a prompt.
 
     Args:
-        history: how many of the oldest entries.
-        attributes: which of the template's attributes, the least important first.
+        history: number of the oldest entries left out.
+        attributes: attributes of the template left out, the least important first.
     """
 
     history: int = 0
@@ -46,7 +47,7 @@ class Trimmed:
 
 @dataclass(frozen=True)
 class BudgetedPrompt:
-    """A prompt that fits, its number of tokens, the inputs that it shows and what it leaves out."""
+    """A prompt that fits, with its number of tokens, the inputs it shows and what was left out."""
 
     prompt: Prompt
     tokens: int
@@ -55,26 +56,26 @@ class BudgetedPrompt:
 
 
 BudgetSteps = Generator[Prompt, int, BudgetedPrompt]
-"""Yields prompts to be counted, takes their numbers of tokens, returns the first that fits. So one loop serves those
-who count here and those who ask a server."""
+"""Generator that yields prompts to count, receives their numbers of tokens, and returns the first prompt that fits. The
+same loop works with a local tokenizer and with a server."""
 
 
 def budget_steps(
     template: PromptTemplate, inputs: Mapping[str, object], *, context: int, reserve: int, most: int | None = None
 ) -> BudgetSteps:
-    """Makes a prompt fit: the oldest history goes first, in blocks of ten, then the template's ``attributes``, the last
-    first. Candidates are never dropped.
+    """Trim a prompt until it fits: first the oldest history, in blocks of ten, then the template's ``attributes``, the
+    last first. Candidates are never dropped.
 
     Args:
-        template: which prompt.
-        inputs: what it shows; ``history`` oldest first.
-        context: the tokens that the model takes.
-        reserve: the tokens kept for what follows the prompt: a continuation, or an answer.
-        most: the most history entries to show, however many would fit.
+        template: the template to render.
+        inputs: its inputs; ``history`` is oldest first.
+        context: length of the model's context in tokens.
+        reserve: number of tokens to keep free after the prompt, for a continuation or an answer.
+        most: maximum number of history entries, even if more would fit.
 
     Raises:
-        BudgetError: it does not fit without history and attributes; with numbers.
-        TemplateError: the template does not render.
+        BudgetError: If it does not fit even without history and attributes. Gives the numbers.
+        TemplateError: If the template does not render.
     """
     tokens = 0
     for smaller, trimmed in _smaller(template, inputs, most):
@@ -94,10 +95,10 @@ def budget_steps(
 
 
 def fit_to_budget(steps: BudgetSteps, count: Callable[[Prompt], int]) -> BudgetedPrompt:
-    """Runs :func:`budget_steps` where tokens are counted here.
+    """Run :func:`budget_steps` with a local token counter.
 
     Raises:
-        BudgetError: as :func:`budget_steps`.
+        BudgetError: See :func:`budget_steps`.
     """
     try:
         prompt = next(steps)
@@ -111,7 +112,7 @@ def fit_to_budget(steps: BudgetSteps, count: Callable[[Prompt], int]) -> Budgete
 def _smaller(
     template: PromptTemplate, inputs: Mapping[str, object], most: int | None
 ) -> Iterator[tuple[Mapping[str, object], Trimmed]]:
-    """The inputs, less and less of them."""
+    """Yield smaller and smaller inputs."""
     history = inputs.get("history") if "history" in template.meta.inputs else None
     if isinstance(history, list):
         left = list(history if most is None else newest_entries(history, most))

@@ -1,26 +1,26 @@
-"""Errors of this folder.
+"""Errors raised by this package.
 
 ::
 
     WhyrankError
-    └── TemplateError       a template cannot be read, or does not render; says which, where and why
+    └── TemplateError       a template cannot be read, or does not render
         ├── BudgetError     the rendered prompt does not fit the model's context
-        └── LibraryError    the library cannot be changed like this: read-only, or somebody was quicker
+        └── LibraryError    the library cannot be changed: read-only, or changed by someone else meanwhile
 """
 
 from retrieval import WhyrankError
 
 _WIDEST = 120
-"""Characters of a source line that are shown around a mistake."""
+"""Number of characters of a source line to show around a mistake."""
 
 
 class TemplateError(WhyrankError):
     """A template cannot be read, or does not render.
 
     Args:
-        line: the line of the file, counted from 1, where it is about one.
-        column: the character of that line, likewise.
-        source: that line.
+        line: number of the faulty line in the file, from 1; None if there is none.
+        column: number of the faulty character in that line, from 1.
+        source: text of that line.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class TemplateError(WhyrankError):
 
     @property
     def pointer(self) -> str:
-        """The source line with a caret under the mistake, for people; empty where neither is known."""
+        """Return the source line with a caret under the mistake; empty if the place is unknown."""
         if self.line is None or self.source is None:
             return ""
         column = max(self.column or 1, 1)
@@ -56,4 +56,4 @@ class BudgetError(TemplateError):
 
 
 class LibraryError(TemplateError):
-    """The library cannot be changed like this."""
+    """The library cannot be changed in this way."""

@@ -1,7 +1,7 @@
-"""The YAML at the top of a template: what it is for and what it uses.
+"""The YAML at the top of a template: its purpose and its inputs.
 
-It comes from people, by hand or over HTTP, so it is read with less than YAML can do: a table of words, numbers and
-short lists, without anchors, aliases, tags and merge keys, no key twice, bounded in size and depth.
+People write it by hand or send it over HTTP, so only a subset of YAML is accepted: a mapping of words, numbers and
+short lists, without anchors, aliases, tags, merge keys or repeated keys, limited in size and depth.
 """
 
 import re
@@ -16,15 +16,15 @@ from prompts.mistakes import Mistake, near, yaml_mistake
 from prompts.pattern import check_pattern
 
 MAX_FRONT_MATTER = 6000
-"""Characters."""
+"""Maximum number of characters."""
 MAX_DEPTH = 4
-"""How deep lists and tables may stand in each other."""
+"""Maximum nesting depth of lists and mappings."""
 Word = Annotated[str, Field(min_length=1, max_length=200)]
 Scoring = Literal["likelihood", "listwise", "pointwise", "permutation"]
 
 
 class Sampling(BaseModel):
-    """How the model writes; ranking prompts are read, not sampled, and need none."""
+    """Sampling parameters. Ranking prompts are scored, not sampled, and have none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,15 +34,15 @@ class Sampling(BaseModel):
 
 
 class FrontMatter(BaseModel):
-    """What stands in the front matter; unknown keys are refused.
+    """Fields of the front matter. Unknown keys are refused.
 
     Args:
-        family: templates of one family say the same in several languages; its own name where it has none.
-        answers: pointwise only, the words that are read as yes and as no, as they go on from the prompt (`` yes``).
-        attributes: the items' attributes that the prompt shows, the most important first; a last ``*`` stands for all
-            that are not named. A prompt that is too long loses the last first. Without this key it shows all, always.
-        pattern: reason only, a regular expression of what the model may write after the prompt; :data:`FACTS` in it
-            stands for any value of the item's attributes. A server that cannot hold to it is asked without.
+        family: name shared by the translations of a template; by default the template's own name.
+        answers: pointwise only: the continuations that are scored as yes and as no, such as `` yes``.
+        attributes: attributes of items that the prompt shows, the most important first. A final ``*`` means all others.
+            A prompt that is too long loses the last first. Without this key it always shows all.
+        pattern: reason only: a regular expression that the model's text must match. :data:`FACTS` in it matches any
+            value of the item's attributes. Servers that do not support patterns get none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -77,7 +77,7 @@ class FrontMatter(BaseModel):
 
 
 class InputProblem(ValueError):
-    """Something that a template cannot have; ``field`` is its name, ``line`` and ``column`` count from 1."""
+    """An invalid field of a template. ``line`` and ``column`` count from 1."""
 
     def __init__(
         self,
@@ -96,17 +96,17 @@ class InputProblem(ValueError):
 
 
 class Parsed(NamedTuple):
-    """A front matter, and the line of each of its keys, counted from 1 within it."""
+    """A front matter, with the line of each of its keys, from 1."""
 
     meta: FrontMatter
     lines: Mapping[str, int]
 
 
 def parse(text: str) -> Parsed:
-    """Reads the front matter.
+    """Parse the front matter.
 
     Raises:
-        InputProblem: it is not YAML, or not what a front matter holds.
+        InputProblem: If it is not YAML, or has invalid fields.
     """
     if len(text) > MAX_FRONT_MATTER:
         raise InputProblem(f"the front matter has {len(text):,} characters; {MAX_FRONT_MATTER:,} is the most", line=1)
@@ -121,7 +121,7 @@ def parse(text: str) -> Parsed:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with less in it."""
+    """Loader of the accepted subset of YAML."""
 
     depth = 0
 
@@ -168,7 +168,7 @@ def _refused(problem: str, mark: Any) -> yaml.MarkedYAMLError:
 
 
 def _loaded(text: str) -> tuple[yaml.Node | None, Any]:
-    """The tree, which knows the lines, and what it says."""
+    """Return the YAML tree, which has line numbers, and its value."""
     try:
         loader = _Loader(text)
         try:
@@ -195,7 +195,7 @@ _STANDS = re.compile(r"'([a-z_]{1,30})'")
 
 
 def _invalid(error: ValidationError, node: yaml.MappingNode) -> InputProblem:
-    """What is wrong with a front matter that is YAML."""
+    """Describe what is wrong with a front matter that is valid YAML."""
     # A key that is misspelt is missing, too; the first says more.
     first = min(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
     message = str(first["msg"]).removeprefix("Value error, ")
@@ -220,7 +220,7 @@ def _invalid(error: ValidationError, node: yaml.MappingNode) -> InputProblem:
 
 
 def _mark(node: yaml.Node, path: list[str]) -> Any:
-    """Where a value stands; of its key where it is one, None where it is missing."""
+    """Return the place of a value, or of its key; None if it is missing."""
     mark = None
     for part in path:
         if isinstance(node, yaml.MappingNode):
@@ -235,10 +235,10 @@ def _mark(node: yaml.Node, path: list[str]) -> Any:
 
 
 def check_inputs(front: FrontMatter, used: set[str]) -> None:
-    """Inputs declared, inputs used and inputs that there are for this task must agree.
+    """Check that the declared inputs are those used, and that the task provides them.
 
     Raises:
-        InputProblem: they do not.
+        InputProblem: If not.
     """
     given = allowed_inputs(front.task, front.scoring)
     for name in sorted(used | set(front.inputs)):

@@ -1,6 +1,7 @@
-"""Renders an unsaved draft in a process of its own, which is killed when it takes too long.
+"""Render an unsaved draft in a separate process, which is killed if it takes too long.
 
-Released templates passed this before they were saved, and render in place, under the limits of :mod:`prompts.sandbox`.
+Saved templates have passed this check; they are rendered in the service's own process, under the limits of
+:mod:`prompts.sandbox`.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ from prompts.inputs.inputs import ItemInput
 from prompts.template import Prompt, PromptTemplate
 
 MAX_SECONDS = 5.0
-"""For everything: starting takes a tenth of a second, rendering milliseconds."""
+"""Time limit of the whole process. Starting takes a tenth of a second, rendering milliseconds."""
 _MAX_ANSWER = 16 * sandbox.MAX_OUTPUT
 
 
@@ -31,7 +32,7 @@ class Rendered:
     continuations: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """For people: the prompt, then what may follow."""
+        """Return the prompt and its continuations as text."""
         return str(self.prompt) + "".join(f"-> {line}" for line in self.continuations)
 
 
@@ -43,15 +44,15 @@ def render_isolated(
     seconds: float = MAX_SECONDS,
     memory: int = sandbox.MAX_MEMORY,
 ) -> Rendered:
-    """Renders a template in a process of its own, with limits on its time, memory and output.
+    """Render a template in a separate process, with limits on time, memory and output.
 
     Args:
-        candidates: whose continuations to render; only likelihood templates have them.
-        seconds: after which the process is killed.
-        memory: the most address space that it may have, in bytes.
+        candidates: candidates whose continuations to render; only for likelihood templates.
+        seconds: time limit; the process is killed after it.
+        memory: limit of the process's address space in bytes.
 
     Raises:
-        TemplateError: the template fails on these inputs, or passes a limit.
+        TemplateError: If the template fails on these inputs, or exceeds a limit.
     """
     shown = template.given(inputs)
     request = {

@@ -1,4 +1,4 @@
-"""Mistakes in a template file, in plain words: what is wrong, where, and what to write instead."""
+"""Explain mistakes in a template file in plain words: the problem, its place, and the remedy."""
 
 import difflib
 import re
@@ -14,13 +14,13 @@ _QUOTED = re.compile(r"'([^']{1,80})'")
 
 
 class Mistake(NamedTuple):
-    """What is wrong.
+    """A mistake in a template.
 
     Args:
-        problem: in words.
-        line: of the text, counted from 1; None where it is about no line.
-        column: of that line, likewise.
-        remedy: what to do.
+        problem: description in words.
+        line: line of the text, from 1; None if it concerns no line.
+        column: column in that line, from 1; None if unknown.
+        remedy: how to fix it.
     """
 
     problem: str
@@ -30,14 +30,14 @@ class Mistake(NamedTuple):
 
 
 def near(word: str, known: Iterable[str], *, count: int = 1) -> str | None:
-    """``Did you mean 'title'?``, or None where nothing is like it."""
+    """Return ``did you mean 'title'?``, or None if no name is similar."""
     found = difflib.get_close_matches(word[:80], list(known), n=count)
     meant = " or ".join(f"'{one}'" for one in found)
     return f"Did you mean {meant}?" if found else None
 
 
 def yaml_mistake(error: yaml.YAMLError, text: str) -> Mistake:
-    """Why a front matter is not YAML."""
+    """Explain why a front matter is not valid YAML."""
     lines = text.split("\n")
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         position = getattr(error, "position", None)
@@ -78,7 +78,7 @@ def yaml_mistake(error: yaml.YAMLError, text: str) -> Mistake:
 
 
 def _unclosed_quote(lines: Sequence[str]) -> tuple[int, int] | None:
-    """The first value that begins with a quotation mark and has no second one in its line."""
+    """Find the first value that opens a quotation mark and does not close it on its line."""
     for number, line in enumerate(lines, 1):
         key, colon, value = line.partition(":")
         value = value.strip()
@@ -88,7 +88,7 @@ def _unclosed_quote(lines: Sequence[str]) -> tuple[int, int] | None:
 
 
 def _no_colon(line: int, lines: Sequence[str]) -> Mistake:
-    """A line without the colon that makes it a key and a value."""
+    """Find a line without a colon between key and value."""
     text = lines[line - 1]
     word = text.split()[0][:40] if text.split() else text[:40]
     column = len(text) - len(text.lstrip()) + len(word) + 1
@@ -96,12 +96,12 @@ def _no_colon(line: int, lines: Sequence[str]) -> Mistake:
 
 
 def jinja_mistake(message: str, line: int | None, source: str) -> Mistake:
-    """Why a section is not Jinja.
+    """Explain why a section is not valid Jinja.
 
     Args:
-        message: Jinja's own.
-        line: Jinja's own.
-        source: of the section, with as many lines before it as in the file.
+        message: Jinja's error message.
+        line: Jinja's line number.
+        source: source of the section, preceded by as many lines as in the file.
     """
     lines = source.split("\n")
     if found := re.search(r"unexpected char '(.{1,4})' at (\d+)", message):
@@ -134,7 +134,7 @@ def jinja_mistake(message: str, line: int | None, source: str) -> Mistake:
 
 
 def named_column(lines: Sequence[str], line: int | None, message: str) -> int | None:
-    """Where in a line the first thing stands that a message quotes."""
+    """Return the column of the first name that a message quotes."""
     for word in _QUOTED.findall(message[:1000]):
         if (column := _column(lines, line, word)) is not None:
             return column
@@ -153,7 +153,7 @@ def _position(source: str, place: int) -> tuple[int, int]:
 
 
 def _opened(source: str, tag: str) -> tuple[int, int] | None:
-    """Where the innermost block of a kind begins that does not end."""
+    """Return the place of the innermost open block of a kind."""
     stack: list[tuple[str, int]] = []
     for found in _BLOCK.finditer(source):
         word = found["tag"]
@@ -166,7 +166,7 @@ def _opened(source: str, tag: str) -> tuple[int, int] | None:
 
 
 def _unclosed(source: str) -> Mistake | None:
-    """The first ``{{`` or ``{%`` that does not end before the next one, or before its line does."""
+    """Find the first ``{{`` or ``{%`` that is not closed before the next one or the end of its line."""
     place = 0
     while (place := source.find("{", place)) >= 0:
         opening = source[place : place + 2]
@@ -184,7 +184,7 @@ def _unclosed(source: str) -> Mistake | None:
 
 
 def section_meant(line: str, roles: Iterable[str]) -> str | None:
-    """The section that a line seems to be meant for, without being its name: ``user``, ``users:``, ``User:``."""
+    """Return the section that a misspelled line seems to mean: ``user``, ``users:``, ``User:``."""
     word = line.strip(" \t")
     bare = word.rstrip(":").rstrip()
     if not (bare.isascii() and bare.isalpha() and len(bare) <= 20) or line[:1] in (" ", "\t"):

@@ -1,7 +1,8 @@
-"""Checks the regular expression that a reason template may bring.
+"""Check the regular expression of a reason template.
 
-It is never run here: a server compiles it into an automaton and holds the model to it. What that costs grows with the
-pattern once every repetition is written out, so that is what is limited; and what an automaton cannot do is refused.
+The pattern is never executed here. A server compiles it into an automaton that constrains the model. The cost grows
+with the size of the pattern after expanding its repetitions, so that size is limited. Features that an automaton cannot
+implement are refused.
 """
 
 import re
@@ -12,7 +13,7 @@ MAX_LENGTH = 1000
 MAX_DEPTH = 10
 MAX_REPEAT = 100
 MAX_WRITTEN_OUT = 5000
-"""Characters of the pattern with every counted repetition written out."""
+"""Maximum size of the pattern in characters after expanding its repetitions."""
 _FACT, _FACT_SIZE = "\ue000", 200
 """What stands for :data:`FACTS` here, and the characters that the values of an item's attributes are counted as."""
 _COUNTED = re.compile(r"\{([0-9]*)(,?)([0-9]*)\}")
@@ -33,10 +34,10 @@ class _Group:
 
 
 def check_pattern(pattern: str) -> None:
-    """Returns if a pattern can be used. Linear in its length.
+    """Check that a pattern can be used, in time linear in its length.
 
     Raises:
-        ValueError: it cannot; says why.
+        ValueError: If it cannot. Says why.
     """
     if len(pattern) > MAX_LENGTH:
         raise ValueError(f"'pattern' has {len(pattern):,} characters; {MAX_LENGTH:,} is the most")
@@ -56,7 +57,7 @@ def check_pattern(pattern: str) -> None:
 
 
 def _element(text: str, place: int, stack: list[_Group]) -> int:
-    """Takes in what stands at a place; returns the place after it."""
+    """Parse the element at a place; return the place after it."""
     char = text[place]
     if char == "\\":
         if text[place + 1 : place + 2].isdigit() or text[place + 1 : place + 2] in ("b", "B", "A", "Z", ""):

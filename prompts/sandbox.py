@@ -1,11 +1,11 @@
-"""Runs template source, which is untrusted code, in a Jinja that knows only what a prompt needs.
+"""Run template source, which is untrusted code, in a restricted Jinja.
 
-Three fences, each of which would do for most attacks alone: the syntax tree is checked against a list of what is
-allowed before anything runs; Jinja's immutable sandbox guards every attribute; and time, the size of every string and
-the size of the output are limited while it runs.
+There are three defences, and each alone stops most attacks. The syntax tree is checked against a list of allowed nodes
+before anything runs. Jinja's immutable sandbox guards every attribute. Time, the size of every string and the size of
+the output are limited at run time.
 
-This module needs Jinja and the standard library only. So it starts quickly as a process of its own, in which unsaved
-drafts are rendered: ``python -I prompts/sandbox.py``, see :mod:`prompts.isolation`.
+This module imports only Jinja and the standard library, so it starts quickly as a separate process for unsaved drafts:
+``python -I prompts/sandbox.py``, see :mod:`prompts.isolation`.
 """
 
 import difflib
@@ -35,18 +35,18 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 MAX_SOURCE = 20_000
-"""Characters of a template file."""
+"""Maximum number of characters of a template file."""
 MAX_DEPTH = 60
-"""How deep expressions and blocks may stand in each other; deeper, Python's own compiler would fail."""
+"""Maximum nesting depth of expressions and blocks. Python's own compiler fails on deeper ones."""
 MAX_RANGE = 1000
 MAX_STRING = 100_000
-"""Characters of any string, entries of any list, that a template builds."""
+"""Maximum length of any string or list that a template builds."""
 MAX_OUTPUT = 1_000_000
-"""Characters of a rendered section; more than any model reads."""
+"""Maximum number of characters of a rendered section; more than any model reads."""
 MAX_SECONDS = 2.0
-"""For one section; a good one takes a millisecond."""
+"""Time limit of one section. A normal one takes a millisecond."""
 MAX_MEMORY = 512 * 2**20
-"""Address space of the process that renders drafts, in bytes."""
+"""Limit of the address space of the process that renders drafts, in bytes."""
 
 FILTERS = frozenset(
     """
@@ -61,7 +61,9 @@ TESTS = frozenset(
     """.split()  # noqa: SIM905  # a list of words is read as such
 )
 METHODS = frozenset({"items", "keys", "values", "get", "cycle", "changed"})
-"""What may be called: ``attributes.items()``, ``loop.cycle("a", "b")``; and ``range(10)``."""
+"""Methods that may be called, such as ``attributes.items()`` and ``loop.cycle("a", "b")``; ``range(10)`` is allowed
+too.
+"""
 
 _ALLOWED = (
     nodes.Template,
@@ -102,18 +104,18 @@ _INSTEAD: dict[type[nodes.Node], str] = {
     nodes.AssignBlock: "'{% set %}' as a block is not allowed; write '{% set name = value %}'",
 }
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-"""Halves of characters, which ``"\\ud800"`` in a template makes, cannot be sent anywhere."""
+"""Surrogates, as from ``"\\ud800"`` in a template. They cannot be encoded."""
 _Value = Any
 
 
 class ReadableObject:
-    """An object whose public attributes a template may read as they are."""
+    """Base of objects whose public attributes a template may read."""
 
     __slots__ = ()
 
 
 class SandboxError(TemplateError):
-    """The source does what no prompt needs, or passed a limit while it ran; ``lineno`` where it is known."""
+    """The source uses something that is not allowed, or exceeded a limit. ``lineno`` is its line, if known."""
 
     def __init__(self, message: str, lineno: int | None = None) -> None:
         super().__init__(message)
@@ -121,7 +123,7 @@ class SandboxError(TemplateError):
 
 
 class _CodeGenerator(CodeGenerator):
-    """Lets ``~`` go through the sandbox, which limits what it builds."""
+    """Code generator that sends ``~`` through the sandbox, which limits the result."""
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802  # Jinja's name
         self.write("environment.joined((")
@@ -132,7 +134,7 @@ class _CodeGenerator(CodeGenerator):
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
-    """The only environment in which template source is compiled and run."""
+    """The environment that compiles and runs all template source."""
 
     code_generator_class = _CodeGenerator
     intercepted_binops = frozenset({"+"})
@@ -154,10 +156,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.globals = {"range": _range}
 
     def compiled(self, source: str) -> tuple[Template, set[str]]:
-        """A section's source, checked and compiled, and the names that it expects to be given.
+        """Check and compile a section; return it with the names of its inputs.
 
         Raises:
-            jinja2.TemplateError: it is not Jinja, or does what no prompt needs.
+            jinja2.TemplateError: If it is not valid Jinja, or uses something that is not allowed.
         """
         try:
             tree = self.parse(source)
@@ -173,7 +175,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             ) from error
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """As the sandbox's, quicker for our own records: that no name begins with '_' is known since compiling."""
+        """Like the sandbox's, but faster for our own records: compiling has refused names that begin with '_'."""
         if not isinstance(obj, ReadableObject):
             return super().getattr(obj, attribute)
         try:
@@ -185,13 +187,13 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return self.undefined(f"an entry has no '{attribute}'{hint}")
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """``+``, the only operator that can make something longer than both of its sides."""
+        """Evaluate an operator; limit ``+``, the only one whose result can be longer than both operands."""
         if hasattr(left, "__len__") and hasattr(right, "__len__"):
             _bounded(len(left) + len(right))
         return left + right
 
     def joined(self, parts: Iterable[_Value]) -> str:
-        """``a ~ b``."""
+        """Evaluate ``a ~ b``."""
         text = "".join([one if one.__class__ is str else str(_printed(one)) for one in parts])
         if len(text) > MAX_STRING:
             _bounded(len(text))
@@ -199,10 +201,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
 
 def fill(template: Template, given: Mapping[str, object]) -> str:
-    """Renders one compiled section.
+    """Render one compiled section.
 
     Raises:
-        jinja2.TemplateError: it fails, or passes a limit.
+        jinja2.TemplateError: If it fails, or exceeds a limit.
     """
     pieces = template.generate({**given, "_deadline": time.monotonic() + MAX_SECONDS})
     parts: list[str] = []
@@ -217,7 +219,7 @@ def fill(template: Template, given: Mapping[str, object]) -> str:
 
 
 def line_of(error: BaseException) -> int | None:
-    """The line of the template at which an error arose."""
+    """Return the line of the template that raised an error."""
     if isinstance(line := getattr(error, "lineno", None), int):
         return line
     found, trace = None, error.__traceback__
@@ -241,7 +243,7 @@ def _check(tree: nodes.Template) -> None:
 
 
 def _problem(node: nodes.Node) -> str | None:
-    """What is not allowed about a node itself, its children aside."""
+    """Describe what is not allowed about a node, apart from its children."""
     if type(node) not in _ALLOWED:
         return _INSTEAD.get(type(node), f"'{type(node).__name__.lower()}' is not allowed in a template")
     match node:
@@ -288,7 +290,7 @@ def _bounded(size: int) -> None:
 
 
 def _printed(value: _Value) -> _Value:
-    """What ``{{ value }}`` writes."""
+    """Return the text of ``{{ value }}``."""
     if value.__class__ is str or isinstance(value, int | Undefined):
         return value
     if value is None:
@@ -303,7 +305,7 @@ def _printed(value: _Value) -> _Value:
 
 @pass_context
 def _timed(context: Context, values: Iterable[_Value]) -> Iterator[_Value]:
-    """Puts a loop under the clock."""
+    """Limit the time of a loop."""
     deadline, now = context.parent["_deadline"], time.monotonic
     for value in values:
         if now() > deadline:
@@ -340,7 +342,7 @@ def _range(*bounds: int) -> range:
 
 
 class _Loaded(ReadableObject):
-    """An entry as it came through the pipe."""
+    """An entry received through the pipe."""
 
     def __init__(self, fields: Mapping[str, object]) -> None:
         self.__dict__.update(fields)
@@ -355,7 +357,7 @@ def _limit_process(seconds: int, memory: int) -> None:
 
 
 def _answer(request: Mapping[str, Any]) -> dict[str, object]:
-    """Renders what :mod:`prompts.isolation` sent."""
+    """Render the request of :mod:`prompts.isolation`."""
     given: dict[str, object] = dict(request["plain"])
     given |= {name: _Loaded(fields) for name, fields in request["records"].items()}
     given |= {name: [_Loaded(fields) for fields in entries] for name, entries in request["lists"].items()}

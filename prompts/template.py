@@ -17,8 +17,7 @@ A template is a text file::
     candidate:
     {{ candidate.title }}
 
-The body is split at lines that are exactly a section's name *before* it is rendered, so that no title can open a
-message.
+The body is split at lines that are exactly a section's name *before* it is rendered, so no title can start a message.
 """
 
 import hashlib
@@ -57,29 +56,31 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True)
 class Prompt:
-    """A rendered prompt: plain text, or messages of which a last one by the assistant is to be continued."""
+    """A rendered prompt: plain text, or messages. The model continues a final message of the assistant."""
 
     content: str | tuple[Message, ...]
 
     @property
     def continued(self) -> bool:
-        """Whether the model goes on with a message instead of beginning one."""
+        """Whether the model continues a message instead of starting one."""
         return not isinstance(self.content, str) and self.content[-1].role == "assistant"
 
     @property
     def opening(self) -> str:
-        """What the answer already begins with."""
+        """Beginning of the answer that the prompt contains."""
         return self.content[-1].content if self.continued and not isinstance(self.content, str) else ""
 
     def __str__(self) -> str:
-        """For people: messages under their roles."""
+        """Return the prompt as text, with messages under their roles."""
         if isinstance(self.content, str):
             return self.content.rstrip("\n") + "\n"
         return "".join(f"{message.role}:\n{message.content}\n" for message in self.content)
 
 
 class Section(NamedTuple):
-    """One part of a template; its source has as many lines before it as in the file, so that errors name the line."""
+    """One part of a template. Its source is preceded by as many lines as in the file, so that errors give the file's
+    line.
+    """
 
     role: str
     source: str
@@ -91,13 +92,13 @@ class PromptTemplate:
     """A parsed and checked template.
 
     Args:
-        source: the whole file.
-        name: the name it is filed under, such as ``rank``.
-        version: its version, such as ``1`` or ``draft``.
+        source: content of the file.
+        name: name of the template, such as ``rank``.
+        version: version, such as ``1`` or ``draft``.
 
     Raises:
-        TemplateError: the front matter is wrong, a section is missing or unknown, the Jinja does not compile or does
-            what no prompt needs, or the inputs that the sections use are not those that the front matter declares.
+        TemplateError: If the front matter is invalid, a section is missing or unknown, the Jinja does not compile or
+            uses something that is not allowed, or the inputs used differ from those declared.
     """
 
     def __init__(self, source: str, *, name: str, version: str) -> None:
@@ -135,14 +136,14 @@ class PromptTemplate:
 
     @property
     def family(self) -> str:
-        """The name that templates which say the same in several languages share."""
+        """Name shared by the translations of a template."""
         return self.meta.family or self.name
 
     def render(self, inputs: Mapping[str, object]) -> Prompt:
-        """Fills the prompt, without the candidates' continuations.
+        """Render the prompt, without the candidates' continuations.
 
         Raises:
-            TemplateError: an input is missing, or the template fails on these inputs.
+            TemplateError: If an input is missing, or the template fails on these inputs.
         """
         shown = self.given(inputs)
         return self.assembled(
@@ -150,11 +151,11 @@ class PromptTemplate:
         )
 
     def render_candidate(self, inputs: Mapping[str, object], candidate: ItemInput) -> str:
-        """One candidate's continuation: a line, with the line break that ends it, so that ``Alien`` and ``Aliens``
-        differ at once.
+        """Render one candidate's continuation: a line with its line break, so that ``Alien`` is not a prefix of
+        ``Aliens``.
 
         Raises:
-            TemplateError: the section fails on this candidate or comes out empty.
+            TemplateError: If the section fails on this candidate, or is empty.
         """
         section = next((section for section in self.sections if section.role == "candidate"), None)
         if section is None:
@@ -163,7 +164,7 @@ class PromptTemplate:
         return self.continuation(self._fill(section, {**shown, "candidate": self.showing(candidate)}), candidate)
 
     def given(self, inputs: Mapping[str, object], names: frozenset[str] | None = None) -> dict[str, object]:
-        """Of these inputs, what the template (or a section with these ``names``) sees."""
+        """Select the inputs that the template, or a section with these ``names``, uses."""
         absent = ABSENT | {"locale": self.meta.locale}
         return {
             name: self.showing(inputs[name] if name in inputs else absent[name])
@@ -172,38 +173,38 @@ class PromptTemplate:
         }
 
     def assembled(self, parts: Sequence[tuple[str, str]]) -> Prompt:
-        """The prompt of rendered sections."""
+        """Assemble the prompt from rendered sections."""
         if self.meta.format == "text":
             text = parts[0][1].strip("\n")
             return Prompt(text + "\n" if self.meta.scoring == "likelihood" else text)
         return Prompt(tuple(Message(role, text.strip("\n")) for role, text in parts))  # type: ignore[arg-type]
 
     def continuation(self, text: str, candidate: ItemInput) -> str:
-        """A candidate's line, of its rendered section."""
+        """Return a candidate's line from its rendered section."""
         line = " ".join(text.split())
         if not line:
             raise self._error(f"the section 'candidate' is empty for '{candidate.title}'")
         return line + "\n"
 
     def failed(self, role: str, problem: str, line: int | None) -> TemplateError:
-        """The error of a section that does not render."""
+        """Return the error for a section that does not render."""
         told = f"the section '{role}' does not render{_where(line)}: {problem}"
         return self._error(told, line=line, column=named_column(self._lines, line, problem), told=True)
 
     def meta_line(self, key: str) -> int | None:
-        """The line of the file in which a key of the front matter stands; None where it does not."""
+        """Return the line of a key of the front matter in the file; None if the key is missing."""
         line = self._keys.get(key)
         return None if line is None else line + 1
 
     def near_sections(self) -> list[TemplateError]:
-        """Lines that seem to be meant as the name of a section and are none, such as ``users:``; they are shown to the
-        model as a line of the prompt.
+        """Find lines that look like misspelled section names, such as ``users:``. The model sees them as lines of the
+        prompt.
         """
         end = next(number for number, line in enumerate(self._lines[1:], 2) if line.rstrip(" \t") == "---")
         return self._near_sections(end)
 
     def showing(self, value: V) -> V:
-        """An input with the attributes that the template shows."""
+        """Restrict an input to the attributes that the template shows."""
         return value if self.meta.attributes is None else with_attributes(value, self.meta.attributes)
 
     def _fill(self, section: Section, given: Mapping[str, object]) -> str:
@@ -251,7 +252,7 @@ class PromptTemplate:
         return roles | ({"candidate"} if self.meta.scoring == "likelihood" else set())
 
     def _near_sections(self, rule: int) -> list[TemplateError]:
-        """As :meth:`near_sections`; ``rule`` is the line of the second '---'."""
+        """See :meth:`near_sections`; ``rule`` is the line of the second '---'."""
         return [
             self._error(
                 f"'{line.strip()}' is no section",
@@ -292,7 +293,7 @@ class PromptTemplate:
         return self._error(str(error), field=error.field, remedy=error.remedy, line=line, column=error.column)
 
     def _line_using(self, name: str) -> int | None:
-        """The first line of the file in which a section uses a name."""
+        """Return the first line of the file that uses a name."""
         for section in self.sections:
             if name in section.names:
                 for number, line in enumerate(section.source.split("\n"), 1):
@@ -310,7 +311,7 @@ class PromptTemplate:
         column: int | None = None,
         told: bool = False,
     ) -> TemplateError:
-        """An error of this template; ``told`` where the problem names the line itself."""
+        """Create an error of this template; ``told`` if the problem names the line itself."""
         source = self._lines[line - 1] if line is not None and 1 <= line <= len(self._lines) else None
         return TemplateError(
             f"template {self.reference}: {problem}{'' if told else _where(line)}",

@@ -1,4 +1,4 @@
-"""How long ago something was, in words."""
+"""Express how long ago something was."""
 
 _DAY = 86_400
 _UNITS = (
@@ -11,12 +11,13 @@ _UNITS = (
 
 
 def ago(timestamp: int | None, now: int | None, *, locale: str = "en") -> str | None:
-    """Whole units only, the largest that fits: what a prompt says then changes seldom, and its prefix stays cached.
+    """Return the age in whole units of the largest size that fits. It changes rarely, so the prompt's prefix stays
+    cached.
 
     Args:
-        timestamp: when it was, in seconds since 1970; None gives None.
-        now: the present, likewise. What lies after it is "just now": clocks differ.
-        locale: ``zh`` for Chinese; any other is English.
+        timestamp: seconds since 1970; None gives None.
+        now: current time in seconds since 1970. Later timestamps are "just now", because clocks differ.
+        locale: ``zh`` for Chinese; anything else is English.
 
     >>> ago(0, 3 * 86_400), ago(0, 3 * 86_400, locale="zh")
     ('3 days ago', '3天前')

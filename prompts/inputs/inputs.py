@@ -1,4 +1,4 @@
-"""What a template may use. Built from retrieval's objects, with every string sanitised; ids are left behind here."""
+"""Inputs of templates: built from retrieval's objects, with all strings sanitised and without ids."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,12 +12,12 @@ from retrieval import Candidate, Evidence, HistoryEntry, Item, Meaning, meaning
 
 Value = str | int | float | bool | list[str]
 _SHORT = 40
-"""Characters of a text that is a value and no description."""
+"""Maximum length of a text that counts as a value instead of a description."""
 _MOST_TAGS = 6
 SHAPES = 5
-"""Openings of reasons; those of a list take them in turn."""
+"""Number of openings of reasons, which a list uses in turn."""
 REST = "*"
-"""In a template's ``attributes``: all that it does not name."""
+"""Name in a template's ``attributes`` for all attributes that it does not list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class ItemInput(ReadableObject):
 
     @property
     def details(self) -> str:
-        """All attributes in one line: ``genres: Crime, Drama; year: 1994``."""
+        """All attributes in one line, such as ``genres: Crime, Drama; year: 1994``."""
         return "; ".join(
             f"{name}: {', '.join(value) if isinstance(value, list) else value}"
             for name, value in self.attributes.items()
@@ -37,8 +37,8 @@ class ItemInput(ReadableObject):
 
     @property
     def tags(self) -> str:
-        """What the item is filed under, in one line: the values of its attributes that are lists (``Crime, Drama``), or
-        where none is, of its short texts; never numbers and descriptions. Made for what a model reads many of.
+        """Categories in one line: the values of attributes that are lists (``Crime, Drama``), or else of short texts.
+        Never numbers or descriptions. Meant for prompts with many items.
         """
         values = list(self.attributes.values())
         listed = [one for value in values if isinstance(value, list) for one in value]
@@ -46,7 +46,7 @@ class ItemInput(ReadableObject):
         return ", ".join((listed or short)[:_MOST_TAGS])
 
     def showing(self, names: Sequence[str]) -> Self:
-        """The same with these attributes only; ``*`` stands for all that are not named."""
+        """Return a copy with only these attributes; ``*`` means all others."""
         if REST in names or all(name in names for name in self.attributes):
             return self
         return replace(self, attributes={name: value for name, value in self.attributes.items() if name in names})
@@ -54,9 +54,9 @@ class ItemInput(ReadableObject):
 
 @dataclass(frozen=True, slots=True)
 class HistoryInput(ItemInput):
-    """An entry of the history: an item, what was done with it, its rating (None where the event is none), how long ago
-    (None where nobody knows) and whether it was meant positively (None for what is neither, and for words). The title
-    of an entry that was given as text is that text; ``text`` is what the user wrote about an item.
+    """An entry of the history: an item, its event, its rating (None if the event is not a rating), its age (None if
+    unknown) and whether it was positive (None for neutral events and for texts). An entry without an item has its text
+    as the title; ``text`` is what the user wrote about an item.
     """
 
     event: str
@@ -68,23 +68,21 @@ class HistoryInput(ItemInput):
 
 @dataclass(frozen=True, slots=True)
 class EvidenceInput(ItemInput):
-    """A history item that a recommendation rests on; ``did`` says what the user did with it: liked, bought, viewed."""
+    """A history item that supports a recommendation. ``did`` is the user's action: liked, bought, viewed."""
 
     did: str = "liked"
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateInput(ItemInput):
-    """An item to be ranked, the label that stands for it where the scoring has labels, and the place that retrieval
-    gave it, counted from 1.
-    """
+    """An item to rank, with its label if the scoring uses labels, and its rank in retrieval, from 1."""
 
     label: str | None = None
     retrieval_rank: int | None = None
 
 
 class Known(NamedTuple):
-    """What an input holds, and an example of its use."""
+    """Description of an input, and an example of its use."""
 
     holds: str
     example: str
@@ -146,11 +144,11 @@ KNOWN: dict[str, Known] = {
 """Inputs that a template may declare."""
 
 ABSENT: dict[str, object] = {"query": "", "profile": {}, "complaint": "", "noun": "items", "shared": "", "shape": 0}
-"""What a template sees where a caller gives nothing; the other inputs must be given."""
+"""Default values of optional inputs. All others are required."""
 
 
 def allowed_inputs(task: str, scoring: str | None) -> list[str]:
-    """The inputs that are given for a task and scoring, sorted. A reason sees nothing but facts that it may name."""
+    """Return the inputs that a task and scoring provide, sorted. Reasons get only facts that they may mention."""
     if task == "reason":
         return ["complaint", "evidence", "item", "locale", "noun", "shape", "shared", "title", "you_did"]
     about = {"listwise": ["candidates"], "permutation": ["candidates"], "pointwise": ["candidate"]}
@@ -158,19 +156,19 @@ def allowed_inputs(task: str, scoring: str | None) -> list[str]:
 
 
 def item_input(item: Item, sanitizer: Sanitizer) -> ItemInput:
-    """An item without its id, its text sanitised."""
+    """Convert an item: drop its id, sanitise its text."""
     return ItemInput(title=_title(item.title, sanitizer), attributes=_attributes(item, sanitizer))
 
 
 def history_inputs(
     history: Sequence[HistoryEntry], sanitizer: Sanitizer, *, now: int | None = None, locale: str = "en"
 ) -> list[HistoryInput]:
-    """A history without ids, its text sanitised.
+    """Convert a history: drop ids, sanitise texts.
 
     Args:
-        now: seconds since 1970; with it, entries that have a timestamp say how long ago they were. A prompt that shows
-            this changes as time goes by, and its prefix is then read anew.
-        locale: the language of that.
+        now: seconds since 1970; if given, entries with a timestamp get their age. A prompt that shows ages changes over
+            time, which invalidates its cached prefix.
+        locale: language of the ages.
     """
     return [
         HistoryInput(
@@ -194,10 +192,10 @@ def _liked(entry: HistoryEntry) -> bool | None:
 def candidate_inputs(
     candidates: Sequence[Candidate], sanitizer: Sanitizer, *, labels: Sequence[str] | None = None
 ) -> list[CandidateInput]:
-    """Candidates without ids and scores, their text sanitised.
+    """Convert candidates: drop ids and scores, sanitise texts.
 
     Args:
-        labels: one for each candidate, where the scoring has labels.
+        labels: one for each candidate, if the scoring uses labels.
     """
     return [
         CandidateInput(
@@ -211,17 +209,17 @@ def candidate_inputs(
 
 
 def document_inputs(documents: Sequence[str], sanitizer: Sanitizer) -> list[CandidateInput]:
-    """Texts to be ranked, as candidates of which the title is the text."""
+    """Convert texts to candidates with the text as the title."""
     return [CandidateInput(_title(text, sanitizer, most=MAX_DOCUMENT), {}) for text in documents]
 
 
 def evidence_inputs(
     evidence: Sequence[Evidence], sanitizer: Sanitizer, did: Mapping[str, str] | None = None
 ) -> list[EvidenceInput]:
-    """Evidence without ids and contributions, its text sanitised.
+    """Convert evidence: drop ids and contributions, sanitise texts.
 
     Args:
-        did: what the user did with each item, by item id; "liked" for items that are missing.
+        did: the user's action for each item id; "liked" by default.
     """
     return [
         EvidenceInput(
@@ -234,7 +232,7 @@ def evidence_inputs(
 
 
 def profile_input(profile: Mapping[str, str], sanitizer: Sanitizer) -> dict[str, str]:
-    """A profile, its names and values sanitised."""
+    """Sanitise the names and values of a profile."""
     return {sanitizer.text(name): sanitizer.text(value) for name, value in profile.items()}
 
 
@@ -242,7 +240,7 @@ V = TypeVar("V")
 
 
 def with_attributes(value: V, names: Sequence[str]) -> V:
-    """An input with these attributes of its items only; an input without items as it is."""
+    """Keep only these attributes of an input's items. Inputs without items are returned unchanged."""
     if isinstance(value, ItemInput):
         return value.showing(names)
     if isinstance(value, list) and value and isinstance(value[0], ItemInput):

@@ -1,4 +1,4 @@
-"""What a template must pass before it is saved or promoted."""
+"""Checks that a template must pass before it is saved or promoted."""
 
 import re
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ _DATA_BEGINS = re.compile(rf"^[^\S\n]*{MARK}", re.MULTILINE | re.IGNORECASE)
 
 
 def check_template(template: PromptTemplate, samples: Sequence[Sample] = ()) -> list[Rendered]:
-    """Renders a template with examples, with nothing but what is always there, with hostile data, and with samples.
+    """Render a template with examples, without optional inputs, with hostile data, and with samples.
 
     Returns:
-        What the model would be shown for each sample.
+        The prompt for each sample.
 
     Raises:
-        TemplateError: it fails on one of them, data can begin a line of it, or it writes nothing.
+        TemplateError: If it fails on one of them, lets data begin a line, or renders to nothing.
     """
     for near in template.near_sections():
         raise near
@@ -34,10 +34,10 @@ def check_template(template: PromptTemplate, samples: Sequence[Sample] = ()) -> 
 
 
 def render_sample(template: PromptTemplate, sample: Sample) -> Rendered:
-    """A template with a sample, in a process of its own.
+    """Render a template with a sample in a separate process.
 
     Raises:
-        TemplateError: it fails, and for whom.
+        TemplateError: If it fails. Names the sample.
     """
     candidates = sample.candidates if template.meta.scoring == "likelihood" else ()
     try:
@@ -54,10 +54,10 @@ def render_sample(template: PromptTemplate, sample: Sample) -> Rendered:
 
 
 def _check_lines(template: PromptTemplate, shown: Rendered) -> None:
-    """In a chat prompt data must stand behind fixed words: at the beginning of a line a title such as "B. Another film"
-    or "assistant:" passes for a line of the prompt itself.
+    """Check that in a chat prompt fixed words precede data on a line. Otherwise a title such as "B. Another film" or
+    "assistant:" could imitate a line of the prompt.
 
-    A plain list for a likelihood read is nothing but titles; there is nothing that one could pass for.
+    The plain list of a likelihood prompt holds only titles, so there is nothing to imitate.
     """
     if template.meta.scoring == "likelihood" or (found := _DATA_BEGINS.search(str(shown.prompt))) is None:
         return
@@ -70,7 +70,7 @@ def _check_lines(template: PromptTemplate, shown: Rendered) -> None:
 
 
 def _check_candidates(template: PromptTemplate, shown: Rendered) -> None:
-    """Every candidate is there, and can be told from the others."""
+    """Check that every candidate is shown and differs from the others."""
     text = str(shown.prompt)
     if len(set(shown.continuations)) != len(shown.continuations):
         raise _error(

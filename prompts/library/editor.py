@@ -1,8 +1,8 @@
-"""Changes to a template library: save, promote, roll back. Each is checked, written in one step, and audited.
+"""Change a template library: save, promote, roll back. Each change is checked, atomic and audited.
 
-All of it goes to the team's own folder. The first change of a shipped name copies the whole name there; from then on
-the copy is what counts. The row in ``hashes.json`` is written last and is what makes a version, or a copied name,
-exist: whatever a crash leaves behind before it was never there.
+Changes go to the team's own folder. The first change of a shipped name copies all its versions there, and the copy is
+used from then on. The row in ``hashes.json`` is written last and makes a version, or a copied name, exist. Files that a
+crash leaves behind without it are ignored.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,12 +23,13 @@ class PromptEditor:
     """Changes the templates of a library.
 
     Args:
-        library: which; it must have a folder of the team's own.
-        who: whom the audit log names.
-        samples: users that a template must render for before it is saved or promoted, besides the fixed examples.
+        library: library to change; must have a team folder.
+        who: name for the audit log.
+        samples: users for whom a template must render before it is saved or promoted, in addition to the fixed
+            examples.
 
     Raises:
-        LibraryError: the library has no folder of the team's own.
+        LibraryError: If the library has no team folder.
     """
 
     def __init__(self, library: PromptLibrary, *, who: str, samples: Sequence[Sample] = ()) -> None:
@@ -45,12 +46,13 @@ class PromptEditor:
         self._samples = samples
 
     def save(self, name: str, source: str, *, note: str = "") -> PromptTemplate:
-        """Saves a template as the next version of a name. The first version of a new name is its production version;
-        later ones are not until they are promoted.
+        """Save a template as the next version of a name. The first version of a new name becomes its production
+        version; later ones must be promoted.
 
         Raises:
-            TemplateError: the template does not pass :func:`prompts.library.checks.check`, or does not fit the name.
-            LibraryError: the name cannot be one, or the folder cannot be written.
+            TemplateError: If the template does not pass :func:`prompts.library.checks.check_template`, or does not fit
+                the name.
+            LibraryError: If the name is invalid, or the folder cannot be written.
         """
         if not is_name(name):
             raise LibraryError(
@@ -80,17 +82,17 @@ class PromptEditor:
     def promote(
         self, name: str, version: int, *, alias: str = DEFAULT_ALIAS, expected: int | None = None, note: str = ""
     ) -> int | None:
-        """Points an alias at a saved version.
+        """Point an alias at a saved version.
 
         Args:
-            expected: the version that the alias is thought to stand for; if it does not, nothing is changed.
+            expected: version that the alias is expected to have now; if it has another, nothing changes.
 
         Returns:
-            The version that the alias stood for before.
+            The previous version of the alias.
 
         Raises:
-            TemplateError: there is no such version, or it does not pass the checks, or does not fit the name.
-            LibraryError: the alias does not stand for ``expected``, or the folder cannot be written.
+            TemplateError: If there is no such version, or it does not pass the checks, or does not fit the name.
+            LibraryError: If the alias is not at ``expected``, or the folder cannot be written.
         """
         if not is_alias(alias):
             raise LibraryError(
@@ -104,14 +106,14 @@ class PromptEditor:
             return self._move("promote", name, alias, version, expected=expected, note=note)
 
     def rollback(self, name: str, *, alias: str = DEFAULT_ALIAS, expected: int | None = None) -> tuple[int, int]:
-        """Points an alias at the version that it stood for before the present one was first promoted; again, at the one
-        before that. A version that cannot be used any more is passed over.
+        """Point an alias at the version that it had before the current one was first promoted. Repeated calls go back
+        further. Versions that can no longer be used are skipped.
 
         Returns:
-            The version that the alias stood for, and the one that it stands for now.
+            The previous version of the alias, and the new one.
 
         Raises:
-            LibraryError: there is nothing to go back to, or as :meth:`promote`.
+            LibraryError: If there is no earlier version; otherwise see :meth:`promote`.
         """
         self._library.home(name)
         with self._writing():
@@ -129,11 +131,11 @@ class PromptEditor:
         return current, before
 
     def start_draft(self, name: str) -> Path:
-        """The team's draft of a template; begun from its production version if there is none.
+        """Return the team's draft of a template; create it from the production version if there is none.
 
         Raises:
-            TemplateError: there is no template of that name.
-            LibraryError: the folder cannot be written.
+            TemplateError: If there is no template of that name.
+            LibraryError: If the folder cannot be written.
         """
         self._library.home(name)
         path = self._own / name / f"{DRAFT}.jinja"
@@ -147,7 +149,7 @@ class PromptEditor:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Alone with the folder; what the disk refuses becomes an error that says so."""
+        """Lock the folder; turn errors of the disk into :class:`LibraryError`."""
         try:
             with locked(self._own):
                 yield
@@ -157,7 +159,7 @@ class PromptEditor:
             ) from error
 
     def _take(self, name: str) -> None:
-        """Copies a shipped name that is not the team's yet."""
+        """Copy a shipped name to the team's folder if it is not there yet."""
         hashes = read_table(self._own / HASHES)
         shipped = self._library.recorded(self._library.shipped).get(name)
         if name in hashes or shipped is None:
@@ -190,8 +192,8 @@ class PromptEditor:
         write_table(self._own / ALIASES, aliases)
 
     def _earlier(self, name: str, alias: str, current: int) -> list[int]:
-        """The versions that an alias stood for before the present one, oldest first, each once. Going back to a
-        version, by whatever way, forgets what came after it, so that nobody is led back to what was taken back.
+        """Return the earlier versions of an alias, oldest first, without repeats. Going back to a version drops those
+        after it, so that a rollback never returns to a version that was rolled back.
         """
         stood: list[int] = []
 
@@ -217,11 +219,11 @@ class PromptEditor:
         return True
 
     def _check_fit(self, template: PromptTemplate) -> None:
-        """Returns if a template fits its name: what the service relies on, what the name's versions are, what the other
-        languages of its family are.
+        """Check that a template fits its name: what the service requires, and what the name's other versions and its
+        translations have.
 
         Raises:
-            TemplateError: it does not.
+            TemplateError: If it does not.
         """
         self._library.check_fit(template)
         name, family = template.name, template.family

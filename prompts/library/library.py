@@ -1,9 +1,8 @@
-"""Templates on disk: names, versions, aliases and drafts, read.
+"""Read templates from disk: names, versions, aliases and drafts.
 
-``<name>/<N>.jinja`` never changes once it is saved: its hash stands in ``hashes.json``, and a file that differs is
-refused. ``aliases.json`` says which version ``production`` is. ``<name>/draft.jinja`` may change at any time and is
-read anew when it did. What a person breaks while a program runs does not break the program: the last good state
-stays in use, and :meth:`PromptLibrary.problem` says so.
+``<name>/<N>.jinja`` never changes once saved: ``hashes.json`` records its hash, and a file that differs is refused.
+``aliases.json`` maps ``production`` to a version. ``<name>/draft.jinja`` may change at any time and is then read again.
+If files are damaged while a program runs, the last good state stays in use and :meth:`PromptLibrary.problem` says so.
 """
 
 import difflib
@@ -22,17 +21,17 @@ from prompts.template import PromptTemplate
 SHIPPED = Path(__file__).parents[1] / "templates"
 ALIASES, HASHES = "aliases.json", "hashes.json"
 _MOST_BYTES = 4 * MAX_SOURCE
-"""Of a template file: a character has at most four."""
+"""Maximum size of a template file in bytes: a character has at most four."""
 
 log = structlog.get_logger()
 
 
 class PromptLibrary:
-    """Reads templates: the shipped ones, and before them a team's own.
+    """Reads templates from a team's folder and from the shipped ones.
 
     Args:
-        own: the team's folder. A name that it holds is the team's alone: the shipped versions of it are not seen.
-        shipped: where the shipped ones lie.
+        own: the team's folder. It hides shipped templates of the same name, with all their versions.
+        shipped: folder of the shipped templates.
     """
 
     def __init__(self, own: Path | None = None, *, shipped: Path = SHIPPED) -> None:
@@ -54,10 +53,10 @@ class PromptLibrary:
         return sorted(names)
 
     def home(self, name: str) -> Path:
-        """The folder that a name's versions are read from.
+        """Return the folder of a name's versions.
 
         Raises:
-            TemplateError: there is no template of that name.
+            TemplateError: If there is no template of that name.
         """
         for folder in self._folders():
             if name in self.recorded(folder):
@@ -72,16 +71,18 @@ class PromptLibrary:
         )
 
     def recorded(self, folder: Path) -> Table:
-        """The hashes of a folder's saved versions, by name and version; what is not in there was never saved."""
+        """Return the hashes of a folder's saved versions, by name and version. A version that is not listed was never
+        saved.
+        """
         return {name: row for name, row in self._table(folder / HASHES).items() if is_name(name)}
 
     def versions(self, name: str) -> list[int]:
-        """The saved versions of a template, ascending."""
+        """Return the saved versions of a template, ascending."""
         row = self.recorded(self.home(name)).get(name, {})
         return sorted(number for version in row if (number := version_number(version)) is not None)
 
     def aliases(self, name: str) -> dict[str, int]:
-        """Which version each alias of a template stands for."""
+        """Return the version of each alias of a template."""
         path = self.home(name) / ALIASES
         row = self._table(path).get(name, {})
         found = {}
@@ -93,13 +94,13 @@ class PromptLibrary:
         return found
 
     def draft(self, name: str) -> Path | None:
-        """The draft of a template, the team's own before a shipped one, or None."""
+        """Return the draft of a template, preferring the team's; None if there is none."""
         paths = [folder / name / f"{DRAFT}.jinja" for folder in self._folders()]
         return next((path for path in paths if path.is_file()), None)
 
     def is_released(self, reference: TemplateReference) -> bool:
-        """Whether anybody may use this: an alias, or a version that one stands for. A name that does not exist has
-        nothing to protect; where the aliases cannot be read, no version counts as released.
+        """Return whether everyone may use a reference: an alias, or a version that an alias has. True for names that do
+        not exist. If the aliases cannot be read, no version is released.
         """
         if reference.is_draft:
             return False
@@ -111,14 +112,14 @@ class PromptLibrary:
             return error.code == "unknown_template"
 
     def get(self, reference: str | TemplateReference) -> PromptTemplate:
-        """The template that a reference stands for; see :class:`TemplateReference`.
+        """Return the template of a reference; see :class:`TemplateReference`.
 
-        What was good once and cannot be read any more is still answered, as it was, and the production version of a
-        shipped name that cannot be used and never was good is the shipped one; :meth:`problem` then says why.
+        A template that was read before and can no longer be read is returned as it was. If the production version of a
+        shipped name was never usable, the shipped one is returned. :meth:`problem` then says why.
 
         Raises:
-            TemplateError: there is none of that name or version, its file is not the one that was saved, or a draft is
-                broken.
+            TemplateError: If there is no such name or version, the file is not the one that was saved, or a draft is
+                invalid.
         """
         wanted = TemplateReference.parse(reference) if isinstance(reference, str) else reference
         try:
@@ -137,17 +138,17 @@ class PromptLibrary:
         return template
 
     def read(self, reference: TemplateReference) -> PromptTemplate:
-        """As :meth:`get`, without anything that stands in, and a saved version read from its file again.
+        """Like :meth:`get`, but without substitutes and cache.
 
         Raises:
-            TemplateError: as :meth:`get`.
+            TemplateError: See :meth:`get`.
         """
         if isinstance(reference.which, int):
             self._loaded.pop((self.home(reference.name), reference.name, reference.which), None)
         return self._get(reference)
 
     def sample_of(self, name: str) -> PromptTemplate | None:
-        """The production version of a name, or where it cannot be used any version that can; None without."""
+        """Return the production version of a name, or else any usable version; None if there is none."""
         try:
             versions = self.versions(name)
         except TemplateError:
@@ -160,12 +161,12 @@ class PromptLibrary:
         return None
 
     def problem(self, reference: str) -> str | None:
-        """Why the last :meth:`get` of this reference answered something else; None if it did not."""
+        """Explain why the last :meth:`get` of this reference returned a substitute; None if it did not."""
         return self._problems.get(TemplateReference.parse(reference))
 
     def problems(self) -> list[str]:
-        """What somebody should look at: names of which another version serves than the one in production, and templates
-        that failed while they served.
+        """Describe what needs attention: names whose production version is replaced by a substitute, and templates that
+        failed in requests.
         """
         found = []
         for name in self._saved():
@@ -181,16 +182,16 @@ class PromptLibrary:
         return [*found, *self.failures.told()]
 
     def state(self) -> tuple[Stamp | None, ...]:
-        """What changes whenever a version is saved or an alias moves."""
+        """Return a value that changes whenever a version is saved or an alias moves."""
         return tuple(file_stamp(folder / table) for folder in self._folders() for table in (ALIASES, HASHES))
 
     def find(self, family: str, locale: str) -> PromptTemplate:
-        """The production template of a family for a language: ``zh-Hant`` takes ``zh`` where there is no closer one,
-        and a language that the family does not speak takes the template that is called as the family is. A sibling
-        that cannot be used speaks no language, so that a broken one harms nobody who did not ask for it.
+        """Return the production template of a family for a language. ``zh-Hant`` falls back to ``zh``, and languages
+        without a template fall back to the template with the family's name. Templates that cannot be used are ignored
+        here, so that a broken translation affects only requests that name it.
 
         Raises:
-            TemplateError: there is no such family, or the template that is called as it is cannot be read.
+            TemplateError: If there is no such family, or the template with its name cannot be read.
         """
         spoken: dict[str, PromptTemplate] = {}
         for name in self._saved():
@@ -211,17 +212,16 @@ class PromptLibrary:
         return self.get(family)
 
     def shipped_for(self, name: str) -> PromptTemplate | None:
-        """The shipped production version of a name; None where none is shipped."""
+        """Return the shipped production version of a name; None if none is shipped."""
         row = self._table(self.shipped / ALIASES).get(name, {})
         version = row.get(DEFAULT_ALIAS)
         return self._version(self.shipped, name, version) if isinstance(version, int) else None
 
     def check_fit(self, template: PromptTemplate) -> None:
-        """Returns if a template fits the name that it goes by, as far as the shipped templates, and so the service,
-        rely on it.
+        """Check that a template meets what the shipped templates, and therefore the service, require of its name.
 
         Raises:
-            TemplateError: it does not.
+            TemplateError: If it does not.
         """
         name, family = template.name, template.family
         if (shipped := self.shipped_for(name)) is not None:
@@ -254,7 +254,7 @@ class PromptLibrary:
         return template
 
     def _check_home(self, wanted: TemplateReference) -> None:
-        """A team's own name must not fall back to the shipped one unseen because the table that records it is gone."""
+        """Refuse to fall back to a shipped name silently because the table that records the team's version is missing."""
         if self.own is None or wanted.which != DEFAULT_ALIAS or self.home(wanted.name) == self.own:
             return
         row = self._table(self.own / ALIASES).get(wanted.name)
@@ -269,14 +269,14 @@ class PromptLibrary:
             )
 
     def _unrecorded(self, name: str) -> str | None:
-        """Which of the team's files were never saved, or lost their record, while a shipped name serves."""
+        """Return files of the team that have no record while the shipped name is used."""
         if self.own is None or self.home(name) == self.own:
             return None
         files = [path.name for path in (self.own / name).glob("*.jinja") if version_number(path.stem) is not None]
         return f"{_told(self.own / HASHES)} records no {', '.join(sorted(files)[:5])}" if files else None
 
     def _instead(self, wanted: TemplateReference) -> PromptTemplate | None:
-        """What serves for a reference that cannot be used."""
+        """Return the substitute for a reference that cannot be used."""
         if (last := self._good.get(wanted)) is not None:
             return last
         if wanted.which != DEFAULT_ALIAS or self.own is None:
@@ -335,18 +335,18 @@ class PromptLibrary:
 
 
 def _told(path: Path) -> str:
-    """A file of a library as messages name it: readiness shows them, and tells no absolute paths."""
+    """Return the name of a library file for messages. Readiness shows them, so it is never an absolute path."""
     return "/".join(path.parts[-3:] if path.suffix == ".jinja" else path.parts[-2:])
 
 
 def read_source(path: Path, *, told: str | None = None) -> str:
-    """A template file, without the mark that some editors put at its beginning.
+    """Read a template file, without a byte order mark.
 
     Args:
-        told: what a message calls the file; its path by default.
+        told: name of the file in messages; its path by default.
 
     Raises:
-        TemplateError: it cannot be read, or is larger than any template.
+        TemplateError: If it cannot be read, or is too large for a template.
     """
     told = told or str(path)
     try:

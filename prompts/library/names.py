@@ -1,7 +1,7 @@
-"""Names of templates, versions and aliases: the one place that reads them.
+"""Parse names of templates, versions and aliases.
 
-What checks rights and what resolves a reference both ask :meth:`TemplateReference.parse`, so no spelling can be one
-thing to the first and another to the second.
+Permission checks and the library both use :meth:`TemplateReference.parse`, so they cannot interpret a spelling
+differently.
 """
 
 import re
@@ -21,27 +21,29 @@ _DIGITS = re.compile(r"[0-9]+")
 
 
 def is_name(text: str) -> bool:
-    """Whether a template may be called this."""
+    """Return whether this is a valid name of a template."""
     return _NAME.fullmatch(text) is not None
 
 
 def is_alias(text: str) -> bool:
-    """Whether an alias may be called this: as names are, with ``_``; never digits alone, and never ``draft``."""
+    """Return whether this is a valid name of an alias: like a template's, with ``_``, but not only digits and not
+    ``draft``.
+    """
     return _ALIAS.fullmatch(text) is not None and _DIGITS.fullmatch(text) is None and text != DRAFT
 
 
 def version_number(text: str) -> int | None:
-    """The number of a version, or None where the text is none: ``2``, not ``02``, ``+2``, ``2 `` or ``２``."""
+    """Return the number of a version, or None if the text is not one: ``2``, but not ``02``, ``+2``, ``2 `` or ``２``."""
     return int(text) if _VERSION.fullmatch(text) else None
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateReference:
-    """Which template, and which version of it.
+    """A reference to a version of a template.
 
     Args:
-        name: of the template.
-        which: a version's number, an alias, or ``draft``.
+        name: name of the template.
+        which: number of a version, an alias, or ``draft``.
     """
 
     name: str
@@ -49,10 +51,10 @@ class TemplateReference:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """``name`` (its production version), ``name@3``, ``name@alias`` or ``name@draft``.
+        """Parse ``name`` (its production version), ``name@3``, ``name@alias`` or ``name@draft``.
 
         Raises:
-            TemplateError: it is none of these.
+            TemplateError: If it is none of these.
         """
         name, at, which = text.partition("@")
         number = version_number(which)
@@ -71,5 +73,5 @@ class TemplateReference:
         return self.which == DRAFT
 
     def __str__(self) -> str:
-        """As it is written; the production version is the bare name."""
+        """Return the written form; for the production version the name alone."""
         return self.name if self.which == DEFAULT_ALIAS else f"{self.name}@{self.which}"

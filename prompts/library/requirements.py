@@ -1,4 +1,4 @@
-"""What a name requires of its versions: what relies on the name must be able to use whichever is promoted."""
+"""Requirements that a name makes of its versions, so that users of the name can use whichever is promoted."""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -9,15 +9,15 @@ from prompts.template import PromptTemplate
 
 @dataclass(frozen=True)
 class Requirements:
-    """What all versions of a name have in common.
+    """Properties that all versions of a name share.
 
     Args:
-        name: whose versions.
+        name: the name.
         task: ``rank`` or ``reason``.
-        scoring: how they are read; None for a reason. A read that is refused falls back on ``rank``, which therefore
-            stays a likelihood template.
+        scoring: scoring method; None for reasons. Refused label reads fall back to ``rank``, which therefore always
+            scores by likelihood.
         family: the family.
-        locale: the language; None where the name is free to choose one.
+        locale: the language; None if the name may choose one.
     """
 
     name: str
@@ -28,19 +28,19 @@ class Requirements:
 
     @classmethod
     def of(cls, template: PromptTemplate) -> Self:
-        """What a version requires of the next ones."""
+        """Return what a version requires of the next ones."""
         meta = template.meta
         return cls(template.name, meta.task, meta.scoring, template.family, meta.locale.lower())
 
     def for_sibling(self, name: str) -> "Requirements":
-        """What the family requires of a name for another language."""
+        """Return what the family requires of a translation."""
         return replace(self, name=name, locale=None)
 
     def check(self, template: PromptTemplate) -> None:
-        """Returns if a template fits the name.
+        """Check that a template fits the name.
 
         Raises:
-            TemplateError: it does not; says what the name requires and the way out.
+            TemplateError: If it does not. Says what the name requires and how to proceed.
         """
         meta = template.meta
         found: tuple[tuple[str, str | None, str | None], ...] = (
@@ -54,7 +54,7 @@ class Requirements:
                 raise self.misfit(template, field, f"requires {field} '{wanted}', and this one has '{given}'")
 
     def misfit(self, template: PromptTemplate, field: str, problem: str, *, family: str | None = None) -> TemplateError:
-        """The error of a template that does not fit the name; ``family`` is the one that it may have."""
+        """Return the error for a template that does not fit the name; ``family`` is the family that it may have."""
         meta = template.meta
         way = {
             "family": f"Write 'family: {family or self.family}'",

@@ -1,4 +1,4 @@
-"""Which templates failed while they served: they passed the checks, and raised for somebody all the same."""
+"""Record templates that passed the checks but failed in a request."""
 
 import time
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from prompts.errors import TemplateError
 from prompts.template import PromptTemplate
 
 _FORGOTTEN_S = 3600.0
-"""After this long without another failure a template is not reported any more."""
+"""Time without another failure after which a template is no longer reported."""
 _MOST = 100
 
 log = structlog.get_logger()
@@ -25,13 +25,13 @@ class _Count:
 
 
 class RuntimeFailures:
-    """Counts failures by template. Holds codes and lines, never messages: those may quote what a user said."""
+    """Counts failures by template. Keeps codes and lines, but no messages, which may quote users."""
 
     def __init__(self) -> None:
         self._counts: dict[str, _Count] = {}
 
     def note(self, template: PromptTemplate, error: TemplateError) -> None:
-        """Counts one failure."""
+        """Count one failure."""
         where = error.code if error.line is None else f"{error.code}, line {error.line}"
         count = self._counts.get(template.reference)
         if count is None:
@@ -43,7 +43,7 @@ class RuntimeFailures:
         count.last, count.where = time.monotonic(), where
 
     def told(self) -> list[str]:
-        """A sentence for each template that failed within the last hour."""
+        """Return a sentence for each template that failed within the last hour."""
         oldest = time.monotonic() - _FORGOTTEN_S
         self._counts = {name: count for name, count in self._counts.items() if count.last > oldest}
         return [

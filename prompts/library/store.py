@@ -1,4 +1,4 @@
-"""Files of a template library: read when they changed, written so that a crash leaves the old or the new, whole."""
+"""Read and write the files of a template library. Writes are atomic; reads are repeated when a file changes."""
 
 import fcntl
 import json
@@ -18,11 +18,11 @@ Table: TypeAlias = dict[str, dict[str, str | int]]
 Stamp: TypeAlias = tuple[int, int, int]
 AUDIT = "audit.jsonl"
 _MOST_TABLE = 4_000_000
-"""Bytes of a table of names."""
+"""Maximum size of a table of names in bytes."""
 
 
 class Change(BaseModel):
-    """One line of the audit log: who did what, when."""
+    """One entry of the audit log."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
 
@@ -37,7 +37,7 @@ class Change(BaseModel):
 
 
 def file_stamp(path: Path) -> Stamp | None:
-    """What changes with a file, or None if it is not there; atomic writes change the inode, too."""
+    """Return a value that changes with a file; None if it does not exist. Atomic writes change the inode."""
     try:
         status = path.stat()
     except OSError:
@@ -46,7 +46,7 @@ def file_stamp(path: Path) -> Stamp | None:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replaces a file in one step that survives a crash."""
+    """Replace a file atomically and durably."""
     descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
@@ -62,10 +62,10 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def read_table(path: Path) -> Table:
-    """A table of names, such as ``aliases.json``; an empty one where the file is not there yet.
+    """Read a table of names, such as ``aliases.json``; empty if the file does not exist.
 
     Raises:
-        ValueError: it is not such a table.
+        ValueError: If it is not such a table.
     """
     try:
         with path.open("rb") as stream:
@@ -83,13 +83,13 @@ def read_table(path: Path) -> Table:
 
 
 def write_table(path: Path, table: Table) -> None:
-    """Replaces a table."""
+    """Replace a table atomically."""
     write_atomically(path, json.dumps(table, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keeps other processes and threads from changing the library; the lock ends with its holder."""
+    """Lock the library against changes by other processes and threads. The lock ends with its holder."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -97,7 +97,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def log(folder: Path, change: Change) -> None:
-    """Appends to the audit log."""
+    """Append to the audit log."""
     path = folder / AUDIT
     line = change.model_dump_json(by_alias=True) + "\n"
     with path.open("a+b") as stream:
@@ -109,7 +109,7 @@ def log(folder: Path, change: Change) -> None:
 
 
 def changes(folder: Path) -> list[Change]:
-    """The audit log, oldest first; a line that a crash cut short is left out."""
+    """Return the audit log, oldest first, without a line that a crash cut short."""
     try:
         lines = (folder / AUDIT).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
@@ -124,7 +124,7 @@ def changes(folder: Path) -> list[Change]:
 
 
 def now() -> datetime:
-    """The present, for the audit log."""
+    """Return the current time for the audit log."""
     return datetime.now(UTC)
 
 
