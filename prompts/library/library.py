@@ -254,7 +254,7 @@ class PromptLibrary:
         return template
 
     def _check_home(self, wanted: TemplateReference) -> None:
-        """Refuse to fall back to a shipped name silently because the table that records the team's version is missing."""
+        """Refuse a silent fallback to a shipped name if the table that records the team's version is missing."""
         if self.own is None or wanted.which != DEFAULT_ALIAS or self.home(wanted.name) == self.own:
             return
         row = self._table(self.own / ALIASES).get(wanted.name)

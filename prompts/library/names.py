@@ -33,7 +33,7 @@ def is_alias(text: str) -> bool:
 
 
 def version_number(text: str) -> int | None:
-    """Return the number of a version, or None if the text is not one: ``2``, but not ``02``, ``+2``, ``2 `` or ``２``."""
+    """Return the number of a version, or None if it is not one: ``2``, but not ``02``, ``+2``, ``2 `` or ``２``."""
     return int(text) if _VERSION.fullmatch(text) else None
 
 
