@@ -1,7 +1,7 @@
 """Paired statistics over users: is one ranker better than another, or is it noise?
 
-Every function takes one value per user, NaN where there is none. A difference is of the users that both rankers
-have.
+Every function takes one value per user, NaN if there is none. Differences are over the users that both rankers
+answered.
 """
 
 import math
@@ -18,7 +18,7 @@ LEVEL = 0.05
 POWER = 0.8
 _RESAMPLES = 9999
 _BATCH = 500
-"""Resamples that are held in memory at once."""
+"""Number of resamples held in memory at once."""
 
 
 class Mean(BaseModel):
@@ -46,12 +46,12 @@ class Difference(BaseModel):
 
     Args:
         difference: mean of the paired differences; ``low`` and ``high`` are its 95 % bootstrap interval.
-        ratio: the first mean over the second; None where the second is 0.
-        p: of a two-sided randomisation test that swaps the two rankers at random for each user.
-        p_holm: the same, corrected for all comparisons that were made with it (Holm 1979).
-        effect_size: mean over standard deviation of the differences (Cohen's d for pairs).
-        detectable: the least true difference that these users would show with 80 % power at the 5 % level.
-        users_needed: how many users would show the observed difference with that power; None where it is 0.
+        ratio: first mean divided by the second; None if the second is 0.
+        p: p value of a two-sided randomisation test that swaps the two rankers at random for each user.
+        p_holm: ``p`` corrected for all comparisons made together (Holm 1979).
+        effect_size: mean of the differences divided by their standard deviation (Cohen's d for pairs).
+        detectable: smallest true difference that these users would show with 80 % power at the 5 % level.
+        users_needed: number of users that would show the observed difference with that power; None if it is 0.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -80,7 +80,7 @@ def interval(values: PerUser, *, seed: int = 0, resamples: int = _RESAMPLES) -> 
 
 
 def paired(arm: PerUser, baseline: PerUser) -> PerUser:
-    """Differences of the users that have both values, shape (users that have)."""
+    """Return the differences of the users that have both values, shape (users with both,)."""
     differences = np.asarray(arm, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)
     kept: PerUser = differences[~np.isnan(differences)]
     return kept
@@ -95,7 +95,7 @@ def paired_interval(arm: PerUser, baseline: PerUser, *, level: float = LEVEL, se
 
 def randomisation_p(differences: PerUser, *, seed: int = 0, resamples: int = _RESAMPLES) -> float:
     """Two-sided p of the mean difference under random swaps of the two rankers for each user (Fisher 1935; Smucker,
-    Allan and Carterette 2007 for rankings). 1 where all differences are 0.
+    Allan and Carterette 2007 for rankings). 1 if all differences are 0.
     """
     if len(differences) < 2 or not differences.any():
         return 1.0
@@ -112,15 +112,15 @@ def randomisation_p(differences: PerUser, *, seed: int = 0, resamples: int = _RE
 
 
 def detectable(differences: PerUser, *, level: float = LEVEL, power: float = POWER) -> float:
-    """The least true mean difference that as many users with as much spread would show, two-sided."""
+    """Return the smallest true mean difference that this many users with this spread would show, two-sided."""
     if len(differences) < 2:
         return math.inf
     return _quantiles(level, power) * float(differences.std(ddof=1)) / math.sqrt(len(differences))
 
 
 def users_needed(effect: float, spread: float, *, level: float = LEVEL, power: float = POWER) -> int | None:
-    """How many users show a true mean difference of ``effect`` where paired differences have this standard deviation;
-    None where the effect is 0.
+    """Return the number of users that show a true mean difference of ``effect`` if paired differences have this
+    standard deviation; None if the effect is 0.
     """
     if effect == 0 or not math.isfinite(effect):
         return None
@@ -128,8 +128,7 @@ def users_needed(effect: float, spread: float, *, level: float = LEVEL, power: f
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p values of several tests, corrected so that none is falsely called significant more often than the level says
-    (Holm 1979), in the order given.
+    """Correct p values of several tests for the family-wise error rate (Holm 1979); keep their order.
 
     >>> [round(one, 3) for one in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
@@ -145,7 +144,7 @@ def holm(p: Sequence[float]) -> list[float]:
 def compare(
     arms: Mapping[str, PerUser], pairs: Sequence[tuple[str, str]], *, seed: int = 0, resamples: int = _RESAMPLES
 ) -> list[Difference]:
-    """The pairs (arm, baseline), their p values corrected for being as many as they are."""
+    """Compare the pairs (arm, baseline); correct their p values for their number."""
     differences = {pair: paired(arms[pair[0]], arms[pair[1]]) for pair in pairs}
     tested = {pair: found for pair, found in differences.items() if len(found) > 1}
     plain = [randomisation_p(found, seed=seed, resamples=resamples) for found in tested.values()]

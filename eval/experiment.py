@@ -1,17 +1,17 @@
-"""Runs arms over users and keeps what they answered; a run that was killed goes on where it stopped.
+"""Run arms over users and store their answers. A run that was killed continues where it stopped.
 
 ::
 
     <out>/
     ├── opened.jsonl           one line for every evaluation on test, with its purpose
-    ├── answers.sqlite         what models answered, shared by all runs
+    ├── answers.sqlite         answers of models, shared by all runs
     ├── artifacts/             retrieval, fitted on training parts
     └── <run>/
-        ├── manifest.json      what was run: code, data, templates, model, flags, seed
-        ├── rankings.jsonl     one line an arm and user, appended as it comes; users by a hash of their id
+        ├── manifest.json      code, data, templates, model, flags, seed
+        ├── rankings.jsonl     one line per arm and user, appended; users by a hash of their id
         └── report.json
 
-A run's name is a hash of everything that its answers depend on, so the same command finds its own unfinished run.
+A run's name is a hash of everything that affects its answers, so the same command finds its unfinished run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ _EXPENSIVE = frozenset({"pointwise", "permutation", "listwise"})
 
 @dataclass(frozen=True)
 class ExperimentRun:
-    """A finished run: what the judge needs."""
+    """A finished run: everything needed to judge it."""
 
     folder: Path
     manifest: RunManifest
@@ -61,18 +61,18 @@ async def run_experiment(
     origin: str = "",
     report: ProgressCallback = lambda *_: None,
 ) -> ExperimentRun:
-    """Runs what has not been run yet.
+    """Run everything that has not been run yet.
 
     Args:
-        reads: asks the LLM; None where no arm does.
-        out: the folder of all runs.
-        purpose: why; needed where test is opened.
-        origin: where the data and the parameters come from, for the record.
+        reads: reads from the LLM; None if no arm does.
+        out: folder of all runs.
+        purpose: purpose of the run; required to open test.
+        origin: origin of the data and the parameters, for the record.
 
     Raises:
-        InputError: an arm does not exist, or what it needs is missing.
-        LLMError: the server cannot be reached.
-        LeakError: something would have seen what is held out.
+        InputError: If an arm does not exist, or something that it needs is missing.
+        LLMError: If the server cannot be reached.
+        LeakError: If something would have seen held-out data.
     """
     arms = config.arms
     if len({arm.name for arm in arms}) < len(arms):
@@ -143,7 +143,7 @@ def _baseline(arm: Arm, cases: Cases, config: ExperimentConfig, record: Rankings
 
 
 def _rankings(arm: Arm, cases: Cases, config: ExperimentConfig, users: Sequence[str]) -> list[list[str]]:
-    """Item ids of each user's best, out of the whole catalog."""
+    """Return the item ids of each user's best items in the whole catalog."""
     depth = min(max(config.ks), len(cases.train.items))
     if arm.kind in SIGNALS:
         positions, _ = cases.retriever.batch(users, depth, model=SIGNALS[arm.kind])
@@ -157,8 +157,8 @@ def _rankings(arm: Arm, cases: Cases, config: ExperimentConfig, users: Sequence[
 
 
 def _fitted_with(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
-    """The arm whose prompt and model the weights of an arm are fitted with: itself, for the twin the first that is
-    fitted; None for an arm without weights of its own.
+    """Return the arm whose prompt and model are used to fit the weights of an arm: the arm itself, or for the twin the
+    first fitted arm; None for arms without fitted weights.
     """
     if arm.fitted:
         return arm
@@ -174,7 +174,7 @@ async def _fit(
     out: Path,
     report: ProgressCallback,
 ) -> FusionFit:
-    """Weights, fitted on the training part alone: its own latest interactions are their validation part."""
+    """Fit weights on the training part alone, with its latest interactions as the validation part."""
     if reads is None:
         raise InputError(f"'{asking.name}' needs an LLM, and there is none", field="arms", code="missing_llm")
     fit = await fit_fusion_weights(
@@ -205,8 +205,8 @@ async def _rerank(
     fit: FusionFit | None,
     report: ProgressCallback,
 ) -> int:
-    """An arm over retrieval's first candidates; the rest follows as retrieval had it. Returns how many reads were
-    stored.
+    """Rerank retrieval's first candidates with an arm; the others keep retrieval's order. Return the number of stored
+    reads.
     """
     users = [user for user in cases.of if cases.of[user].candidates]
     for user in cases.of.keys() - users:  # has seen everything there is
@@ -259,7 +259,7 @@ async def _again(
     record: RankingsLog,
     report: ProgressCallback,
 ) -> dict[str, Read]:
-    """The same candidates, read in another order."""
+    """Read the same candidates in another order."""
     left = [user for user in users if not record.has(arm.name, user)]
     found = {}
     asking = reads.each(cases, left, template, model=arm.model, calibration=arm.calibration, shuffle=seed + 1)

@@ -1,6 +1,6 @@
-"""Weights of the fusion, fitted on held-out interactions by a conditional logit (:mod:`retrieval.logit`).
+"""Fit the weights of the fusion on held-out interactions by a conditional logit (:mod:`retrieval.logit`).
 
-The penalty pulls towards retrieval's own order: a fitted multiple of the retrieval score, nothing else.
+The penalty shrinks towards retrieval's own order: a fitted multiple of the retrieval score alone.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _PENALTY = Penalty(
 
 @dataclass(frozen=True)
 class FittedWeights:
-    """Weights, the strength of their penalty, and NDCG@10 of every example under weights fitted without it."""
+    """Weights, the strength of their penalty, and the cross-validated NDCG@10 of every example."""
 
     weights: dict[Feature, float]
     strength: float

@@ -1,4 +1,4 @@
-"""Leak guards: nothing that is judged has seen what it is judged on.
+"""Leak guards: nothing that is judged has seen its test data.
 
 They compare item ids and data hashes, never titles: 443 films of MovieLens share a title with another.
 """
@@ -14,11 +14,11 @@ from retrieval import Columns, Dataset, Retrieved, splits
 
 @dataclass(frozen=True)
 class Training:
-    """What an adapter was made with.
+    """Data that an adapter has seen.
 
     Args:
-        train: what it was trained on.
-        seen: that, and what decided when training ended.
+        train: data that it was trained on.
+        seen: ``train``, and the data that decided when training stopped.
     """
 
     train: Dataset
@@ -26,7 +26,7 @@ class Training:
 
 
 def adapter_training(dataset: Dataset, adapter: AdapterManifest) -> Training | None:
-    """What an adapter was made with, of this data set; None where that cannot be told."""
+    """Return the part of this data set that an adapter has seen; None if it is unknown."""
     if dataset.hash != adapter.data_hash:
         return None
     seen = train = dataset
@@ -36,10 +36,10 @@ def adapter_training(dataset: Dataset, adapter: AdapterManifest) -> Training | N
 
 
 class Guard:
-    """Watches over one fold.
+    """Guards one fold.
 
     Args:
-        fold: the one that is watched; only its training part is kept.
+        fold: fold to guard; only its training part is kept.
     """
 
     def __init__(self, fold: Fold) -> None:
@@ -53,10 +53,10 @@ class Guard:
         self._proposed: dict[str, frozenset[str]] = {}
 
     def fitted(self, what: str, data_hash: str) -> None:
-        """Refuses what was fitted on anything but the fold's training part.
+        """Refuse a fit on anything but the fold's training part.
 
         Raises:
-            LeakError: it was.
+            LeakError: If it was fitted on other data.
         """
         if data_hash != self._data_hash:
             raise LeakError(
@@ -66,13 +66,13 @@ class Guard:
             )
 
     def tuned(self, what: str, seen: Dataset | None) -> None:
-        """Refuses a model that has seen anything but interactions of the fold's training part.
+        """Refuse a model that has seen anything but interactions of the fold's training part.
 
         Args:
-            seen: what it has seen; None where that cannot be told.
+            seen: data that it has seen; None if unknown.
 
         Raises:
-            LeakError: it was, or may have been.
+            LeakError: If it has, or may have, seen other data.
         """
         if seen is None:
             raise LeakError(
@@ -88,14 +88,14 @@ class Guard:
             )
 
     def propose(self, user: str, item_ids: Iterable[str]) -> None:
-        """Records which items retrieval, or the regime, has proposed for a user; once for each user."""
+        """Record the items that retrieval or the regime proposes for a user; once for each user."""
         self._proposed[user] = frozenset(item_ids)
 
     def check(self, user: str, retrieved: Retrieved) -> None:
-        """Refuses a prompt that would show anything but training history and proposed candidates.
+        """Refuse a prompt that would show anything but training history and proposed candidates.
 
         Raises:
-            LeakError: an item is neither.
+            LeakError: If an item is neither.
         """
         shown = {entry.item.item_id for entry in retrieved.history if entry.item}
         foreign = sorted(shown - self._known.get(user, set()))

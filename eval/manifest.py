@@ -1,4 +1,4 @@
-"""What a run is: its configuration, its manifest, and the log of how often test was opened."""
+"""Configuration and manifest of a run, and the log of evaluations on test."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ DEFAULT_ARMS = tuple(
 
 
 class ExperimentConfig(BaseModel):
-    """What to run. Everything here changes the answer; what does not (folders, progress) is not here."""
+    """Configuration of a run: everything that affects its answers, and nothing else (such as folders)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,22 +38,22 @@ class ExperimentConfig(BaseModel):
     part: Part = Part.validation
     arms: tuple[ArmField, ...] = DEFAULT_ARMS
     candidates: int = Field(default=20, ge=2, le=200)
-    """How many of retrieval's first candidates the LLM reads."""
+    """Number of retrieval's first candidates that the LLM reads."""
     ks: tuple[int, ...] = (1, 5, 10, 20)
     users: int | None = Field(default=None, ge=10)
-    """A seeded sample of so many users; None takes all."""
+    """Size of a seeded sample of users; None takes all."""
     sample: int = Field(default=200, ge=10)
-    """The same for arms whose reads are expensive (pointwise, permutation, listwise)."""
+    """Size of the sample for arms whose reads are expensive (pointwise, permutation, listwise)."""
     fit_users: int | None = Field(default=None, ge=10)
-    """How many users the fusion weights are fitted on; None takes all."""
+    """Number of users that the fusion weights are fitted on; None takes all."""
     order_users: int = Field(default=20, ge=0)
-    """How many users' candidates are read once more in another order."""
+    """Number of users whose candidates are read again in another order."""
     parameters: AlsParameters = AlsParameters()
     seed: int = 0
 
 
 class RunManifest(BaseModel):
-    """What was run, so that it can be run again. ``origin`` says where data and parameters come from."""
+    """Record of a run, for reproducing it. ``origin`` is the origin of data and parameters."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -113,7 +113,9 @@ def _notes(dataset: Dataset) -> tuple[str, ...]:
 
 
 def code_version() -> str:
-    """The commit that runs, with ``+`` where files differ from it; the package's version outside a checkout."""
+    """Return the commit of the checkout, with ``+`` if files differ from it; outside a checkout, the package's
+    version.
+    """
     git = ["git", "-C", str(_ROOT), "describe", "--always", "--dirty=+", "--abbrev=12"]
     try:
         return subprocess.run(git, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
@@ -122,7 +124,7 @@ def code_version() -> str:
 
 
 def _sources_hash() -> str:
-    """Of all code that an answer depends on: what other code recorded is not taken for this one's."""
+    """Hash all code that affects answers, so that records of other code are not reused."""
     digest = hashlib.sha256()
     for folder in ("retrieval", "prompts", "reranker", "eval"):
         for file in sorted((_ROOT / folder).rglob("*.py")):
@@ -131,7 +133,7 @@ def _sources_hash() -> str:
 
 
 def log_opening(file: Path, manifest: RunManifest) -> None:
-    """Test was opened: for what, on what."""
+    """Log an evaluation on test, with its purpose and data."""
     entry = {
         "time": manifest.started.isoformat(timespec="seconds"),
         "purpose": manifest.purpose,

@@ -1,9 +1,9 @@
-"""Ranking metrics, one value per user first; means are taken last, so that paired statistics need nothing new.
+"""Ranking metrics with one value per user. Means are taken last, so paired statistics need no other functions.
 
 The accuracy metrics take ``hits``, a boolean array of shape (users, ranks): whether the item at each rank is relevant,
-best rank first (a list that is shorter than ``k`` is padded with misses); and ``relevant``, shape (users,), how many
-relevant items each user has at all. Users without any get NaN. Definitions are those of trec_eval, with which the
-tests compare them; binary relevance throughout.
+best rank first (lists shorter than ``k`` are padded with misses); and ``relevant``, shape (users,): the number of
+relevant items of each user. Users without any get NaN. The definitions are those of trec_eval, and tests compare with
+it. Relevance is binary.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ PerUser = NDArray[np.float64]
 
 
 def hits(ranking: Sequence[str], relevant: frozenset[str], depth: int) -> NDArray[np.bool_]:
-    """Whether the item at each of the first ``depth`` ranks is relevant, shape (depth,)."""
+    """Return whether the item at each of the first ``depth`` ranks is relevant, shape (depth,)."""
     found = np.zeros(depth, dtype=bool)
     for rank, item_id in enumerate(ranking[:depth]):
         found[rank] = item_id in relevant
@@ -25,7 +25,7 @@ def hits(ranking: Sequence[str], relevant: frozenset[str], depth: int) -> NDArra
 
 
 def recall(hits: Hits, relevant: Counts, k: int) -> PerUser:
-    """Share of each user's relevant items that stand among the first ``k``, shape (users,)."""
+    """Share of each user's relevant items among the first ``k``, shape (users,)."""
     return _over(hits[:, :k].sum(axis=1), relevant, relevant)
 
 
@@ -40,17 +40,17 @@ def f1(hits: Hits, relevant: Counts, k: int) -> PerUser:
 
 
 def hit_rate(hits: Hits, relevant: Counts, k: int) -> PerUser:
-    """1 where a relevant item stands among the first ``k``, shape (users,)."""
+    """1 if a relevant item is among the first ``k``, else 0, shape (users,)."""
     return _over(hits[:, :k].max(axis=1, initial=False), np.ones(len(relevant)), relevant)
 
 
 def accuracy(hits: Hits, relevant: Counts, k: int = 1) -> PerUser:  # noqa: ARG001
-    """1 where the first item is relevant, shape (users,); ``k`` is 1, whatever is asked for."""
+    """1 if the first item is relevant, else 0, shape (users,); always at 1, whatever ``k`` is."""
     return hit_rate(hits, relevant, 1)
 
 
 def mrr(hits: Hits, relevant: Counts, k: int) -> PerUser:
-    """Reciprocal rank of the first relevant item among the first ``k``, 0 where there is none, shape (users,)."""
+    """Reciprocal rank of the first relevant item among the first ``k``, 0 if there is none, shape (users,)."""
     shown = hits[:, :k]
     ranks = (
         np.where(shown.any(axis=1), shown.argmax(axis=1) + 1, np.inf) if shown.shape[1] else np.full(len(hits), np.inf)
@@ -89,21 +89,21 @@ ACCURACY: Mapping[str, Metric] = {
     "map": average_precision,
     "accuracy": accuracy,
 }
-"""By the name that reports give them; ``accuracy`` is at 1 whatever ``k`` is."""
+"""Accuracy metrics by their names in reports; ``accuracy`` is always at 1."""
 
 
 def coverage(rankings: Sequence[Sequence[int]], k: int, items: int) -> float:
-    """Share of a catalog of ``items`` that is among the first ``k`` of anybody's ranking (of item positions)."""
+    """Share of a catalog of ``items`` items that is among the first ``k`` of any ranking (of item positions)."""
     return len({item for ranking in rankings for item in ranking[:k]}) / items
 
 
 def novelty(rankings: Sequence[Sequence[int]], k: int, likings: NDArray[np.float64]) -> PerUser:
     """Mean self-information of the first ``k``, in bits: ``-log2`` of the share of users who liked an item (Zhou et al.
-    2010), shape (users,). An item that nobody liked counts as half a liking.
+    2010), shape (users,). An item without likings counts as half a liking.
 
     Args:
         rankings: item positions, best first, for each user.
-        likings: shape (items + 1,): how many users liked each item, and last how many users there are.
+        likings: shape (items + 1,): number of users who liked each item, followed by the number of users.
     """
     bits = -np.log2(np.maximum(likings[:-1], 0.5) / max(float(likings[-1]), 1.0))
     return _mean_of(rankings, k, lambda shown: float(bits[shown].mean()))
@@ -111,7 +111,7 @@ def novelty(rankings: Sequence[Sequence[int]], k: int, likings: NDArray[np.float
 
 def diversity(rankings: Sequence[Sequence[int]], k: int, tags: Sequence[frozenset[str]]) -> PerUser:
     """Intra-list diversity of the first ``k``: mean over pairs of one minus the Jaccard similarity of their attribute
-    values (Ziegler et al. 2005), shape (users,). Two items without any value are alike.
+    values (Ziegler et al. 2005), shape (users,). Two items without values count as equal.
     """
 
     def of(shown: Sequence[int]) -> float:
@@ -125,8 +125,8 @@ def diversity(rankings: Sequence[Sequence[int]], k: int, tags: Sequence[frozense
 def popularity_lift(
     rankings: Sequence[Sequence[int]], k: int, histories: Sequence[Sequence[int]], likings: NDArray[np.float64]
 ) -> PerUser:
-    """How much more popular the first ``k`` are than what the user chose before, as a share of the latter, shape
-    (users,): 0 where they are as popular, 1 where they are twice as popular (Abdollahpouri et al. 2019).
+    """Relative difference in popularity between the first ``k`` items and the user's history, shape (users,): 0 if
+    equally popular, 1 if twice as popular (Abdollahpouri et al. 2019).
     """
     before = [float(likings[list(history)].mean()) if len(history) else float("nan") for history in histories]
     shown = _mean_of(rankings, k, lambda some: float(likings[some].mean()))
@@ -140,6 +140,6 @@ def _mean_of(rankings: Sequence[Sequence[int]], k: int, of: Callable[[list[int]]
 
 
 def _over(found: NDArray[np.generic], out_of: NDArray[np.generic], relevant: Counts) -> PerUser:
-    """A quotient, NaN for users without relevant items."""
+    """Divide; NaN for users without relevant items."""
     values: PerUser = np.divide(found, out_of, out=np.full(len(relevant), np.nan), where=relevant > 0, dtype=np.float64)
     return values

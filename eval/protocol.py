@@ -1,4 +1,4 @@
-"""What is held out of whom, and what counts as found.
+"""Holdout protocols and relevance.
 
 ::
 
@@ -6,8 +6,8 @@
     fold "validation"         fitted on train,             judged on validation
     fold "test"               fitted on train + validation,                 judged on test
 
-Test and validation are separate times: everything that is chosen (weights, prompts, parameters) is chosen on the fold
-``validation`` of what the fold ``test`` is fitted on, so that it has seen nothing of what it is judged on.
+Validation and test cover separate times. Weights, prompts and parameters are chosen on the fold ``validation``, which
+lies inside the training part of the fold ``test``, so they have seen nothing of the test part.
 """
 
 from collections.abc import Mapping
@@ -27,11 +27,11 @@ class HoldoutProtocol(StrEnum):
     """How interactions are held out."""
 
     per_user_temporal = "per-user-temporal"
-    """Each user's latest 20 %: several positives a user, the most power."""
+    """Each user's latest 20 %: several positives per user, the highest power."""
     leave_one_out = "leave-one-out"
-    """Each user's last one, as many papers have it."""
+    """Each user's last interaction, as in many papers."""
     global_time = "global-time"
-    """Everything after one day, as it would be in service; users who are new by then are left out."""
+    """Everything after one day, as in production; users without earlier interactions are left out."""
 
     @property
     def description(self) -> str:
@@ -47,9 +47,9 @@ class Relevance(StrEnum):
     """Which held-out interactions count as found."""
 
     any = "any"
-    """Every one, liked or not."""
+    """Every interaction, liked or not."""
     liked = "liked"
-    """Ratings of 4 stars or more; other events that were meant positively."""
+    """Ratings of 4 stars or more, and other positive events."""
 
     @property
     def description(self) -> str:
@@ -68,12 +68,12 @@ class Part(StrEnum):
 
 @dataclass(frozen=True)
 class Fold:
-    """What may be fitted on, and, apart from it, what is to be found.
+    """A training part and the held-out interactions.
 
     Args:
-        part: which one.
+        part: the fold.
         train: everything that an arm may see.
-        held_out: interaction table of what came after; read by the judge alone.
+        held_out: table of later interactions; only the judge reads it.
     """
 
     part: Part
@@ -81,9 +81,9 @@ class Fold:
     held_out: pl.DataFrame
 
     def truth(self, relevance: Relevance) -> dict[str, frozenset[str]]:
-        """The relevant items of every user who has any, and of whom something is known.
+        """Return the relevant items of every user who has some and has a history in ``train``.
 
-        An item that the user has in ``train`` already is not counted: retrieval proposes nothing that was seen.
+        Items that the user already has in ``train`` are left out, because retrieval does not propose seen items.
         """
         pairs = self.held_out.filter(pl.col(Columns.item).is_not_null()).join(
             self.train.interactions.filter(pl.col(Columns.item).is_not_null()),
@@ -105,10 +105,10 @@ def is_liked(event: str, weight: float) -> bool:
 
 
 def make_fold(dataset: Dataset, protocol: HoldoutProtocol, part: Part) -> Fold:
-    """Splits a data set; the validation fold is the test fold's training part, split in the same way.
+    """Split a data set. The validation fold is the training part of the test fold, split in the same way.
 
     Raises:
-        InputError: the data cannot be split so (no timestamps, too few interactions).
+        InputError: If the data cannot be split (no timestamps, too few interactions).
     """
     test = _split(dataset, protocol)
     split = test if part is Part.test else _split(test.train, protocol)

@@ -1,4 +1,4 @@
-"""What arms answered, one line an arm and user, appended as it comes."""
+"""Log of the arms' answers: one line per arm and user, appended."""
 
 import hashlib
 from pathlib import Path
@@ -7,13 +7,13 @@ from pydantic import BaseModel, ConfigDict
 
 
 class RankingRow(BaseModel):
-    """One arm's answer for one user, as it stands in the record.
+    """One arm's answer for one user, as logged.
 
     Args:
         user: hash of the user's id.
-        ranking: item ids, best first; None where the arm did not answer.
-        missing: the code of the error in its place.
-        seconds: of the read, when it was made.
+        ranking: item ids, best first; None if the arm did not answer.
+        missing: code of the error instead.
+        seconds: duration of the read when it was made.
         order_tau: Kendall's tau between two reads of the same candidates in different orders.
         order_flip: whether their first items differ.
     """
@@ -35,12 +35,12 @@ class RankingRow(BaseModel):
 
 
 def user_key(user: str) -> str:
-    """How a record names a user."""
+    """Return the hash by which the log names a user."""
     return hashlib.sha256(user.encode()).hexdigest()[:16]
 
 
 class RankingsLog:
-    """The append-only record of a run; what it holds already is not run again, errors are."""
+    """The append-only log of a run. Logged answers are not run again; errors are."""
 
     def __init__(self, file: Path) -> None:
         self.rows: dict[str, dict[str, RankingRow]] = {}
@@ -57,12 +57,12 @@ class RankingsLog:
             file.write_text("".join(f"{line}\n" for line in kept))
 
     def has(self, arm: str, user: str) -> bool:
-        """Whether a user has been answered."""
+        """Return whether there is an answer for a user."""
         row = self.rows.get(arm, {}).get(user_key(user))
         return row is not None and row.missing is None
 
     def add(self, row: RankingRow) -> None:
-        """Appends a row; it takes the place of an earlier one."""
+        """Append a row, which replaces an earlier one."""
         self.rows.setdefault(row.arm, {})[row.user] = row
         with self._file.open("a") as file:
             file.write(row.model_dump_json(exclude_defaults=True) + "\n")

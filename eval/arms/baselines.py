@@ -1,4 +1,4 @@
-"""Classical rankers that every other is compared with, fitted on the same matrix."""
+"""Classical baselines, fitted on the same matrix as the other rankers."""
 
 from collections.abc import Callable, Mapping
 
@@ -11,13 +11,13 @@ from retrieval import EncodedDataset, ItemKnn, popularity
 
 Users = NDArray[np.int64]
 Rankings = NDArray[np.int64]
-"""Item positions, best first, shape (users, depth); -1 where a user has no more unseen items."""
+"""Item positions, best first, shape (users, depth); -1 if a user has no more unseen items."""
 _CHUNK = 256
-"""Users whose scores of the whole catalog are held in memory at once."""
+"""Number of users whose scores of the whole catalog are held in memory at once."""
 
 
 def popular(known: EncodedDataset, users: Users, depth: int, *, seed: int = 0) -> Rankings:  # noqa: ARG001
-    """What many liked lately."""
+    """Recently popular items."""
     scores = popularity(known.log, len(known.item_ids))
     return _best(lambda some: np.tile(scores, (len(some), 1)), known, users, depth)
 
@@ -29,7 +29,7 @@ def itemknn(known: EncodedDataset, users: Users, depth: int, *, seed: int = 0) -
 
 
 def bpr(known: EncodedDataset, users: Users, depth: int, *, seed: int = 0) -> Rankings:
-    """Bayesian personalised ranking (Rendle et al. 2009). One thread: with more, no two fits are alike."""
+    """Bayesian personalised ranking (Rendle et al. 2009). One thread, because several make the fit random."""
     model = BayesianPersonalizedRanking(factors=32, iterations=100, random_state=seed, num_threads=1)
     with threadpool_limits(limits=1, user_api="blas"):
         model.fit(known.user_items, show_progress=False)
@@ -37,13 +37,13 @@ def bpr(known: EncodedDataset, users: Users, depth: int, *, seed: int = 0) -> Ra
 
 
 BASELINES: Mapping[str, Callable[..., Rankings]] = {"popular": popular, "itemknn": itemknn, "bpr": bpr}
-"""Fitted for the comparison alone."""
+"""Baselines fitted only for the comparison."""
 SIGNALS: Mapping[str, str] = {"als": "als", "ease": "linear", "transitions": "transitions"}
-"""Models of retrieval, each alone over the whole catalog; by arm, the name of the signal."""
+"""Name of the signal, by arm, of retrieval's models that rank the whole catalog alone."""
 
 
 def _best(scores: Callable[[Users], NDArray[np.floating]], known: EncodedDataset, users: Users, depth: int) -> Rankings:
-    """Unseen items only; equal scores in catalog order."""
+    """Return unseen items only; ties are in catalog order."""
     seen = known.log.seen(len(known.item_ids))
     depth = min(depth, len(known.item_ids))
     rankings = np.full((len(users), depth), -1, dtype=np.int64)

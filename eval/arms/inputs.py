@@ -1,4 +1,4 @@
-"""What an arm is given of each user: history and candidates of the training part, and nothing of what came after."""
+"""Inputs of arms: each user's history and candidates from the training part, and nothing later."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -24,12 +24,12 @@ from retrieval import (
 
 
 class Regime(StrEnum):
-    """Where the candidates come from."""
+    """Origin of the candidates."""
 
     realistic = "realistic"
-    """Only what retrieval found: what a user would see."""
+    """Only retrieval's candidates, as a user would see them."""
     injected = "injected"
-    """One held-out item stands among them, as in many papers: how well a ranker picks it out, and no more."""
+    """One held-out item is among the candidates, as in many papers. Measures only how well a ranker finds it."""
 
     @property
     def description(self) -> str:
@@ -42,15 +42,15 @@ class Regime(StrEnum):
 
 @dataclass(frozen=True)
 class Cases:
-    """Retrieval, fitted on a fold's training part, and what an arm may see of each user. What was held out is not in
-    here, so that no arm, read or retry can depend on it.
+    """Retrieval fitted on a fold's training part, and the inputs of each user. Held-out interactions are not in here,
+    so no arm, read or retry can depend on them.
 
     Args:
         train: the training part.
-        guard: watches over the fold.
+        guard: guard of the fold.
         retriever: fitted on ``train``.
-        of: history and candidates of each user that is judged, in a seeded order.
-        candidates: how many of the candidates the LLM reads; there may be more for longer lists.
+        of: history and candidates of each judged user, in a seeded order.
+        candidates: number of candidates that the LLM reads; there may be more for longer lists.
     """
 
     train: Dataset
@@ -60,7 +60,7 @@ class Cases:
     candidates: int
 
     def read_by_llm(self, user: str) -> Retrieved:
-        """The same with the first candidates only."""
+        """Return the case with only the candidates that the LLM reads."""
         whole = self.of[user]
         return replace(whole, candidates=whole.candidates[: self.candidates])
 
@@ -76,14 +76,13 @@ def make_cases(
     users: int | None,
     seed: int,
 ) -> Cases:
-    """Fits retrieval on the training part and finds everyone's candidates.
+    """Fit retrieval on the training part and find every user's candidates.
 
     Args:
-        folder: where fitted artifacts are kept; one that was fitted on the same data with the same parameters is used
-            again.
-        candidates: how many the LLM reads.
-        depth: how many are found, at least ``candidates``.
-        users: at most so many, a seeded sample; None for all who have something to be found.
+        folder: folder of fitted artifacts; one with the same data and parameters is reused.
+        candidates: number of candidates that the LLM reads.
+        depth: number of candidates to find, at least ``candidates``.
+        users: maximum size of a seeded sample of users; None for all with relevant items.
     """
     if not 1 <= candidates <= len(fold.train.items):
         raise InputError(f"must be from 1 to {len(fold.train.items)}, not {candidates}", field="candidates")
@@ -111,8 +110,8 @@ def make_cases(
 
 
 def _injected(proposed: Sequence[str], held_out: frozenset[str], key: str) -> list[str]:
-    """One held-out item takes the last candidate's place if retrieval did not find it. Which one depends on the key
-    alone, not on what was found.
+    """Replace the last candidate by a held-out item if retrieval did not find it. The choice depends on the key alone,
+    not on the candidates.
     """
     wanted = sorted(held_out)
     item_id = wanted[int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) % len(wanted)]

@@ -1,4 +1,4 @@
-"""What a run says: one value per user first, means and paired differences after, and tables of it."""
+"""Results of a run: one value per user, then means and paired differences."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -35,17 +35,17 @@ class ArmReport(BaseModel):
 
 
 class Conduct(BaseModel):
-    """How an arm behaves, whatever is relevant.
+    """Behaviour of an arm, independent of relevance.
 
     Args:
-        coverage: share of the catalog that is among anybody's first 10.
+        coverage: share of the catalog that is among any user's first 10.
         novelty: bits; ``diversity`` and ``popularity_lift`` as in :mod:`eval.metrics`, all at 10.
         label_mass: mean probability on the labels.
         order_tau: mean Kendall tau between reads of the same candidates in two orders, over ``order_users`` users;
             ``order_flips`` is the share whose first item changed.
         repairs: mean number of repairs to a written order.
-        seconds_p50: of a read, while as many as the run's concurrency were under way; ``seconds_p99`` likewise.
-        tokens: mean of a read, prompt and answer; ``cached`` is the share of prompt tokens that the server had cached.
+        seconds_p50: median duration of a read at the run's concurrency; ``seconds_p99`` likewise.
+        tokens: mean number of tokens of a read, prompt and answer; ``cached`` is the share of cached prompt tokens.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -87,7 +87,7 @@ class Judged(BaseModel):
 
 
 class EvalReport(BaseModel):
-    """A run's report. ``opened`` says how often test was opened on this data, this run included."""
+    """A run's report. ``opened`` is the number of evaluations on test of this data, this run included."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -98,7 +98,7 @@ class EvalReport(BaseModel):
 
 
 def build_report(run: ExperimentRun, *, opened: int, resamples: int = 9999) -> EvalReport:
-    """Compares rankings with what was held out; the first place where that is looked at."""
+    """Compare rankings with the held-out interactions, which nothing has read before."""
     return EvalReport(
         manifest=run.manifest,
         opened=opened,
@@ -108,8 +108,8 @@ def build_report(run: ExperimentRun, *, opened: int, resamples: int = 9999) -> E
 
 
 def per_user(run: ExperimentRun, relevance: Relevance, metric: str = PRIMARY) -> dict[str, PerUser]:
-    """One value per user and arm, in the order of the cases; NaN where an arm has no answer or a user nothing to be
-    found.
+    """Return one value per user and arm, in the order of the cases; NaN if an arm has no answer or a user no relevant
+    item.
     """
     name, k = metric.split("@")
     truth = run.fold.truth(relevance)
@@ -126,7 +126,7 @@ def per_user(run: ExperimentRun, relevance: Relevance, metric: str = PRIMARY) ->
 def _hits(
     run: ExperimentRun, arm: str, truth: Mapping[str, frozenset[str]], depth: int
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Hits of shape (users, depth), and which users the arm answered."""
+    """Return the hits, shape (users, depth), and the users that the arm answered."""
     rows = run.rows.get(arm, {})
     rankings = [_ranking(rows.get(user_key(user))) for user in run.cases.of]
     hits = np.stack(
@@ -180,7 +180,7 @@ def _pairs(arms: Sequence[Arm]) -> list[tuple[str, str]]:
 def _references(
     cases: Cases, truth: Mapping[str, frozenset[str]], judged: Sequence[str], names: Sequence[str], seed: int
 ) -> dict[str, Any]:
-    """What a score lies between: chance, what retrieval's candidates allow, and what is possible at all."""
+    """Return reference scores: chance, the best order of retrieval's candidates, and the best possible order."""
     rng = np.random.default_rng(seed)
     sums: dict[str, dict[str, float]] = {line: dict.fromkeys(names, 0.0) for line in ("chance", "ceiling", "oracle")}
     for user in judged:
@@ -241,7 +241,7 @@ def _conduct(run: ExperimentRun, k: int = 10) -> list[Conduct]:
 
 
 def _likings(cases: Cases) -> NDArray[np.float64]:
-    """How many users have each item in training, and last the number of users."""
+    """Return the number of users of each item in training, followed by the number of users."""
     rows = cases.train.interactions.select(Columns.user, Columns.item).drop_nulls().unique()
     counts = dict(rows.group_by(Columns.item).len().iter_rows())
     of_items = [counts.get(item_id, 0) for item_id in cases.train.items[Columns.item]]

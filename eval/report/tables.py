@@ -1,4 +1,4 @@
-"""Reports as text, for a terminal and for docs/quality.md."""
+"""Render reports as text for a terminal and for docs/quality.md."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ _COLUMNS = ("recall@10", "precision@10", "f1@10", "hit_rate@10", "mrr@10", "map@
 
 
 def text(report: EvalReport) -> str:
-    """Everything, as fixed-width tables."""
+    """Render everything as fixed-width tables."""
     config = report.manifest.config
     lines = [
         *([f"judged on {report.manifest.origin}"] if report.manifest.origin else []),
@@ -42,13 +42,13 @@ def text(report: EvalReport) -> str:
 
 
 def published(folder: Path) -> list[EvalReport]:
-    """The reports that are kept beside the code, the default protocol first."""
+    """Load the published reports, the default protocol first."""
     reports = [EvalReport.model_validate_json(file.read_text(encoding="utf-8")) for file in folder.glob("*.json")]
     return sorted(reports, key=lambda one: list(HoldoutProtocol).index(one.manifest.config.protocol))
 
 
 def quality_block(reports: Sequence[EvalReport]) -> str:
-    """The main figures of each report in Markdown, between the two marks of docs/quality.md."""
+    """Render the main figures of each report as Markdown, between the two marks of docs/quality.md."""
     return "\n\n".join([BEGIN, *(_markdown(report) for report in reports), END])
 
 
@@ -56,7 +56,7 @@ def publish(page: Path, reports: Sequence[EvalReport]) -> None:
     """Write the block into a page.
 
     Raises:
-        InputError: it has no place for it.
+        InputError: If the page lacks the marks.
     """
     before = page.read_text(encoding="utf-8")
     pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
