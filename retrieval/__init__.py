@@ -1,6 +1,7 @@
 """Read interactions, fit models and retrieve candidates with evidence."""
 
-from retrieval.artifact import Artifact, Manifest, current_data, current_manifest, fit, load
+from retrieval.artifact import Artifact, load
+from retrieval.artifact_writer import fit
 from retrieval.builds import current_build
 from retrieval.catalog import Catalog, Filter
 from retrieval.combination import deviation
@@ -15,6 +16,7 @@ from retrieval.disk import flush_to_disk, read_small_file
 from retrieval.diversity import Diversify, diversified_order
 from retrieval.errors import ArtifactError, DataError, InputError, NotFoundError, StoreError, WhyrankError
 from retrieval.logit import Example, Penalty, cross_validated
+from retrieval.manifest import Manifest, current_data, current_manifest
 from retrieval.models.als import AlsModel, AlsParameters
 from retrieval.models.content import item_features, predict_values
 from retrieval.models.item_knn import ItemKnn
@@ -22,6 +24,7 @@ from retrieval.models.popularity import popularity
 from retrieval.provenance import describe_data, describe_origin, rebuild_dataset, with_relative_paths
 from retrieval.retriever import Notice, RetrievalRequest, Retrieved, Retriever
 from retrieval.search import HELD_BACK, Search, SearchBudget, choose_parameters, known_parameters, search_parameters
+from retrieval.store.events import EVENTS
 from retrieval.store.records import (
     IMPRESSION,
     ForgetReceipt,
@@ -34,7 +37,7 @@ from retrieval.store.records import (
     checked_id,
 )
 from retrieval.store.settings import StoreSettings
-from retrieval.store.store import EVENTS, Store
+from retrieval.store.store import Store
 from retrieval.store.training import add_stored
 
 __all__ = [

@@ -1,0 +1,56 @@
+"""Recommendations in the store: log and look up the answers that were given."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import insert, select
+
+from retrieval.store import tables
+from retrieval.store.part import StorePart, canonical_json, chunks
+from retrieval.store.records import LoggedRecommendation
+
+
+class AnswersPart(StorePart):
+    """Methods of the store about answers."""
+
+    def log_recommendations(self, answers: Sequence[LoggedRecommendation]) -> None:
+        """Store answers that were given. An answer to a user whom the store does not know is stored without the user.
+        One that is stored already is left as it is.
+
+        Raises:
+            StoreError: If the database fails.
+        """
+        with self._database.writing() as connection:
+            numbers = self._find_users(connection, {answer.user_id for answer in answers if answer.user_id})
+            rows = [
+                {
+                    "recommendation_id": answer.recommendation_id,
+                    "user_number": numbers.get(answer.user_id) if answer.user_id else None,
+                    "created": answer.created,
+                    "content": canonical_json(answer.content),
+                }
+                for answer in answers
+            ]
+            ids = tables.recommendations.c.recommendation_id
+            logged = {
+                found
+                for some in chunks([answer.recommendation_id for answer in answers])
+                for found in connection.execute(select(ids).where(ids.in_(some))).scalars()
+            }
+            rows = [row for row in rows if row["recommendation_id"] not in logged]
+            if rows:
+                connection.execute(insert(tables.recommendations), rows)
+
+    def recommendation(self, recommendation_id: str) -> Mapping[str, Any] | None:
+        """Return the list of an answer and what led to it; None if it was not logged.
+
+        Raises:
+            StoreError: If the database fails.
+        """
+        answers = tables.recommendations.c
+        with self._database.reading() as connection:
+            content = connection.execute(
+                select(answers.content).where(answers.recommendation_id == recommendation_id)
+            ).scalar()
+        return None if content is None else dict(json.loads(content))
