@@ -15,83 +15,31 @@ finds such changes. Its name is a hash of its content. The same data, parameters
 that repeating a fit changes nothing.
 """
 
-import hashlib
-import json
 import os
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.sparse import csr_matrix
 
 from retrieval import builds
 from retrieval.build_files import Array, BuildChecks, BuildFiles
-from retrieval.builds import MANIFEST, REMEDY, current_build
+from retrieval.builds import REMEDY, current_build
 from retrieval.catalog import Catalog
-from retrieval.combination import ITEM_SIGNALS, Combination
-from retrieval.data.dataset import Dataset, EncodedDataset, Log, encode_dataset
-from retrieval.data.readers import DataSettings
+from retrieval.combination import ITEM_SIGNALS
+from retrieval.data.dataset import Log
 from retrieval.data.schema import Columns
-from retrieval.disk import checksum, flush_to_disk, read_small_file
 from retrieval.errors import ArtifactError
-from retrieval.models.als import AlsModel, AlsParameters
-from retrieval.models.ensemble import MODELS, Ensemble, fit_models
+from retrieval.manifest import Manifest, read_manifest
+from retrieval.models.als import AlsModel
+from retrieval.models.ensemble import MODELS, Ensemble
 from retrieval.models.text import VOCABULARY, TextIndex
-from retrieval.search import Search
-from retrieval.store.records import StoreMark
-from retrieval.weights import fit_combination
 
-FORMAT = 4
-_LONGEST_MANIFEST = 64 << 20
 _TRIES = 3
-
-
-class Manifest(BaseModel):
-    """Description of a build. ``data`` are the settings that the data were read with; None in an older artifact, or if
-    the data came from no file.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: int
-    created: datetime
-    versions: dict[str, str]
-    parameters: AlsParameters
-    dataset: str
-    noun: str
-    data: DataSettings | None = None
-    data_hash: str
-    users: int = Field(ge=1)
-    items: int = Field(ge=1)
-    interactions: int = Field(ge=0)
-    event_names: tuple[str, ...]
-    models: dict[str, dict[str, float]]
-    """Parameters of each model, by the name of its signal."""
-    left_out: dict[str, str]
-    """Why a model was left out or replaced, by its name."""
-    combination: Combination
-    search: Search | None = None
-    store: StoreMark | None = None
-    """How far the data reach into a store of events; None if they hold nothing of one."""
-    checksums: dict[str, str]
-
-    @property
-    def files_hash(self) -> str:
-        """Hash of the data of the files alone."""
-        return self.data_hash if self.store is None else self.store.files
-
-    @property
-    def name(self) -> str:
-        """Name of the build: a hash of everything that is served. The time, the files and the search do not count."""
-        content = self.model_dump_json(exclude={"created", "data", "search"})
-        return f"build-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True)
@@ -142,39 +90,6 @@ class Artifact:
         return self.models.als
 
 
-def fit(
-    directory: Path,
-    dataset: Dataset,
-    parameters: AlsParameters,
-    *,
-    data: DataSettings | None = None,
-    search: Search | None = None,
-    store: StoreMark | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> Manifest:
-    """Fit all models on the data set, and their weights on its latest interactions; publish the artifact.
-
-    Args:
-        directory: directory of the artifact.
-        dataset: data to fit on; split off first what must stay unseen.
-        parameters: parameters of ALS.
-        data: settings that the data set was read with, for the record.
-        search: how the parameters were found, for the record.
-        store: how far the data set reaches into a store of events.
-        progress: called with the number of ALS iterations done.
-
-    Readers of the artifact see the old build or the new one, never a mixture. Several processes may fit at once.
-
-    Raises:
-        ArtifactError: the directory cannot be written.
-    """
-    with builds.scratch_folder(directory) as scratch:  # first, since a folder that cannot be written to is told now
-        encoded = encode_dataset(dataset, half_life_days=parameters.half_life_days)
-        models = fit_models(encoded, parameters, progress=progress)
-        combination = fit_combination(dataset, models, parameters)
-        return _publish(directory, scratch, models, combination, dataset, encoded, data, search, store)
-
-
 def load(directory: Path, *, build: str | None = None) -> Artifact:
     """Load a build into memory.
 
@@ -205,7 +120,7 @@ def load(directory: Path, *, build: str | None = None) -> Artifact:
 def _load(folder: Path) -> Artifact:
     held = builds.lock_build(folder)
     try:
-        manifest = _read_manifest(folder)
+        manifest = read_manifest(folder)
         files = BuildFiles(folder, manifest.checksums)
         arrays = files.arrays()
         artifact = _assemble(manifest, files, arrays, BuildChecks(files, arrays))
@@ -291,122 +206,3 @@ def _text_index(files: BuildFiles, arrays: Mapping[str, Array], expect: BuildChe
         "indptr": expect.offsets("text/indptr", len(words), length),
     }
     return TextIndex({word: column for column, word in enumerate(words)}, scores, items)
-
-
-def current_data(directory: Path) -> str | None:
-    """Return the hash of the data of the current build; None if there is no readable build."""
-    manifest = current_manifest(directory)
-    return None if manifest is None else manifest.data_hash
-
-
-def current_manifest(directory: Path) -> Manifest | None:
-    """Return the manifest of the current build; None if there is no readable build."""
-    try:
-        name = current_build(directory)
-        return None if name is None else _read_manifest(directory / name)
-    except ArtifactError:
-        return None
-
-
-def _publish(
-    directory: Path,
-    scratch: Path,
-    models: Ensemble,
-    combination: Combination,
-    dataset: Dataset,
-    encoded: EncodedDataset,
-    data: DataSettings | None,
-    search: Search | None,
-    store: StoreMark | None,
-) -> Manifest:
-    built = scratch / "build"
-    try:
-        built.mkdir()
-        manifest = _write(built, models, combination, dataset, encoded, data, search, store)
-        builds.publish(directory, scratch, built, manifest.name, manifest.checksums)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise builds.unwritable_error(directory, error) from error
-    return manifest
-
-
-def _write(
-    folder: Path,
-    models: Ensemble,
-    combination: Combination,
-    dataset: Dataset,
-    encoded: EncodedDataset,
-    data: DataSettings | None,
-    search: Search | None,
-    store: StoreMark | None,
-) -> Manifest:
-    log = encoded.log
-    arrays: dict[str, NDArray[np.generic]] = {
-        **models.arrays(),
-        "log_indptr": log.indptr,
-        "log_items": log.items,
-        "log_events": log.events,
-        "log_weights": log.weights,
-        "log_timestamps": log.timestamps,
-        "confidence_data": encoded.user_items.data,
-        "confidence_indices": encoded.user_items.indices,
-        "confidence_indptr": encoded.user_items.indptr,
-    }
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array)
-    dataset.items.write_parquet(folder / "items.parquet")
-    pl.DataFrame({Columns.user: encoded.user_ids}).write_parquet(folder / "users.parquet")
-    texts = dataset.interactions.with_row_index("position").filter(pl.col(Columns.text).is_not_null())
-    texts.select("position", Columns.text).write_parquet(folder / "texts.parquet")
-    TextIndex.build(dataset.items).save(folder / "text")
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    manifest = Manifest(
-        format=FORMAT,
-        created=datetime.now(UTC),
-        versions={name: version(name) for name in ("whyrank", "implicit", "numpy", "polars")},
-        parameters=models.als.parameters,
-        dataset=dataset.name,
-        noun=dataset.noun,
-        data=data,
-        data_hash=dataset.hash,
-        users=len(encoded.user_ids),
-        items=len(encoded.item_ids),
-        interactions=dataset.interactions.height,
-        event_names=tuple(log.event_names),
-        models=models.parameters,
-        left_out=dict(models.left_out),
-        combination=combination,
-        search=search,
-        store=store,
-        checksums={str(file.relative_to(folder)): checksum(file) for file in files},
-    )
-    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2))
-    for file in (*files, folder / MANIFEST, folder / "text", folder):
-        flush_to_disk(file)
-    return manifest
-
-
-def _read_manifest(folder: Path) -> Manifest:
-    if not folder.is_dir():
-        raise ArtifactError(
-            f"{folder.parent} has no build '{folder.name}', which CURRENT names",
-            field="artifact",
-            remedy=REMEDY,
-            code="artifact_torn",
-        )
-    try:
-        content = json.loads(read_small_file(folder / MANIFEST, _LONGEST_MANIFEST))
-        if content.get("format") != FORMAT:
-            raise ArtifactError(
-                f"{folder} has format {content.get('format')!r:.40}, this version reads format {FORMAT}",
-                field="artifact",
-                remedy=REMEDY,
-                code="artifact_format",
-            )
-        return Manifest.model_validate(content)
-    except (OSError, ValueError, AttributeError, RecursionError, ValidationError) as error:
-        raise ArtifactError(
-            f"the manifest in {folder} cannot be read ({error!s:.1000})",
-            field="artifact",
-            remedy=REMEDY,
-            code="artifact_torn",
-        ) from error

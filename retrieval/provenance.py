@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from retrieval.artifact import Artifact, Manifest
+from retrieval.artifact import Artifact
 from retrieval.data.dataset import INTERACTIONS, Dataset
 from retrieval.data.readers import DataSettings
 from retrieval.data.schema import Columns
 from retrieval.errors import ArtifactError
+from retrieval.manifest import Manifest
 
 _PATHS = ("interactions", "items", "grouplens")
 
