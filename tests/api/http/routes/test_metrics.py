@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 from api.settings.model import Settings
 from reranker import LlmSettings
 
-PAGE = (Path(__file__).parents[3] / "docs" / "production.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[4] / "docs" / "production.md").read_text(encoding="utf-8")
 
 
 def test_every_metric_is_on_the_page_and_the_other_way_round(client: TestClient) -> None:
