@@ -1,1 +1,1 @@
-"""Speed, one file per layer."""
+"""Benchmarks, one file per layer."""

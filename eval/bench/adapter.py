@@ -1,4 +1,4 @@
-"""What an adapter costs: reads of its prompt on a server without it, on one that has it loaded, and with it."""
+"""Cost of an adapter: its prompt on a server without it, on one that has loaded it, and with the adapter itself."""
 
 from collections.abc import Callable
 from statistics import median
@@ -17,10 +17,11 @@ class AdapterRead(BaseModel):
     """Reads with one model.
 
     Args:
-        what: which.
-        alone_s: seconds of one request alone, the median; ``alone_ratio`` over that without the adapter, above 1 is
-            slower.
-        at_once_per_s: requests per second with a crowd at once; ``at_once_ratio`` of those without over these.
+        what: the model that is read.
+        alone_s: median seconds of one request alone; ``alone_ratio`` divides it by the value without the adapter, so
+            that above 1 is slower.
+        at_once_per_s: requests per second with concurrent requests; ``at_once_ratio`` divides the rate without the
+            adapter by it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -33,11 +34,11 @@ class AdapterRead(BaseModel):
 
 
 class AdapterCost(BaseModel):
-    """All of them, and what training the adapter took.
+    """All reads, and the cost of training the adapter.
 
     Args:
-        megabytes: of its weights on disk.
-        tokens_per_s: that were targets, while training; ``peak_memory_mib`` the most that training used.
+        megabytes: size of its weights on disk.
+        tokens_per_s: target tokens per second during training; ``peak_memory_mib`` is the peak memory use of training.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,7 +59,7 @@ async def bench_adapter(
     at_once: int = AT_ONCE,
     report: Report = print,
 ) -> AdapterCost:
-    """Measures on two servers, one after the other: one without the adapter, one with.
+    """Measure two servers, one after the other: one without the adapter and one with it.
 
     Raises:
         InputError: the settings name no adapter, or one for another kind of read.
@@ -90,7 +91,7 @@ async def bench_adapter(
         await read("without an adapter", engine_settings(bare, server.url))
     with LocalServer(own, report=report) as server:
         beside = engine_settings(own, server.url)
-        await read("the model, the adapter loaded beside it", beside)
+        await read("the model, with the adapter loaded", beside)
         await read("with the adapter", beside.model_copy(update={"model": adapter.name}))
     _, first_alone, first_crowd = measured[0]
     return AdapterCost(

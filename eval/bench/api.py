@@ -1,8 +1,7 @@
-"""What the HTTP service adds to its LLM, how much it takes, and what it does when there is too much.
+"""Overhead, throughput and overload behaviour of the HTTP service.
 
-The service runs as a process of its own, as people start it. Its LLM is one that answers at once (see
-:mod:`eval.bench.stub_server`), so that everything measured is the service's own; a real one is measured beside the same
-prompts sent raw.
+The service runs in its own process, as in production. Its LLM answers at once (:mod:`eval.bench.stub_server`), so that
+the figures describe the service alone. A real LLM is measured against the same prompts sent directly.
 """
 
 import asyncio
@@ -29,18 +28,18 @@ _DEADLINE_MS = 2000
 _ALONE, _MANY, _CROWD = 1, 16, 512
 _REAL_REQUESTS = 48
 _ROUNDS = 3
-"""Peak and overload by turns, so that what else the machine does meanwhile weighs on both."""
+"""Peak and overload alternate, so that other load on the machine affects both."""
 
 Report = Callable[[str], None]
 
 
 class ApiBench(BaseModel):
-    """Figures of one worker; reasons are not asked for except where it says so.
+    """Figures of one worker. Reasons are requested only where the name says so.
 
-    ``..._degraded`` is the share of the answers in which a stage was replaced by its fallback; ``goodput`` counts what
-    was answered within the deadline, counted from when a request was due to be sent, whatever became of those before
-    it; ``unsent`` were due when each of the client's connections waited for an answer. ``..._cpu`` is the share of one
-    core that a process had.
+    ``..._degraded`` is the share of the answers in which a stage was replaced by its fallback. ``goodput`` counts
+    answers within the deadline, which starts when a request was due to be sent, so that a backlog counts against it.
+    ``unsent`` requests were due while all of the client's connections waited for an answer. ``..._cpu`` is the number
+    of CPU cores that a process used.
     """
 
     candidates: int
@@ -76,12 +75,12 @@ def bench_api(
     seconds: float = 8.0,
     report: Report = lambda _: None,
 ) -> ApiBench:
-    """Measures the service over an artifact.
+    """Measure the service over an artifact.
 
     Args:
-        retriever: of the artifact; its items make up the histories that are sent.
-        real: a real LLM; None leaves out what is measured with one.
-        seconds: of each run of load.
+        retriever: retriever of the artifact; its items make up the histories that are sent.
+        real: a real LLM; None skips the measurements with one.
+        seconds: duration of each load.
     """
     bodies, explained = _bodies(retriever, reasons=False), _bodies(retriever, reasons=True)
     with TemporaryDirectory(prefix="whyrank-bench-") as scratch, instant(Path(scratch)) as llm:
@@ -133,9 +132,9 @@ def bench_api(
 
 
 def _bodies(retriever: Retriever, *, reasons: bool, seed: int = 0) -> Iterator[bytes]:
-    """Requests of visitors with histories of their own, so that nothing that was read before answers them."""
+    """Requests of visitors with distinct histories, so that no cached read answers them."""
     rng = np.random.default_rng(seed)
-    # What is popular is what histories hold; of a large catalog the rest would only warm caches up for longer.
+    # Histories hold popular items; the rest of a large catalog would only prolong the warm-up of caches.
     popular = np.argsort(-retriever.popularity(), kind="stable")[:500]
     ids = [retriever.catalog.item(int(position)).item_id for position in popular]
     while True:
@@ -155,7 +154,7 @@ def _bodies(retriever: Retriever, *, reasons: bool, seed: int = 0) -> Iterator[b
 def _beside_raw(
     scratch: Path, artifact: Path, real: EngineSettings, bodies: Iterator[bytes], report: Report
 ) -> tuple[float, float]:
-    """Requests per second with a real LLM, and of the very same completions sent without the service."""
+    """Requests per second with a real LLM, and of the same completions sent without the service."""
     report("with the real LLM")
     patient = [json.dumps(json.loads(next(bodies)) | {"deadline_ms": 600_000}).encode() for _ in range(_REAL_REQUESTS)]
 
@@ -179,6 +178,6 @@ def _beside_raw(
         asyncio.run(ask(service.url))
         completions = recorder.completions[-_REAL_REQUESTS:]
     with serving(scratch, artifact, real.url) as service:
-        ours = asyncio.run(ask(service.url))  # both find the server's prefix cache as the recording left it
+        ours = asyncio.run(ask(service.url))  # both start with the prefix cache that the recording left
     raw = asyncio.run(send_raw(real.url, completions, 8))
     return round(_REAL_REQUESTS / ours, 2), round(_REAL_REQUESTS / raw, 2)

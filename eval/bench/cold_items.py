@@ -1,4 +1,4 @@
-"""How well items without interactions are ranked.
+"""Ranking of items without interactions.
 
 All interactions of a random fifth of the items are hidden. The hidden items that a user liked are ranked among other
 hidden items, from attributes and titles alone. Nothing is fitted on the hidden interactions.
@@ -71,10 +71,10 @@ def bench_cold_items(
         parameters: parameters of ALS.
         users: number of users to sample; None for all.
         seed: seed of the hidden items, the candidates and the sample.
-        report: called with what is being done.
+        report: called with a description of the current step.
 
     Raises:
-        InputError: too few items have interactions, or nobody liked a hidden item.
+        InputError: too few items have interactions, or no user liked a hidden item.
     """
     rng = np.random.default_rng(seed)
     touched = dataset.interactions[Columns.item].drop_nulls().unique().sort().to_list()
@@ -105,7 +105,7 @@ def bench_cold_items(
     found: dict[str, list[float]] = {"chance": [], "popularity": [], "content": []}
     for user in chosen:
         wanted = rng.permutation([place[item] for item in sorted(liked[user])])[:MOST_LIKED]
-        # Hidden items that the user touched and that are not wanted here are no candidates: some were liked as well.
+        # The user's other hidden items are no candidates, since some of them were liked as well.
         others = rng.permutation(np.setdiff1d(hidden_places, sorted(seen[user])))[: CANDIDATES - len(wanted)]
         candidates = rng.permutation(np.concatenate([wanted, others]))
         scores = {

@@ -17,9 +17,9 @@ from retrieval import Item, RetrievalRequest, Retrieved, Retriever
 CONNECTED = 1 / 3
 """Share of their attribute values that two items have in common (Jaccard) if they are to count as connected."""
 CANDIDATES = 20
-"""Candidates of a request, of which a list shows the first."""
+"""Number of candidates in a request; a list shows the first of them."""
 _OPENING = 2
-"""Words of an opening, or characters where a text has no spaces."""
+"""Words of an opening, or characters if the text has no spaces."""
 
 
 class EvidenceBench(BaseModel):
@@ -33,21 +33,21 @@ class EvidenceBench(BaseModel):
     with_evidence: float
     """Share of the reasons that cite history."""
     connected: Mean | None
-    """Share of the reasons whose cited items are all connected with the item; None where items have no attributes."""
+    """Share of the reasons whose cited items are all connected with the item; None if items have no attributes."""
     connected_random: Mean | None
-    """The same of random liked items."""
+    """The same share for random liked items."""
     cited_drop: Mean
-    """Share of an item's retrieval score that goes with the cited items."""
+    """Share of an item's retrieval score that is lost without the cited items."""
     random_drop: Mean
-    """The same of as many random liked items."""
+    """The same share for equally many random liked items."""
     drop_ratio: float | None
     """The first divided by the second; above 1, reasons cite what matters."""
     cited_once: float
-    """Of the citations in a list, the share of different items."""
+    """Share of distinct items among the citations of a list."""
     openings: float
-    """Different openings in a list of the sentences that are built from the evidence."""
+    """Number of distinct openings in a list of evidence sentences."""
     words: float
-    """Words of such a sentence, or characters where it has no spaces."""
+    """Words of an evidence sentence, or characters if it has no spaces."""
 
 
 def bench_evidence(
@@ -124,7 +124,7 @@ def are_connected(explainer: Explainer, item: Item, others: Sequence[Item]) -> b
 def random_others(
     retrieved: Retrieved, cited: Sequence[str], rng: random.Random, among: set[str] | None = None
 ) -> list[Item] | None:
-    """Draw as many liked history items that are not cited; None where there are not as many.
+    """Draw as many liked history items that are not cited; None if there are too few.
 
     Args:
         cited: item ids.
@@ -135,7 +135,7 @@ def random_others(
 
 
 def score_share(retriever: Retriever, retrieved: Retrieved, item: Item, without: set[str]) -> float | None:
-    """Return the share of an item's score that goes with some history items; None where the score is not positive."""
+    """Return the share of an item's score lost without some history items; None if the score is not positive."""
     whole = _history_score(retriever, retrieved, item, set())
     return (whole - _history_score(retriever, retrieved, item, without)) / whole if whole > 0 else None
 
@@ -149,7 +149,7 @@ def _history_score(retriever: Retriever, retrieved: Retrieved, item: Item, witho
 
 
 def count_different_openings(texts: Sequence[str], wanted: Sequence[Wanted]) -> int:
-    """Count the different beginnings of a list of sentences, titles left out."""
+    """Count the distinct openings of a list of sentences, without titles."""
     openings = set()
     for text, reason in zip(texts, wanted, strict=True):
         for title in (reason.item.title, *(piece.item.title for piece in reason.evidence)):

@@ -1,4 +1,4 @@
-"""A proxy on loopback in front of an LLM server that spoils some of its answers."""
+"""Proxy on loopback in front of an LLM server that corrupts some of its answers."""
 
 import asyncio
 import json
@@ -15,22 +15,22 @@ _FAULTS = ("status 500", "closed", "garbage", "nan", "fewer choices")
 
 
 class FaultyLlm:
-    """What the proxy does.
+    """State of the proxy.
 
     Args:
-        url: where it listens.
-        rng: draws which answers are spoilt, and how.
+        url: address that it listens on.
+        rng: draws which answers are corrupted, and how.
     """
 
     def __init__(self, url: str, rng: random.Random) -> None:
         self.url = url
         self.share = 0.0
-        """Part of the answers that is spoilt, each in one of five ways."""
+        """Share of the answers that are corrupted, each in one of five ways."""
         self.asked = self.spoilt = 0
         self._rng = rng
 
     def fault(self) -> str | None:
-        """What happens to the next answer."""
+        """Draw the fault of the next answer; None for a healthy one."""
         self.asked += 1
         if self._rng.random() >= self.share:
             return None
@@ -40,7 +40,7 @@ class FaultyLlm:
 
 @asynccontextmanager
 async def fault_proxy(upstream: str, seed: int = 0) -> AsyncIterator[FaultyLlm]:
-    """Listens for the duration of the ``with`` block."""
+    """Listen for the duration of the ``with`` block."""
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False, trust_env=False) as client:
         llm = FaultyLlm("", random.Random(seed))  # noqa: S311  # no secret
@@ -74,7 +74,7 @@ async def fault_proxy(upstream: str, seed: int = 0) -> AsyncIterator[FaultyLlm]:
 
 
 def spoilt(content: bytes, fault: str | None) -> bytes:
-    """An answer, whole or as events, as a server sends it that is not well."""
+    """Corrupt an answer, whole or as events, as a faulty server would."""
     if fault == "garbage":
         return b"\xff\xfe<html>"
     if fault not in ("nan", "fewer choices"):

@@ -1,8 +1,7 @@
-"""A soak: mixed load on the service while its LLM fails now and then, with slow readers and idle connections among the
-callers.
+"""Soak test: mixed load on the service while its LLM fails at times. Some clients read slowly or stay idle.
 
-It ends well where nobody got an error that the API does not promise, every place was given back, and memory and
-descriptors stayed flat. How many answers were healthy says what the client repairs.
+The test passes if no client gets an error that the API does not document, all concurrency slots are released, and
+memory and descriptors stay flat. The share of healthy answers shows how much the client repairs.
 """
 
 import asyncio
@@ -23,16 +22,16 @@ from reranker import EngineSettings
 from retrieval import Retriever
 
 SHARES = (0.05, 0.30)
-"""Parts of the LLM's answers that are spoilt, one after the other."""
+"""Shares of the LLM's answers that are corrupted, one after the other."""
 _DEADLINE_MS = 3000
 _CANDIDATES = 20
 _HISTORY = 10
 _PAUSE_S = 0.02
-"""Between two requests of one caller: the service is to be in use, not overloaded."""
+"""Pause between two requests of one client, so that the service is in use but not overloaded."""
 _WARM_S = 5.0
 _SAMPLE_S = 2.0
 _DRAIN_S = 15.0
-"""Until every place must have been given back."""
+"""Time within which every slot must be released."""
 _STALL_S = 5.0
 _PATIENCE_S = 60.0
 _LAG = "whyrank_loop_lag_seconds"
@@ -42,17 +41,17 @@ Report = Callable[[str], None]
 
 
 class FaultLoad(BaseModel):
-    """What became of the load at one rate of failures.
+    """Outcome of the load at one failure rate.
 
     Args:
-        share: part of the LLM's answers that was to be spoilt; ``llm_asked`` and ``llm_spoilt`` are how many were.
-        statuses: answers by kind of request and HTTP status; ``0`` is a connection that broke.
-        unexpected: of these, what the API does not promise: 5xx but for rerank's 503, and broken connections.
-        recommendations: how many were answered; ``healthy`` the share of them without ``degraded``.
-        in_flight_after: requests that the service thought were in flight when nobody asked any more.
-        memory_mib: resident memory at the end; ``memory_slope_mib_per_hour`` over the last three quarters.
+        share: planned share of corrupted answers; ``llm_asked`` and ``llm_spoilt`` are the actual counts.
+        statuses: answers by kind of request and HTTP status; ``0`` is a broken connection.
+        unexpected: number of answers that the API does not document: 5xx except rerank's 503, and broken connections.
+        recommendations: number of answered recommendations; ``healthy`` is the share of them without ``degraded``.
+        in_flight_after: requests that the service counted as in flight after all clients had finished.
+        memory_mib: resident memory at the end; ``memory_slope_mib_per_hour`` is its slope over the last three quarters.
         descriptors_first: open files and connections after the first quarter; ``descriptors_last`` after the load.
-        loop_lag_s: the worst that the service saw of its event loop; None where it does not tell.
+        loop_lag_s: worst lag of the event loop that the service measured; None if it does not report any.
     """
 
     share: float
@@ -72,7 +71,7 @@ class FaultLoad(BaseModel):
 
 
 class FaultSoak(BaseModel):
-    """A load for each rate of failures, over one service."""
+    """One load for each failure rate, over one service."""
 
     minutes: float
     llm: str
@@ -80,7 +79,7 @@ class FaultSoak(BaseModel):
 
     @property
     def holds(self) -> bool:
-        """Whether nobody got an unexpected answer, and no place was lost."""
+        """Whether there was no unexpected answer and every slot was released."""
         return all(not one.unexpected and not one.in_flight_after for one in self.loads)
 
 
@@ -93,17 +92,17 @@ def bench_faults(
     shares: Sequence[float] = SHARES,
     report: Report = lambda _: None,
 ) -> FaultSoak:
-    """Runs the soak.
+    """Run the soak test.
 
     Args:
-        retriever: of the artifact.
-        real: a vLLM that the faults stand in front of; without, an LLM that answers at once.
-        minutes: in all.
-        shares: of answers that are spoilt, each for an equal part of the time.
+        retriever: retriever of the artifact.
+        real: a vLLM behind the faults; None for an LLM that answers at once.
+        minutes: total duration.
+        shares: shares of corrupted answers, each for an equal part of the time.
     """
     with TemporaryDirectory(prefix="whyrank-bench-") as folder:
         scratch = Path(folder)
-        # Nothing that was read before may answer, and the adapter is another model's.
+        # No cached read may answer, and the adapter belongs to another model.
         own = {"WHYRANK_LLM__CACHE_DIR": str(scratch / "cache"), "WHYRANK_LLM__ADAPTER": "none"}
         if real is not None:
             loads = asyncio.run(_soak(scratch, artifact, real.url, own, retriever, minutes, shares, report))
@@ -160,7 +159,7 @@ async def _load(service: ServedBench, llm: FaultyLlm, callers: "_Callers", share
     while samples[-1][1].get(_IN_FLIGHT, 0) and time.monotonic() < end:
         await asyncio.sleep(0.5)
         await sample()
-    settled = samples[len(samples) // 4 :]  # caches fill up first
+    settled = samples[len(samples) // 4 :]  # caches fill first
     times = np.array([at for at, _ in settled])
     memory = np.array([one["whyrank_process_resident_memory_bytes"] for _, one in settled]) / 2**20
     statuses = {kind: dict(sorted(counts.items())) for kind, counts in sorted(callers.statuses.items())}
@@ -188,7 +187,7 @@ async def _load(service: ServedBench, llm: FaultyLlm, callers: "_Callers", share
 
 
 def _worst_lag(samples: Sequence[dict[str, float]]) -> float | None:
-    """The highest value of a gauge; of a histogram, the bound of the highest bucket that is not empty."""
+    """Return the highest value of a gauge, or the bound of a histogram's highest bucket that is not empty."""
     gauge = [value for one in samples for name, value in one.items() if name.partition("{")[0] == _LAG]
     if gauge:
         return max(gauge)
@@ -202,7 +201,7 @@ def _worst_lag(samples: Sequence[dict[str, float]]) -> float | None:
 
 
 class _Callers:
-    """Everybody who asks the service for something, and what became of it."""
+    """All clients of the service, and the outcomes of their requests."""
 
     def __init__(self, url: str, retriever: Retriever, seed: int = 0) -> None:
         self._url = url
@@ -212,12 +211,12 @@ class _Callers:
         self.forget()
 
     def forget(self) -> None:
-        """Starts to count anew."""
+        """Reset the counts."""
         self.statuses: dict[str, Counter[str]] = {}
         self.answered = self.healthy = 0
 
     async def run(self, seconds: float) -> None:
-        """Asks for so long, and waits for what is still to come."""
+        """Send requests for the given time, then wait for the open ones."""
         end = time.monotonic() + seconds
         timeout = aiohttp.ClientTimeout(total=_PATIENCE_S)
         connector = aiohttp.TCPConnector(limit=0)
@@ -248,7 +247,7 @@ class _Callers:
         self.statuses.setdefault(kind, Counter())[str(status)] += 1
 
     def _body(self, **more: object) -> dict[str, object]:
-        """A visitor with a history of their own, so that nothing that was read before answers."""
+        """Request of a visitor with a distinct history, so that no cached read answers it."""
         chosen = self._rng.choice(len(self._items), size=min(_HISTORY, len(self._items)), replace=False)
         history = [{"item_id": self._items[one].item_id, "event": "rating", "weight": 5.0} for one in chosen]
         shown = min(_CANDIDATES, len(self._items))
@@ -298,14 +297,14 @@ class _Callers:
             self._count("render", answer.status)
 
     async def _slow_reader(self, end: float) -> None:
-        """Asks for a stream, reads its first bytes, and then nothing for some seconds."""
+        """Request a stream, read its first bytes, then pause for some seconds."""
         while time.monotonic() < end:
             body = json.dumps(self._body(reasons=True, stream=True)).encode()
             head = b"POST /v1/recommendations HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
             await self._held(head + b"content-length: %d\r\n\r\n%b" % (len(body), body), end)
 
     async def _idle(self, end: float, sent: bytes) -> None:
-        """Opens connections, sends little or nothing, and leaves them open for some seconds."""
+        """Open connections, send little or nothing, and keep them open for some seconds."""
         while time.monotonic() < end:
             await self._held(sent, end)
 
@@ -320,5 +319,5 @@ class _Callers:
                 await asyncio.sleep(max(min(_STALL_S, end - time.monotonic()), 0.0))
             finally:
                 writer.transport.abort()
-        except OSError:  # refused, or closed by the service, as it may
+        except OSError:  # the service may refuse or close it
             await asyncio.sleep(_PAUSE_S)

@@ -1,7 +1,7 @@
-"""What the search for parameters gains, beside the default parameters and a long search.
+"""Gain of the search for parameters, compared with the default parameters and with a long search.
 
-Parameters are chosen on validation, inside each user's earlier interactions. Held-out figures are of each user's latest
-20 %, which no search looked at. Both are means of 3 fits of ALS.
+Parameters are chosen on validation data inside each user's earlier interactions. Held-out figures are for each user's
+latest 20 %, which no search used. Both are means of 3 fits of ALS.
 """
 
 import time
@@ -38,7 +38,7 @@ class FitComparison(BaseModel):
 
 
 class FitBench(BaseModel):
-    """What ``whyrank bench fit`` prints."""
+    """Figures of ``whyrank bench fit``."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -98,7 +98,7 @@ def compared(dataset: Dataset, trials: int, report: Callable[[str], None] = lamb
 
 
 def _value(dataset: Dataset, parameters: AlsParameters) -> float:
-    """NDCG@10 of each user's latest interactions."""
+    """Return NDCG@10 on each user's latest interactions."""
     fixed = parameters.model_dump(exclude={"seed"})
     _, record = search_parameters(dataset, SearchBudget(1), fixed=fixed, seed=parameters.seed)
     return record.trials[0][0]

@@ -1,5 +1,7 @@
-"""Which flags of vLLM make the default read cheaper on this machine: a server for each set of flags, one after another,
-the default flags first and last, so that what changed on the machine meanwhile shows as a difference between the two.
+"""Which flags of vLLM make the default read cheaper on this machine.
+
+One server runs for each set of flags. The default flags come first and last, so that a drift of the machine shows as a
+difference between the two.
 """
 
 import shlex
@@ -21,12 +23,12 @@ class FlagsCost(BaseModel):
     """The default read on a server with these flags.
 
     Args:
-        alone_s: seconds of one request alone, the median.
-        at_once_per_s: requests per second with a crowd at once.
+        alone_s: median seconds of one request alone.
+        at_once_per_s: requests per second with concurrent requests.
         alone_ratio: ``alone_s`` over the mean of the two runs with the default flags; above 1 is slower.
-        at_once_ratio: requests per second of the default flags (the mean of both) over these; above 1 is slower.
-        start_s: until the server answered.
-        failed: why there are no figures.
+        at_once_ratio: requests per second with the default flags (mean of both runs) over these; above 1 is slower.
+        start_s: seconds until the server answered.
+        failed: why there are no figures; None if there are.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -49,17 +51,17 @@ async def bench_flags(
     at_once: int = AT_ONCE,
     report: Report = print,
 ) -> list[FlagsCost]:
-    """Measures each variant, and the default flags before and after.
+    """Measure each variant, and the default flags before and after.
 
     Args:
-        settings: of the local server; its port is not used.
+        settings: settings of the local server; its port is not used.
         variants: flags as in a shell; words such as ``NAME=VALUE`` before the first flag are environment variables.
-        rounds: how many requests alone, and crowds.
+        rounds: number of requests alone, and of concurrent rounds.
 
     Raises:
         InputError: a variant is neither flags nor variables.
         LLMStartError: the server does not start with the default flags.
-        LLMError: it failed with them.
+        LLMError: the server failed with the default flags.
     """
     runs = [(DEFAULT, _split("")), *((told, _split(told)) for told in variants), (DEFAULT, _split(""))]
     measured = []
@@ -112,7 +114,7 @@ async def _measured(
 
 
 def _split(variant: str) -> tuple[dict[str, str], list[str]]:
-    """Environment variables and flags."""
+    """Split a variant into environment variables and flags."""
     try:
         words = shlex.split(variant)
         first = next((at for at, word in enumerate(words) if word.startswith("-")), len(words))
@@ -123,7 +125,7 @@ def _split(variant: str) -> tuple[dict[str, str], list[str]]:
 
 
 def _reason(message: str) -> str:
-    """The last line of a log that names an error, or else the last line."""
+    """Return the last line of a log that names an error, or else the last line."""
     lines = message.strip().splitlines()
     named = [line for line in lines if "error" in line.lower()]
     return (named or lines)[-1].strip()[:200]

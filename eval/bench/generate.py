@@ -1,4 +1,4 @@
-"""A data set of a shop's size, made up: popularity and activity follow power laws, as they do in shops."""
+"""A generated data set of the size of a shop. Popularity and activity follow power laws, as in real shops."""
 
 import numpy as np
 import polars as pl
@@ -7,7 +7,7 @@ from retrieval import Dataset, make_dataset
 
 
 def generated(interactions: int, users: int, items: int, *, seed: int = 0) -> Dataset:
-    """A data set of about these sizes (repeated pairs are dropped), with two attributes to filter by."""
+    """Generate a data set of about these sizes (repeated pairs are dropped), with two attributes to filter by."""
     rng = np.random.default_rng(seed)
     user = _power_law(rng, users, 0.6, interactions)
     item = _power_law(rng, items, 0.8, interactions)

@@ -10,7 +10,7 @@ Integers = NDArray[np.int64]
 
 
 def shop(users: int, items: int, *, purchases: int = 8, seed: int = 0, described: bool = False) -> Dataset:
-    """Sparse purchases: about ``purchases`` items per user.
+    """Generate sparse purchases: about ``purchases`` items per user.
 
     Args:
         described: whether items have categories (the first two tell their group), a brand and a price.
@@ -23,7 +23,7 @@ def shop(users: int, items: int, *, purchases: int = 8, seed: int = 0, described
 
 
 def plays(users: int, items: int, *, distinct: int = 80, seed: int = 0) -> Dataset:
-    """Dense plays with counts: about ``distinct`` items per user; items of liked groups are played more often."""
+    """Generate dense plays with counts: about ``distinct`` items per user, those of liked groups played more often."""
     rng = np.random.default_rng(seed)
     return _generated("plays", "play", users, items, distinct, rng, groups=max(items // 60, 8), counted=True)
 
@@ -40,7 +40,9 @@ def _generated(
     counted: bool,
     described: bool = False,
 ) -> Dataset:
-    """Each user likes up to three groups. Popularity follows a power law; a fifth of the interactions ignore taste."""
+    """Generate users who like up to three groups. Popularity follows a power law; a fifth of the interactions ignore
+    taste.
+    """
     group = rng.integers(0, groups, items)
     popularity = rng.permutation(np.arange(1, items + 1) ** -0.7)
     members = [np.flatnonzero(group == number) for number in range(groups)]

@@ -1,7 +1,7 @@
-"""Load on a service over loopback, by a client that costs little beside it. Bounded in connections and time.
+"""Load on a service over loopback, from a client that uses little CPU. Connections and time are bounded.
 
-One thread waits on plain sockets: an event loop with streams takes several times as much of a processor that the
-service may need. A caller who is refused keeps the connection and does not try again.
+One thread waits on plain sockets, since an event loop with streams takes several times as much of a CPU that the
+service may need. A rejected client keeps its connection and does not retry.
 """
 
 import selectors
@@ -15,15 +15,15 @@ import numpy as np
 
 _MOST_CONNECTIONS = 512
 _PATIENCE_S = 30.0
-"""How long the last answers are waited for; what is missing then has failed."""
+"""Time to wait for the last answers; a request without one has failed."""
 
 
 @dataclass
 class LoadResult:
-    """What became of the requests of one run.
+    """Outcomes of the requests of one run.
 
-    ``seconds`` are those of the answered ones (status 200), from when each was due to be sent; ``unsent`` were due when
-    every connection was in use; ``cpu_s`` is the processor time of whoever sent them.
+    ``seconds`` are the durations of the answered requests (status 200), from the time at which each was due to be sent;
+    ``unsent`` were due while every connection was in use; ``cpu_s`` is the CPU time of the client.
     """
 
     took_s: float = 0.0
@@ -35,11 +35,11 @@ class LoadResult:
     unsent: int = 0
 
     def __add__(self, other: "LoadResult") -> "LoadResult":
-        """Both runs as one."""
+        """Combine two runs."""
         return LoadResult(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
     def per_s(self, *, within_s: float = float("inf")) -> float:
-        """Requests per second that were answered, within so much time each."""
+        """Return the answered requests per second, counting those within the given time."""
         return sum(took <= within_s for took in self.seconds) / self.took_s if self.took_s else 0.0
 
     def degraded_share(self) -> float:
@@ -47,20 +47,20 @@ class LoadResult:
         return round(self.degraded / len(self.seconds), 3) if self.seconds else 0.0
 
     def percentile_ms(self, percent: float) -> float:
-        """Milliseconds that so many percent of the answered requests took at most; 0 if there is none."""
+        """Return a percentile of the durations of answered requests, in milliseconds; 0 if there is none."""
         return float(np.percentile(self.seconds, percent)) * 1000 if self.seconds else 0.0
 
 
 def run(
     url: str, bodies: Iterator[bytes], *, connections: int, seconds: float, rate: float | None = None
 ) -> LoadResult:
-    """Sends requests to ``/v1/recommendations`` for so many seconds.
+    """Send requests to ``/v1/recommendations`` for the given time.
 
     Args:
-        url: of the service; on this machine.
-        bodies: the requests, endlessly.
-        connections: the most that are open at once.
-        rate: how many requests are sent per second, whatever becomes of them; None sends the next request of each
+        url: address of the service, on this machine.
+        bodies: an endless supply of request bodies.
+        connections: maximum number of open connections.
+        rate: requests sent per second, whether or not earlier ones are answered; None sends the next request of each
             connection after the last was answered.
 
     Raises:
@@ -82,7 +82,7 @@ def run(
 
 
 class _HttpConnection:
-    """One request at a time."""
+    """Connection with one request at a time."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.socket = socket.create_connection(address, timeout=_PATIENCE_S)
@@ -91,7 +91,7 @@ class _HttpConnection:
         self._received = b""
 
     def send(self, body: bytes, due: float) -> None:
-        """Sends a request that should be sent at this moment."""
+        """Send a request that is due now."""
         self.due, self._received = due, b""
         self.socket.sendall(
             b"POST /v1/recommendations HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
@@ -99,11 +99,11 @@ class _HttpConnection:
         )
 
     def receive(self) -> tuple[int, bytes] | None:
-        """Status and content if the answer is whole.
+        """Return status and content once the answer is complete.
 
         Raises:
             OSError: the service closed the connection.
-            ValueError: it is no HTTP.
+            ValueError: the answer is not HTTP.
         """
         some = self.socket.recv(2**16)
         if not some:
@@ -119,7 +119,7 @@ class _HttpConnection:
 
 
 class _Load:
-    """Connections, idle and in use, and what became of their requests."""
+    """Idle and busy connections, and the outcomes of their requests."""
 
     def __init__(
         self, selector: selectors.BaseSelector, address: tuple[str, int], bodies: Iterator[bytes], most: int
@@ -133,7 +133,7 @@ class _Load:
         self.outcome = LoadResult()
 
     def send_until(self, end: float, rate: float | None) -> None:
-        """Sends and receives until then."""
+        """Send and receive until the given time."""
         due = time.perf_counter()
         while (now := time.perf_counter()) < end:
             if rate is None:
@@ -150,13 +150,13 @@ class _Load:
             self._receive(min(due, end) - time.perf_counter())
 
     def wait_until(self, end: float) -> None:
-        """Receives what is still to come."""
+        """Receive the remaining answers until the given time."""
         while self._in_use and (left := end - time.perf_counter()) > 0:
             self._receive(left)
         self.outcome.failed += len(self._in_use)
 
     def close(self) -> None:
-        """Closes every connection."""
+        """Close every connection."""
         for connection in (*self._idle, *self._in_use):
             connection.socket.close()
 
@@ -182,7 +182,7 @@ class _Load:
             except (OSError, ValueError):
                 if connection in self._in_use:
                     self._fail(connection)
-                else:  # an idle connection that the service closed
+                else:  # the service closed an idle connection
                     self._idle.remove(connection)
                     self._drop(connection)
                 continue

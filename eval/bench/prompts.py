@@ -1,4 +1,4 @@
-"""What rendering a prompt costs, beside bare Jinja; and what it costs in tokens."""
+"""Cost of rendering a prompt compared with bare Jinja, and its length in tokens."""
 
 import os
 import time
@@ -27,7 +27,7 @@ REPEATS = 200
 
 
 class TemplateTokens(BaseModel):
-    """Tokens that one more candidate costs, the mean over the candidates of some users."""
+    """Tokens that one more candidate costs, as a mean over the candidates of some users."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -37,7 +37,7 @@ class TemplateTokens(BaseModel):
 
 
 class PromptsBench(BaseModel):
-    """Medians of :data:`REPEATS` runs, in milliseconds; both renderings were timed in turn, in one process."""
+    """Medians of :data:`REPEATS` runs in milliseconds. Both renderings alternate in one process."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,12 +48,12 @@ class PromptsBench(BaseModel):
     render_ms: float
     bare_jinja_ms: float
     ratio: float
-    """Median of the ratios of neighbouring runs."""
+    """Median of the ratios of adjacent runs."""
     sanitise_ms: float
     count_tokens_ms: float | None
     tokens: int | None
     tokenizer: str | None
-    """Whose tokens they are."""
+    """Name of the tokenizer."""
     tokens_per_candidate: list[TemplateTokens]
     notes: list[str]
 
@@ -66,25 +66,25 @@ def bench_prompts(
     repeats: int = REPEATS,
     users: int = 20,
 ) -> PromptsBench:
-    """Measures the prompts layer on one artifact.
+    """Measure the prompts layer on one artifact.
 
     Args:
-        count: how many tokens a text has; None leaves out what is counted in tokens.
-        tokenizer: whose tokens those are.
-        repeats: how often everything timed is run.
-        users: over whose candidates tokens are averaged.
+        count: counts the tokens of a text; None skips the counts of tokens.
+        tokenizer: name of the tokenizer.
+        repeats: number of timed runs.
+        users: number of users over whose candidates tokens are averaged.
     """
     library = PromptLibrary()
     template = library.get("rank-labels")
     found = _user_with(retriever, HISTORY)
     clean = Sanitizer()
     inputs = _inputs(retriever, found, clean)
-    # Bare Jinja writes four stars as "4.0", ours as "4": whole stars are given as such, so that both write the same.
+    # Bare Jinja writes four stars as "4.0", ours as "4": pass whole stars as integers, so that both write the same.
     history = [replace(entry, rating=entry.rating and round(entry.rating)) for entry in _entries(inputs)]
     inputs["history"] = history
     bare, shown = _bare(template), template.given(inputs)
     if bare(shown) != str(template.render(inputs)):
-        raise AssertionError("bare Jinja renders another text, so that the times would not compare")
+        raise AssertionError("bare Jinja renders another text, so the times cannot be compared")
     ours, plain = _in_turn(lambda: template.render(inputs), lambda: bare(shown), repeats)
     sanitise = [_time(lambda: _inputs(retriever, found, clean)) for _ in range(repeats)]
     text = str(template.render(inputs))
@@ -92,7 +92,7 @@ def bench_prompts(
     counting = None
     tokens: list[TemplateTokens] = []
     if count is None:
-        notes.append("no tokenizer at hand ('whyrank doctor' says what is missing): tokens were not counted")
+        notes.append("tokens were not counted: no tokenizer is installed; 'whyrank doctor' names what is missing")
     else:
         counting = [_time(lambda: count(text)) for _ in range(max(repeats // 10, 5))]
         tokens = _tokens_per_candidate(retriever, library, count, users)
@@ -114,7 +114,7 @@ def bench_prompts(
 
 
 def _user_with(retriever: Retriever, entries: int) -> Retrieved:
-    """A user with at least so long a history, or the one with the longest, and that user's candidates."""
+    """Return a user with at least this many history entries, or the one with most, and that user's candidates."""
     count = min(CANDIDATES, retriever.manifest.items // 2)
     best: Retrieved | None = None
     for user in retriever.user_ids():
@@ -128,7 +128,7 @@ def _user_with(retriever: Retriever, entries: int) -> Retrieved:
 
 
 def _inputs(retriever: Retriever, found: Retrieved, clean: Sanitizer) -> dict[str, object]:
-    """All that a rank template uses, made anew of retrieval's objects: sanitising is nearly all of it."""
+    """Build all inputs of a rank template from retrieval's objects; most of the time goes into sanitising."""
     labels = [f"{chr(65 + number // 26)}{chr(65 + number % 26)}" for number in range(len(found.candidates))]
     return {
         "history": history_inputs(found.history[-HISTORY:], clean),
@@ -147,7 +147,7 @@ def _entries(inputs: dict[str, object]) -> list[HistoryInput]:
 def _tokens_per_candidate(
     retriever: Retriever, library: PromptLibrary, count: Callable[[str], int], users: int
 ) -> list[TemplateTokens]:
-    """Of each shipped rank template in production: how much longer a prompt is for each candidate."""
+    """Return, for each shipped rank template in production, how much each candidate lengthens the prompt."""
     everybody = retriever.user_ids()
     step = max(len(everybody) // users, 1)
     samples = [user_sample(retriever, user) for user in everybody[::step][:users]]
@@ -170,7 +170,7 @@ def _mean_tokens(template: PromptTemplate, samples: Sequence[Sample], count: Cal
     for sample in samples:
         if template.meta.scoring == "likelihood":
             counts += [count(template.render_candidate(sample.inputs, one)) for one in sample.candidates]
-        elif template.meta.scoring == "pointwise":  # the shared part is cached, what is about the candidate is not
+        elif template.meta.scoring == "pointwise":  # the shared part is cached; the part about the candidate is not
             prompts = [str(template.render({**sample.inputs, "candidate": one})) for one in sample.candidates]
             shared = os.path.commonprefix(prompts)  # noqa: RUF071  # of texts, not of paths
             counts += [count(prompt[len(shared) :]) for prompt in prompts]
@@ -187,7 +187,7 @@ def _stripped(sample: Sample) -> Sample:
 
 
 def _bare(template: PromptTemplate) -> Callable[[dict[str, object]], str]:
-    """The same sections in an ordinary Jinja, put together as people read them."""
+    """Return a renderer of the same sections in ordinary Jinja."""
     plain = Environment(trim_blocks=True, lstrip_blocks=True)  # noqa: S701  # a prompt is not HTML
     sections = [(section.role, plain.from_string(section.source)) for section in template.sections]
 
@@ -204,7 +204,7 @@ def _time(run: Callable[[], object]) -> float:
 
 
 def _in_turn(one: Callable[[], object], other: Callable[[], object], repeats: int) -> tuple[list[float], list[float]]:
-    """Times of both, measured in turn after a warm-up, so that what slows the machine slows both."""
+    """Time both in turn after a warm-up, so that a slow phase of the machine affects both."""
     for _ in range(5):
         one(), other()
     pairs = [(_time(one), _time(other)) for _ in range(repeats)]

@@ -1,4 +1,4 @@
-"""What becomes of the reasons that the LLM writes, and whether an item rests on the history that they name."""
+"""How often the sentences of the LLM pass the check, and whether items depend on the history that reasons cite."""
 
 import asyncio
 import random
@@ -42,30 +42,28 @@ from reranker import (
 from retrieval import Candidate, HistoryEntry, RetrievalRequest, Retrieved, Retriever
 
 _DATA = Path(__file__).parents[2] / "tests" / "reranker" / "data"
-DEVELOPED = [
-    _DATA / f"labelled_reasons{part}.jsonl"
-    for part in ("", "_unseen", "_other_domains")  # those of films, then unseen ones, which it was mended after
-]
+# The unseen sentences are here as well, since the check was changed after them.
+DEVELOPED = [_DATA / f"labelled_reasons{part}.jsonl" for part in ("", "_unseen", "_other_domains")]
 HELD_OUT = [_DATA / "labelled_reasons_held_out.jsonl"]
-"""Labelled sentences: those on which the check was developed, and those that nothing was mended after."""
+"""Labelled sentences: those on which the check was developed, and those after which it was not changed."""
 _EVIDENCE = 2
 _HISTORY = 30
 _READ_PER_USER = 2
-"""Reasons of which the LLM's score is read without the cited history; each costs two prompts."""
+"""Number of reasons whose LLM score is read without the cited history; each costs two prompts."""
 _TIMEOUT_S = 600.0
 
 
 class CheckAgreement(BaseModel):
-    """The check against sentences that were labelled by reading them."""
+    """Agreement of the check with sentences that people labelled."""
 
     model_config = ConfigDict(frozen=True)
 
     sentences: int
     grounded: int
     precision: float
-    """Share of what passes that holds."""
+    """Precision: share of the passed sentences that are true to the facts."""
     recall: float
-    """Share of what holds that passes."""
+    """Recall: share of the sentences true to the facts that pass."""
 
 
 class ReasonsBench(BaseModel):
@@ -85,28 +83,28 @@ class ReasonsBench(BaseModel):
     refusals: dict[str, float]
     """Refused sentences per reason, by kind of fault."""
     check: CheckAgreement | None
-    """On the sentences that the check was developed on; None where they are not at hand."""
+    """Agreement on the sentences that the check was developed on; None if the files are missing."""
     check_unseen: CheckAgreement | None
-    """On sentences that were labelled before it was asked, and that nothing was mended after."""
+    """Agreement on sentences that were labelled before the check ran on them and after which it was not changed."""
     connected: Mean | None
     """Share of the reasons whose cited items share attribute values with the item, see EvidenceBench."""
     openings: float
-    """Different openings in a user's list."""
+    """Number of distinct openings in a user's list."""
     words: float
-    """Words of a reason."""
+    """Number of words of a reason."""
     second_look: SecondLookFigures | None
-    """What a second look of this model at refused sentences is worth on all labelled ones."""
+    """Gain of a second look of this model at refused sentences, on all labelled ones."""
     distinct: float | None
-    """Of the reasons of items that several users got: the share of different sentences; None where no item repeats."""
+    """Share of distinct sentences among reasons of items that several users got; None if no item repeats."""
     history_drop: Mean
-    """How much more of the retrieval score goes with the cited history items than with as many random liked ones, as a
-    share of the whole score; above 0, reasons cite what matters.
+    """Drop of the retrieval score without the cited history items, minus the drop without equally many random liked
+    ones, as a share of the whole score; above 0, reasons cite what matters.
     """
     llm_drop: Mean | None
-    """The same of the LLM's score, in natural logarithms; None where no user has liked enough."""
+    """The same difference for the LLM's score, in natural logarithms; None if no user has enough liked items."""
     prompt_tokens_per_reason: float
     cached_share: float
-    """Of the prompt tokens."""
+    """Share of the prompt tokens."""
     written_tokens_per_reason: float
 
 
@@ -157,7 +155,8 @@ async def bench_reasons(
                     raise written.failure
                 cases.append(_Case(user, retrieved, written.wanted, written.reason))
                 usage += written.usage
-    cases.sort(key=lambda case: (sample.index(case.user), case.wanted.item.item_id))  # they came as they were finished
+    # Reasons arrive in the order in which they are finished.
+    cases.sort(key=lambda case: (sample.index(case.user), case.wanted.item.item_id))
     report("removing cited history")
     als = [(case.user, _history_drop(retriever, case, rng)) for case in cases]
     read = [case for user in sample for case in [one for one in cases if one.user == user][:_READ_PER_USER]]
@@ -219,7 +218,7 @@ def _agreement(retriever: Retriever, files: Sequence[Path]) -> CheckAgreement | 
 
 
 def _distinct(texts: Iterable[tuple[str, str]]) -> float | None:
-    """Share of different sentences among those of items that occur more than once."""
+    """Return the share of distinct sentences among those of items that occur more than once."""
     by_item = defaultdict(list)
     for item_id, text in texts:
         by_item[item_id].append(text)
@@ -249,7 +248,7 @@ async def _llm_drops(
     locale: str,
     report: Callable[[str], None],
 ) -> list[tuple[str, float]]:
-    """For some cases, the item's score without random liked items less its score without the cited ones."""
+    """Return, for some cases, the item's score without random liked items minus its score without the cited ones."""
     reader, template = Reader(engine, _HISTORY + _EVIDENCE), library.find("rank", locale)
     inputs = {"noun": sanitizer.text(retriever.manifest.noun), "query": "", "profile": {}, "locale": locale}
 
@@ -265,7 +264,7 @@ async def _llm_drops(
     for number, case in enumerate(cases, start=1):
         report(f"reading without cited history, {number} of {len(cases)}")
         cited = set(case.reason.evidence)
-        # What a prompt shows, and the cited items where they are older than that.
+        # The entries that a prompt shows, and older cited items.
         entries = case.retrieved.history
         recent = len(entries) - len(newest_entries(entries, _HISTORY))
         shown = [one for at, one in enumerate(entries) if at >= recent or (one.item and one.item.item_id in cited)]

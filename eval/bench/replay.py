@@ -1,4 +1,4 @@
-"""The same requests without us: what passes through is recorded, and sent again by a bare client."""
+"""Record requests on their way to a server, and send them again from a bare client for comparison."""
 
 import asyncio
 import threading
@@ -19,10 +19,10 @@ _TIMEOUT_S = 600.0
 
 
 class Recorder:
-    """What a proxy on loopback has seen.
+    """Recordings of a proxy on loopback.
 
     Args:
-        url: where it listens.
+        url: address that it listens on.
         completions: bodies of all requests to ``/v1/completions``, in the order of their arrival.
     """
 
@@ -33,7 +33,7 @@ class Recorder:
 
 @contextmanager
 def recording(upstream: str) -> Iterator[Recorder]:
-    """A proxy in front of a vLLM server, for the duration of the ``with`` block."""
+    """Run a proxy in front of a vLLM server for the duration of the ``with`` block."""
     port = free_port()
     recorder = Recorder(f"http://127.0.0.1:{port}")
     client = httpx2.AsyncClient(base_url=upstream, timeout=_TIMEOUT_S, trust_env=False)
@@ -52,7 +52,7 @@ def recording(upstream: str) -> Iterator[Recorder]:
             yield
 
     app = Starlette(routes=[Route("/{path:path}", forward, methods=["GET", "POST"])], lifespan=lifespan)
-    # Not uvloop: a second loop of it in one process does not end cleanly in a thread.
+    # Not uvloop: a second uvloop in one process does not end cleanly in a thread.
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", loop="asyncio"))
     thread = threading.Thread(target=server.run, daemon=True, name="recorder")
     thread.start()
@@ -66,7 +66,7 @@ def recording(upstream: str) -> Iterator[Recorder]:
 
 
 async def send_raw(url: str, bodies: Sequence[bytes], concurrency: int) -> float:
-    """Seconds for sending these completions, so many at a time, with a client that does nothing else."""
+    """Return the seconds for sending these completions with the given concurrency and a bare client."""
     waiting = asyncio.Semaphore(concurrency)
     async with httpx2.AsyncClient(base_url=url, timeout=_TIMEOUT_S, trust_env=False) as client:
 

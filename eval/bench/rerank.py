@@ -1,9 +1,9 @@
-"""What a read costs, way by way, on one server in one run; and what the pipeline adds to it.
+"""Cost of each way of reading on one server in one run, and the overhead of the pipeline.
 
-Alone, every way is measured in turn within a round, so that what slows the machine slows all of them; figures are
-medians over rounds, ratios are medians of the rounds' own ratios. A crowd of each way is measured once, right after a
-crowd of the default read; the pipeline and the raw prompts in turn. Every request asks for another user, so that no
-prompt was seen before and the server's prefix cache holds no more than what one read shares by itself.
+Within a round, every way is measured alone, in turn, so that a slow phase of the machine affects all of them. Times are
+medians over rounds; ratios are medians of the ratios within rounds. Concurrent requests of each way are measured once,
+right after concurrent default reads; the pipeline alternates with the raw prompts. Every request is for another user,
+so that the server's prefix cache holds only the parts that one read shares by itself.
 """
 
 import asyncio
@@ -42,15 +42,15 @@ Report = Callable[[str], None]
 
 
 class WayCost(BaseModel):
-    """One way of reading.
+    """Cost of one way of reading.
 
     Args:
-        alone_s: seconds of one request alone, the median.
-        at_once_per_s: requests per second with a crowd at once.
+        alone_s: median seconds of one request alone.
+        at_once_per_s: requests per second with concurrent requests.
         alone_ratio: ``alone_s`` over that of the default read.
-        at_once_ratio: requests per second of the default read over this way's: above 1 this way is slower.
-        prompt_tokens: that the server counted for one request, the mean.
-        written_tokens: read or written, the mean.
+        at_once_ratio: requests per second of the default read over those of this way; above 1 this way is slower.
+        prompt_tokens: mean number of prompt tokens that the server counted for one request.
+        written_tokens: mean number of tokens read or written.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -65,13 +65,13 @@ class WayCost(BaseModel):
 
 
 class RerankBench(BaseModel):
-    """The whole bench.
+    """All figures of ``whyrank bench rerank``.
 
     Args:
         pipeline_ratio: requests per second of the recommender without reasons, over those of the same prompts sent
-            raw.
-        returning_user_cached: share of a prompt's tokens that the server knows when a user comes again with one more
-            entry, the median.
+            directly.
+        returning_user_cached: median share of a prompt's tokens that are cached when a user returns with one more
+            entry.
         calibration_passes: forward passes of one label read with each correction; a prior costs its passes once.
     """
 
@@ -109,13 +109,13 @@ class _PromptOnly(Engine):
 async def bench_rerank(
     retriever: Retriever, settings: EngineSettings, *, rounds: int = 3, at_once: int = AT_ONCE, report: Report = print
 ) -> RerankBench:
-    """Measures one server.
+    """Measure one server.
 
     Args:
-        retriever: whose users ask; users with at least :data:`HISTORY` entries.
-        settings: the server; the engine's memory is not used, so that every request reaches it.
-        rounds: how often everything is measured.
-        at_once: how many requests make a crowd.
+        retriever: provides users with at least :data:`HISTORY` entries.
+        settings: settings of the server; the engine's cache is not used, so that every request reaches the server.
+        rounds: number of repetitions.
+        at_once: number of concurrent requests.
 
     Raises:
         LLMError: the server failed.
@@ -149,7 +149,7 @@ async def bench_rerank(
                 alone[way.name].append(time.perf_counter() - began)
         for way in ways[1:]:
             report(f"{way.name}, {at_once} at once")
-            # The default stands beside each, so that what slows the machine slows both.
+            # The default read follows each way, so that a slow phase of the machine affects both.
             for one, into in ((ways[0], beside[way.name]), (way, crowd[way.name])):
                 into.append(await _rate([_call(one, users.next()) for _ in range(at_once)]))
         crowd[ways[0].name] = beside[ways[0].name] = [rate for some in beside.values() for rate in some]
@@ -193,7 +193,7 @@ async def bench_rerank(
 async def default_read(
     retriever: Retriever, settings: EngineSettings, *, rounds: int, at_once: int, template: PromptTemplate | None = None
 ) -> tuple[list[float], list[float]]:
-    """Seconds of each of ``rounds`` default reads alone, and requests per second of each of two crowds."""
+    """Return the seconds of ``rounds`` default reads alone, and requests per second of two concurrent rounds."""
     async with Engine(_forgetful(settings)) as engine:
         users = _Users(retriever, await engine.sanitizer())
         way = _Way(DEFAULT, template or PromptLibrary().get("rank"), _likelihood(engine))
@@ -207,12 +207,12 @@ async def default_read(
 
 
 def _forgetful(settings: EngineSettings) -> EngineSettings:
-    """The same server, asked each time and waited for."""
+    """Settings for the same server without a cache and without a timeout that would cut a read."""
     return settings.model_copy(update={"cache_size": 0, "timeout_s": 600.0, "first_token_timeout_s": 600.0})
 
 
 class _Users:
-    """Users with a long history, a new one at each call as long as there are new ones."""
+    """Users with a long history, a new one at each call while there are any."""
 
     def __init__(self, retriever: Retriever, clean: Sanitizer) -> None:
         self._retriever, self._clean = retriever, clean
@@ -220,7 +220,7 @@ class _Users:
         self._next = 0
 
     def next(self) -> RankInputs:
-        """What the next user's prompt shows: the newest :data:`HISTORY` entries, :data:`CANDIDATES` candidates."""
+        """Return the inputs for the next user: the newest :data:`HISTORY` entries and :data:`CANDIDATES` candidates."""
         for _ in self._ids:
             user = self._ids[self._next % len(self._ids)]
             self._next += 1
@@ -243,7 +243,7 @@ def _call(way: _Way, shown: RankInputs) -> Callable[[], Awaitable[object]]:
 
 
 async def _rate(calls: Sequence[Callable[[], Awaitable[object]]]) -> float:
-    """Requests per second of calls that are made at once."""
+    """Return the requests per second of concurrent calls."""
     began = time.perf_counter()
     await asyncio.gather(*(call() for call in calls))
     return len(calls) / (time.perf_counter() - began)
@@ -256,7 +256,7 @@ async def _returning(way: _Way, shown: RankInputs) -> float:
 
 
 async def _passes(engine: Engine, library: PromptLibrary, shown: RankInputs, calibration: Calibration) -> int:
-    """Every pass writes one token."""
+    """Count forward passes: every pass writes one token."""
     way = _Way("", library.get("rank-labels"), ListwiseScorer(engine, HISTORY, Memory(), calibration))
     return (await _read(way, shown)).completion_tokens
 
@@ -264,10 +264,10 @@ async def _passes(engine: Engine, library: PromptLibrary, shown: RankInputs, cal
 async def _pipeline(
     retriever: Retriever, engine: Engine, library: PromptLibrary, rounds: int, at_once: int, report: Report
 ) -> tuple[list[float], list[float]]:
-    """Requests per second of the recommender, and of the same completions sent raw, in turn.
+    """Return the requests per second of the recommender, and of the same completions sent directly, in turn.
 
-    Both find what a service finds that has run for a while: priors in memory, which two crowds before fill, the second
-    of which is what is sent raw; and the same prefixes in the server's cache.
+    Both find the state of a service that has run for a while: priors in memory, which two earlier rounds fill, the
+    second of which is the one that is sent directly; and the same prefixes in the server's cache.
     """
     requests = [
         RecommendationRequest(user_id=user, reasons=False, deadline_ms=600_000)
@@ -275,7 +275,7 @@ async def _pipeline(
     ]
     memory = Memory()
 
-    # The model that the other ways are read with.
+    # The same model as for the other ways.
     settings = LlmSettings(history_limit=HISTORY, adapter="none")
 
     def calls(engine: Engine) -> list[Callable[[], Awaitable[object]]]:

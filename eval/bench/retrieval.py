@@ -1,6 +1,7 @@
-"""What retrieval costs beside bare ``implicit``, at a shop's size.
+"""Cost of retrieval compared with bare ``implicit``, at the size of a shop.
 
-Speed is a ratio of medians measured in turn, in one process; peak memory is that of a process each (Linux only).
+Times are medians that alternate within one process, and are given as ratios. Peak memory is measured in one process per
+task (Linux only).
 """
 
 import json
@@ -41,7 +42,7 @@ FIT = AlsParameters(factors=64, iterations=5)
 
 
 class Ratio(BaseModel):
-    """Our median beside that of the bare library, in the unit that the name of the field says."""
+    """Our median and that of the bare library, in the unit that the field's name gives."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,10 +52,10 @@ class Ratio(BaseModel):
 
 
 class RetrievalBench(BaseModel):
-    """What ``whyrank bench retrieval`` prints.
+    """Figures of ``whyrank bench retrieval``.
 
     Reading compares two CSV files, read and checked, with bare ``polars.read_csv`` of both, which checks nothing.
-    ``end_to_end_mib`` is the peak memory of everything from a Parquet file to the artifact on disk.
+    ``end_to_end_mib`` is the peak memory from a Parquet file to the artifact on disk.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -76,7 +77,7 @@ class RetrievalBench(BaseModel):
 
 
 def bench_retrieval(*, size: float = 1.0, report: Callable[[str], None] = lambda _: None) -> RetrievalBench:
-    """Measures; ``size`` scales the generated data set."""
+    """Measure retrieval; ``size`` scales the generated data set."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         report("generating interactions")
@@ -112,14 +113,14 @@ def bench_retrieval(*, size: float = 1.0, report: Callable[[str], None] = lambda
 
 
 def _in_turn(ours: Callable[[Path], Any], bare: Callable[[Path], Any], folder: Path) -> tuple[Ratio, Ratio]:
-    """Seconds and peak memory, measured in turn, so that a machine whose speed drifts is unfair to neither."""
+    """Measure seconds and peak memory in turn, so that a drift of the machine's speed affects both."""
     runs = [_alone(how, folder) for how in (bare, ours) * 2]
     seconds, peaks = ([run[what] for run in runs] for what in ("seconds", "peak_mib"))
     return _ratio(seconds[1::2], seconds[::2]), _ratio(peaks[1::2], peaks[::2])
 
 
 def _alone(work: Callable[[Path], Any], folder: Path) -> dict[str, Any]:
-    """Runs something in a process of its own, whose peak memory is then its own."""
+    """Run work in its own process, so that its peak memory can be measured."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_run, args=(work, folder, sender))
@@ -136,7 +137,7 @@ def _run(work: Callable[[Path], Any], folder: Path, sender: Any) -> None:
     began = time.perf_counter()
     result = work(folder)
     seconds = result if isinstance(result, float) else time.perf_counter() - began
-    # Not getrusage: its peak is inherited from the process that started this one.
+    # Not getrusage: it inherits the peak of the parent process.
     status = Path("/proc/self/status").read_text()
     peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
     sender.send(json.dumps({"seconds": seconds, "peak_mib": peak, "result": result}))
@@ -231,7 +232,7 @@ def _history(user: str, retriever: Retriever) -> list[Interaction]:
 def _compare(
     ours: Callable[[int], object], bare: Callable[[int], object], *, turns: int = REQUESTS
 ) -> dict[str, float]:
-    """Medians in milliseconds, run in turn after one round to warm up."""
+    """Return medians in milliseconds of alternating runs after one warm-up round."""
     times: tuple[list[float], list[float]] = ([], [])
     for turn in range(-1, turns):
         for kept, call in zip(times, (ours, bare), strict=True):

@@ -1,9 +1,9 @@
-"""What measuring costs, and whether its statistics keep what they promise.
+"""Cost of the evaluation runner, and whether its statistics keep their promises.
 
-- The runner beside the same requests sent raw to the same server: rounds in turn, after one that is not counted, so
-  that the server's prefix cache is as warm for both.
+- The runner against the same requests sent directly to the same server. The two alternate after a round that is not
+counted, so that the server's prefix cache is equally warm for both.
 - Comparisons of a ranker with itself, drawn from per-user values of real rankers: how many are called a difference.
-- A planted effect, with as many users as are said to be needed for it: how often it is found.
+- A planted effect, with the number of users that the power analysis asks for: how often it is found.
 """
 
 import tempfile
@@ -36,16 +36,16 @@ _RESAMPLES = 999
 
 
 class EvalBench(BaseModel):
-    """What ``whyrank bench eval`` prints.
+    """Figures of ``whyrank bench eval``.
 
     Args:
         runner_per_s: users read per second by the runner, without stored answers; None without a server.
-        raw_per_s: the same requests sent raw.
-        ratio: the first over the second.
+        raw_per_s: users per second for the same requests sent directly.
+        ratio: ``runner_per_s`` over ``raw_per_s``.
         rejected: share of A/A comparisons that were called a difference at the 5 % level.
         effect: planted difference of NDCG@10.
-        users_needed: users that are said to show it with 80 % power.
-        found: share of comparisons with so many users that found it.
+        users_needed: number of users that should show the effect with 80 % power.
+        found: share of comparisons with this many users that found the effect.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,7 +66,7 @@ class EvalBench(BaseModel):
 async def bench_eval(
     engine: EngineSettings | None, *, users: int = 64, report: Callable[[str], None] = lambda _: None
 ) -> EvalBench:
-    """Measures on MovieLens; ``engine`` None leaves out the server."""
+    """Measure on MovieLens; without an ``engine``, only the statistics."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         report("drawing comparisons")
@@ -79,7 +79,7 @@ async def bench_eval(
             report("recording the runner's requests")
             with recording(engine.url) as recorder:
                 await _read(engine.model_copy(update={"url": recorder.url}), cases, template)
-            # The first is the probe for our logits processor, which a runner sends once and not for each user.
+            # The first request is the probe for our logits processor, which a runner sends only once.
             bodies = recorder.completions[1:]
             for turn in range(ROUNDS):
                 report(f"round {turn + 1} of {ROUNDS}")
@@ -115,7 +115,7 @@ def _cases(folder: Path, users: int) -> Cases:
 
 
 async def _read(engine: EngineSettings, cases: Cases, template: PromptTemplate) -> float:
-    """Seconds for reading every user with a new client that remembers nothing."""
+    """Return the seconds for reading every user with a new client that has no cache."""
     async with Reads(engine, None) as reads:
         await reads.info(None)
         began = time.perf_counter()
@@ -136,7 +136,7 @@ async def _statistics(folder: Path) -> tuple[float, int, float]:
         return randomisation_p(drawn, seed=turn, resamples=_RESAMPLES) < LEVEL
 
     count = len(differences)
-    # Which of the two rankers is called A is drawn anew for each user: then they are of the same worth.
+    # Draw for each user which of the two rankers is called A, so that neither is better.
     same = [
         rejects(rng.choice(differences, count) * rng.choice([-1.0, 1.0], count), turn) for turn in range(COMPARISONS)
     ]

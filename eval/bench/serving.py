@@ -1,4 +1,4 @@
-"""The service and an LLM that answers at once, as processes of their own, for as long as something is measured."""
+"""Run the service, and an LLM server that answers at once, in their own processes during a measurement."""
 
 import contextlib
 import os
@@ -18,20 +18,20 @@ _START_S = 60.0
 
 @dataclass(frozen=True)
 class ServedBench:
-    """A service that is measured."""
+    """A service to measure."""
 
     url: str
 
     def memory_mib(self) -> float:
-        """Resident memory."""
+        """Resident memory in MiB."""
         return self.metrics().get("whyrank_process_resident_memory_bytes", 0.0) / 2**20
 
     def cpu_s(self) -> float:
-        """Processor time since its start."""
+        """CPU time since its start, in seconds."""
         return self.metrics()["whyrank_process_cpu_seconds_total"]
 
     def metrics(self) -> dict[str, float]:
-        """Its metrics by name and labels, as ``/metrics`` writes them."""
+        """Return its metrics by name and labels, as in ``/metrics``."""
         text = httpx2.get(f"{self.url}/metrics", trust_env=False, timeout=10).text
         rows = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
         return {name: float(value) for name, value in rows}
@@ -39,7 +39,7 @@ class ServedBench:
 
 @contextlib.contextmanager
 def instant(scratch: Path) -> Iterator[str]:
-    """The address of an LLM that answers at once (:mod:`eval.bench.stub_server`)."""
+    """Start an LLM that answers at once (:mod:`eval.bench.stub_server`), and yield its address."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "eval.bench.stub_server:app", "--port", str(port), "--no-access-log"]
     root = Path(__file__).parents[2]
@@ -51,12 +51,12 @@ def instant(scratch: Path) -> Iterator[str]:
 def serving(
     scratch: Path, artifact: Path, llm: str, environment: dict[str, str] | None = None
 ) -> Iterator[ServedBench]:
-    """A service over an artifact."""
+    """Start a service over an artifact."""
     port = free_port()
     command = [str(Path(sys.executable).with_name("whyrank")), "serve", "--port", str(port)]
     own = {"WHYRANK_ARTIFACT": str(artifact.resolve()), "WHYRANK_LLM__URL": llm, "WHYRANK_HOST": "127.0.0.1"}
     url = f"http://127.0.0.1:{port}"
-    # Another working directory: a whyrank.toml of the user's must not change what is measured.
+    # Another working directory, so that the user's whyrank.toml does not change the measurement.
     with _process(command, scratch / "serve.log", f"{url}/health/live", scratch, own | (environment or {})):
         yield ServedBench(url)
 
@@ -65,7 +65,7 @@ def serving(
 def _process(
     command: list[str], log: Path, answers: str, folder: Path, environment: dict[str, str] | None = None
 ) -> Iterator[None]:
-    """A process that listens, for the duration of the ``with`` block."""
+    """Run a process that listens, for the duration of the ``with`` block."""
     with log.open("wb") as stream:
         process = subprocess.Popen(
             command, stdout=stream, stderr=stream, cwd=folder, env={**os.environ, **(environment or {})}

@@ -1,6 +1,7 @@
-"""An LLM server that answers at once, for measuring what stands around one: vLLM's protocol, made-up numbers.
+"""LLM server that answers at once with made-up numbers, for measuring the code around an LLM. It speaks vLLM's
+protocol.
 
-Plain ASGI in a process of its own: ``uvicorn eval.bench.stub_server:app``.
+It is plain ASGI and runs in its own process: ``uvicorn eval.bench.stub_server:app``.
 """
 
 import json
@@ -18,7 +19,7 @@ async def app(
     receive: Callable[[], Awaitable[Message]],
     send: Callable[[Message], Awaitable[None]],
 ) -> None:
-    """Answers one request."""
+    """Answer one request."""
     if scope["type"] != "http":
         return
     body = b""

@@ -31,7 +31,7 @@ async def test_it_reads_without_beside_and_with_the_adapter(
     assert started == ["none", tmp_path / "adapter"]
     assert [one.what for one in result.reads] == [
         "without an adapter",
-        "the model, the adapter loaded beside it",
+        "the model, with the adapter loaded",
         "with the adapter",
     ]
     asked = [body["model"] for path, body in standin.requests if path == "/v1/completions" and "n" in body]
