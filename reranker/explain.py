@@ -66,11 +66,11 @@ class Explainer:
     async def evidence(
         self, retrieved: Retrieved, chosen: Sequence[int], context: RequestContext, asked: ScoredPrompt | None
     ) -> list[Wanted]:
-        """Find what the reasons of the chosen candidates rest on.
+        """Find the evidence of the chosen candidates.
 
         Args:
             chosen: positions of candidates, in the order of the list.
-            asked: what the ranking was read with, if the LLM's evidence is wanted.
+            asked: inputs of the ranking's read, if the LLM's evidence is requested.
         """
         by_llm = await self._by_llm(retrieved, chosen, context, asked) if asked else {}
         return await asyncio.to_thread(self.wanted, retrieved, chosen, by_llm)
@@ -78,7 +78,7 @@ class Explainer:
     def wanted(
         self, retrieved: Retrieved, chosen: Sequence[int], by_llm: Mapping[str, Sequence[Evidence]] | None = None
     ) -> list[Wanted]:
-        """Choose the evidence of candidates, from the models of the retrieval score where the LLM told none.
+        """Choose the evidence of candidates, from the models of the retrieval score if the LLM gave none.
 
         Args:
             chosen: positions of candidates, in the order of the list.
@@ -120,14 +120,16 @@ class Explainer:
             )
         except STAGE_FAILURES as error:
             context.count_failure("rank", error)
-            told = f"the LLM did not tell its evidence ({failure_of(error).message}); retrieval's stands in its place"
+            told = (
+                f"the LLM's evidence could not be read ({failure_of(error).message}); retrieval's evidence replaces it"
+            )
             context.warnings.append(Notice("evidence_als", told))
             return {}
         context.usage += usage
         return llm_evidence(drops, asked, chosen, _LOOKED_AT)
 
     def _basis(self, candidate: Candidate, evidence: Sequence[Evidence]) -> Basis:
-        """Tell what a reason rests on; without evidence, no more than is true."""
+        """Return the basis of a reason; without evidence, one that is true of the item."""
         if evidence:
             return Basis(evidence[0].source)
         if candidate.source is Source.text:

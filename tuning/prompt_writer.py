@@ -125,7 +125,7 @@ class PromptWriter:
             steps, first_target = steps[dropped:], max(first_target - dropped, 0)
 
     def labels(self, letters: Sequence[str]) -> dict[str, Tokens]:
-        """Those of the letters that are single, distinct tokens at the beginning of the answer."""
+        """Return the letters that are single, distinct tokens at the beginning of the answer."""
         found: dict[str, Tokens] = {}
         for letter in letters:
             forms = [self._end.gap + letter] if self._end.gap else [" " + letter, letter]

@@ -1,7 +1,7 @@
 """Train an adapter with transformers' ``Trainer``: our examples and losses, its optimiser, schedule and checkpoints.
 
 A checkpoint directory ``checkpoint-<step>`` holds the adapter, the optimiser, the schedule and ``trainer_state.json``,
-which is written last. ``plan.json`` beside the checkpoints says which training they belong to.
+which is written last. ``plan.json`` in the same folder says which training they belong to.
 """
 
 import json

@@ -14,11 +14,11 @@ from tuning.training_data import TrainingData
 
 Example = Window | CandidateChoice
 MIN_TITLES = 500
-"""Least interactions with items for training on titles."""
+"""Minimum number of interactions with items for training on titles."""
 MIN_CHOICES = 30
-"""Least users with a choice for training on choices."""
+"""Minimum number of users with a choice for training on choices."""
 _DEFAULT_NEGATIVES = 15
-"""Candidates beside the chosen item for a prompt that is read by labels, unless the options say otherwise."""
+"""Default number of candidates besides the chosen item for a prompt that is read by labels."""
 
 
 @dataclass(frozen=True)

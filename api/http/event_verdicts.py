@@ -14,13 +14,13 @@ from retrieval import IMPRESSION, RATING, RATING_BEST, InputError, Store, UserEv
 MOST_EVENTS = 1000
 """Maximum number of events that are stored in one transaction."""
 SOURCE = r"^[A-Za-z0-9._-]{1,100}$"
-"""Pattern of the name of whoever reports."""
+"""Pattern of the name of an event source."""
 _AHEAD_S = 86_400
-"""How far a client's clock may be ahead."""
+"""Maximum lead of a client's clock."""
 
 
 class EventBody(BaseModel):
-    """Something a user did. `event_id` identifies it within its source for ever."""
+    """An action of a user. `event_id` identifies it within its source for ever."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -69,7 +69,7 @@ class VerdictBody(BaseModel):
     """What became of an event."""
 
     verdict: Verdict
-    field: str | None = Field(default=None, description="the field that makes it invalid")
+    field: str | None = Field(default=None, description="the invalid field")
     code: str | None = None
     detail: str | None = None
 
@@ -77,13 +77,13 @@ class VerdictBody(BaseModel):
 def store_events(
     store: Store, source: str, events: Sequence[dict[str, Any]], known: Callable[[str], bool]
 ) -> list[VerdictBody]:
-    """Store events; return a verdict for each, in the order sent. Whatever is accepted is durable.
+    """Store events; return a verdict for each, in the order sent. Accepted events are durable.
 
     Args:
         store: where to store them.
-        source: who reports them.
+        source: name of the sender.
         events: each with the fields of :class:`EventBody`.
-        known: tells whether the catalog has an item. Items of the store are known as well.
+        known: returns whether the catalog has an item. Items of the store are known as well.
 
     Raises:
         StoreError: If the database fails. No event is stored then.
@@ -105,7 +105,7 @@ def _read(event: dict[str, Any]) -> UserEvent | VerdictBody:
     try:
         return EventBody.model_validate(event).to_event()
     except ValidationError as error:
-        # As FastAPI would report it for a body of its own.
+        # Report it as FastAPI reports an invalid body.
         errors = [{**found, "loc": ("body", *found["loc"])} for found in error.errors()]
         problem = problem_of(RequestValidationError(errors, body=event), EventBody)
         code = problem.type.partition("#")[0].rpartition("/")[2].replace("-", "_")

@@ -1,4 +1,4 @@
-"""The store as the service uses it: off the event loop, with a bounded queue, and never in the way of an answer."""
+"""Access to the store for the service: outside the event loop, with a bounded queue, and without delaying answers."""
 
 import asyncio
 import threading
@@ -28,9 +28,9 @@ _THREADS = 4
 _MOST_WAITING = 64
 _MOST_UNLOGGED = 10_000
 _READ_S = 1.0
-"""How long a recommendation waits for the store."""
+"""Maximum time that a recommendation waits for the store."""
 _PAUSE_S = 2.0
-"""How long recommendations do not ask a store that has failed."""
+"""Pause after a failure, during which recommendations do not query the store."""
 _ROUND_S = 0.5
 
 log = structlog.get_logger()
@@ -38,9 +38,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class KnownUser:
-    """What the store knows of a user at the moment of a request.
+    """The store's data on a user at the moment of a request.
 
-    ``masked`` says that the history of the fitted data must not be used. ``problem`` says why the store was not asked.
+    ``masked`` means that the history of the fitted data must not be used. ``problem`` says why the store was not
+    queried.
     """
 
     newer: list[Interaction] = field(default_factory=list)
@@ -50,12 +51,12 @@ class KnownUser:
 
 
 class Feedback:
-    """Asks the store on behalf of requests.
+    """Queries the store on behalf of requests.
 
     Args:
-        store: None if there is none; then nothing is known, and writes are refused.
-        watching: told when the store fails.
-        mark: returns how far the data of the current artifact reach into the store.
+        store: the store; without one, nothing is known and writes are refused.
+        watching: records failures of the store.
+        mark: returns the position in the store up to which the current artifact holds its data.
     """
 
     def __init__(self, store: Store | None, watching: Watching, mark: Callable[[], StoreMark | None]) -> None:
@@ -70,7 +71,7 @@ class Feedback:
         self._items: dict[str, StoredItem] = {}
         self._withdrawn: frozenset[str] = frozenset()
         self._forgotten: set[bytes] | None = None
-        """Hashes of forgotten users, for when the store fails; None until it was read once."""
+        """Hashes of forgotten users, for when the store fails; None before the first read."""
         self._unlogged: deque[LoggedRecommendation] = deque(maxlen=_MOST_UNLOGGED)
 
     @property
@@ -110,7 +111,7 @@ class Feedback:
             self._waiting -= 1
 
     def _told(self, work: Callable[[Store], T], store: Store) -> T:
-        """Do the work, and note whether the store works."""
+        """Do the work, and record whether the store works."""
         try:
             found = work(store)
         except StoreError as error:
@@ -124,7 +125,7 @@ class Feedback:
         return found
 
     async def known(self, user_id: str | None) -> KnownUser:
-        """Return what is known of a user, without raising: with a problem if the store fails."""
+        """Return the store's data on a user. A failure of the store becomes its ``problem`` and raises nothing."""
         if self._store is None:
             return KnownUser()
         try:
@@ -158,7 +159,7 @@ class Feedback:
         self._revision = revision
 
     def _masked_without_store(self, user_id: str | None) -> bool:
-        """Whether to hide the fitted history although the store cannot be asked: if it could never be asked."""
+        """Whether to hide the fitted history although the store cannot be queried: if no query has ever succeeded."""
         if user_id is None or self._store is None:
             return False
         return self._forgotten is None or (bool(self._forgotten) and self._store.user_hash(user_id) in self._forgotten)
@@ -175,12 +176,12 @@ class Feedback:
         return await self.call(lambda store: store.forgotten_among(user_ids, since=mark))
 
     def log(self, answer: LoggedRecommendation) -> None:
-        """Have an answer stored soon. If the store fails for long, some answers are lost."""
+        """Queue an answer for storage. If the store fails for long, some answers are lost."""
         if self._store is not None:
             self._unlogged.append(answer)
 
     async def watch(self) -> None:
-        """Store logged answers and take up changed items until cancelled."""
+        """Store logged answers and load changed items until cancelled."""
         while self.on:
             with self._watching.round("store"):
                 await self.flush()
@@ -198,7 +199,7 @@ class Feedback:
             self._unlogged.extendleft(reversed(answers))
 
     async def close(self) -> None:
-        """Store what is left, and close the store."""
+        """Store the remaining answers, and close the store."""
         await self.flush()
         self._threads.shutdown(wait=True)
         if self._store is not None:

@@ -129,7 +129,7 @@ class RecommendationBody(BaseModel):
     )
     prompts: PromptsBody = Field(
         default_factory=PromptsBody,
-        description="the locale chooses where nothing is named; drafts and versions that no alias names are for "
+        description="the locale chooses if no template is named; drafts and versions that no alias names are for "
         "administrators",
     )
     reasons: bool = True
@@ -165,7 +165,7 @@ class RecommendationBody(BaseModel):
         """Convert to the pipeline's request. ``deadline_ms`` is the default deadline and counts from ``began``.
 
         Args:
-            known: what the store knows of the user.
+            known: the store's data on the user.
         """
         stored = [] if known is None or self.history is not None else known.newer
         return RecommendationRequest(

@@ -69,7 +69,10 @@ def _refuse_others(request: Request, settings: SettingsDep) -> None:
             "only programs on the service's own machine may do this", "Do it there, for example with 'whyrank prompts'"
         )
     if any(name in request.headers for name in _FORWARDING):
-        raise _refused("a proxy passed this on, so nobody knows who asks", "Ask the service itself, not the proxy")
+        raise _refused(
+            "a proxy forwarded the request, so its sender is unknown",
+            "Send the request to the service itself, not to the proxy",
+        )
     if not _is_loopback(_host_name(request.headers.get("host", ""))) or not _is_own_page(request.headers):
         # A page of another site in a local browser, possibly by DNS rebinding.
         raise _refused("a page of another site asks for it", "Ask http://localhost or http://127.0.0.1")

@@ -71,7 +71,7 @@ def _rate_limited(connections: Connections) -> Callable[[asyncio.AbstractEventLo
 
 
 def run(app: FastAPI, settings: Settings) -> None:
-    """Serve until the process is told to stop."""
+    """Serve until the process receives a signal to stop."""
     redirect_libraries()
     config = uvicorn.Config(
         app,

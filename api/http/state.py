@@ -85,7 +85,7 @@ class Service:
                 await self._retain()
 
     async def _retain(self) -> None:
-        """Delete what the store has kept for long enough, once an hour."""
+        """Delete events and answers past their retention, once an hour."""
         days = self.settings.store.retention_days
         if days is None or not self.feedback.on or time.monotonic() < self._retained + _RETAIN_S:
             return
@@ -105,7 +105,7 @@ class Service:
             await self._take_up()
         changed = await asyncio.to_thread(self.recommender.retriever.changed_files)
         shown = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
-        problem = f"files of the artifact are no longer what was loaded, which goes on serving: {shown}"
+        problem = f"files of the artifact have changed on disk; the loaded version goes on serving: {shown}"
         if self.watching.tell("artifact files", f"{problem}. Run 'whyrank fit' again" if changed else None) and changed:
             log.error("artifact_overwritten", files=changed)
 

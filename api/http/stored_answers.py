@@ -1,4 +1,4 @@
-"""What the store adds to an answer: its id, what was degraded, and the record of it."""
+"""Add the store's part to an answer: its id, a failure of the store, and the record of it."""
 
 import time
 import uuid
@@ -16,7 +16,7 @@ class StoredAnswers:
     """Completes and records the answer to one request.
 
     Args:
-        known: what the store knew of the user.
+        known: the store's data on the user.
     """
 
     def __init__(self, service: Service, user_id: str | None, known: KnownUser) -> None:

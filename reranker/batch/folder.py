@@ -169,7 +169,7 @@ class BatchFolder:
         return pl.read_parquet(self.path / run / shard.name)
 
     def remove_shard(self, run: str, number: int) -> None:
-        """Remove a shard, so that it is written anew."""
+        """Remove a shard, so that it is written again."""
         (self.path / run / f"shard-{number:05d}.parquet").unlink(missing_ok=True)
 
     def carry(self, run: str, *, answered: Set[str], known: Set[str]) -> list[ShardFile]:
@@ -193,7 +193,7 @@ class BatchFolder:
         return kept
 
     def publish(self, manifest: BatchManifest) -> None:
-        """Write the manifest of a run, make the run the current one, and remove the runs that nobody needs.
+        """Write the manifest of a run, make the run the current one, and remove obsolete runs.
 
         Raises:
             BatchError: If the folder cannot be written to.

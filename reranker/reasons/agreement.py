@@ -15,7 +15,7 @@ from retrieval import Item
 
 @dataclass(frozen=True)
 class Labelled:
-    """A sentence, its facts, and whether the facts hold all that it claims."""
+    """A sentence, its facts, and whether the facts support all of its claims."""
 
     text: str
     locale: str
@@ -33,10 +33,10 @@ class Agreement:
 
     Args:
         sentences: number of sentences.
-        grounded: number of sentences that hold.
+        grounded: number of sentences that the facts support.
         passed: number of sentences that the check passes.
-        passed_wrongly: sentences that pass and do not hold.
-        refused_wrongly: sentences that hold and are refused, each with its refusal.
+        passed_wrongly: sentences that pass though the facts do not support them.
+        refused_wrongly: sentences that the facts support and the check refuses, each with its refusal.
     """
 
     sentences: int
@@ -47,12 +47,12 @@ class Agreement:
 
     @property
     def precision(self) -> float:
-        """Share of what passes that holds."""
+        """Precision: share of the passed sentences that the facts support."""
         return (self.passed - len(self.passed_wrongly)) / self.passed if self.passed else 1.0
 
     @property
     def recall(self) -> float:
-        """Share of what holds that passes."""
+        """Recall: share of the supported sentences that pass."""
         return (self.grounded - len(self.refused_wrongly)) / self.grounded if self.grounded else 1.0
 
 
@@ -70,7 +70,7 @@ def read_labelled_reasons(path: Path) -> list[Labelled]:
 async def try_second_look_on(
     engine: Engine, labelled: Sequence[Labelled], catalog: Sequence[Item], noun: str
 ) -> SecondLookFigures:
-    """Measure what a second look of this model is worth on labelled sentences; arguments as for :func:`agreement`.
+    """Measure the gain of a second look of this model on labelled sentences; arguments as for :func:`agreement`.
 
     Raises:
         LLMError: the server failed.

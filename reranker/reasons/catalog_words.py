@@ -1,4 +1,4 @@
-"""Words of a catalog, and whether a word of a sentence says the same as one of them."""
+"""Words of a catalog, and whether a word of a sentence means the same as one of them."""
 
 import os
 import re
@@ -20,7 +20,7 @@ _LONGEST_TITLE = 50
 """Number of words that distinguish a title from others."""
 _FEW_TITLES = 20
 _USUAL_SHARE = 0.05
-"""Share of the titles of a catalog above which a word is usual."""
+"""Share of the catalog's titles above which a word is common."""
 _ENDINGS = frozenset(
     [
         *("", "s", "es", "ed", "ing", "er", "ers", "e", "y", "ies", "ic", "ical", "tic", "tical", "tically"),
@@ -70,23 +70,23 @@ class Vocabulary:
         self.nouns = _nouns(noun)
         most = max(_FEW_TITLES, _USUAL_SHARE * count)
         self.usual_words = frozenset(word for word, seen in titles_with.items() if seen > most)
-        """Words of so many titles that sharing one connects nothing: "Set", "Product"."""
+        """Words of too many titles to connect two of them: "Set", "Product"."""
 
     def foreign_title(self, text: str, known: str) -> str | None:
-        """Return a title of several words that the text names and ``known`` lacks."""
+        """Return a title of several words that occurs in the text but not in ``known``."""
         words, known = words_of(text), " ".join(words_of(known))
         for start in range(len(words)):
             for length in sorted(self._lengths.get(tuple(words[start : start + 2]), ())):
                 title = tuple(words[start : start + length])
                 if title not in self._titles or " ".join(title) in known:
                     continue
-                # "it is" or "for all" are titles as well; said in lower case inside a sentence they are ordinary words.
+                # "it is" and "for all" are titles as well; in lower case inside a sentence they are ordinary words.
                 if _capitalised(text, title) or (len(title) > 4 and not set(title) <= lexicon.ENGLISH):
                     return " ".join(title)
         return None
 
     def foreign_value(self, text: str, known: set[str]) -> str | None:
-        """Return an attribute value of the catalog ("comedy") that the text says and ``known`` lacks."""
+        """Return an attribute value of the catalog ("comedy") that occurs in the text but not in ``known``."""
         said = f" {' '.join(words_of(text))} "
         for value in self._values:
             if value in said and not set(value.split()) <= known and not set(value.split()) <= lexicon.ENGLISH:
@@ -95,7 +95,7 @@ class Vocabulary:
 
 
 def supported(word: str, facts: frozenset[str]) -> bool:
-    """Return whether a word claims nothing, or says a fact: as it is, in another form, or by a synonym."""
+    """Return whether a word claims nothing, or states a fact: as it is, in another form, or by a synonym."""
     word = word.replace("’", "'")
     plain = word.removesuffix("'s").removesuffix("'")
     if {word, plain} & (lexicon.ENGLISH | facts):

@@ -1,15 +1,15 @@
-"""Check whether a reason says anything that the facts do not.
+"""Check whether a reason claims anything beyond the facts.
 
 The facts are the item's title and attributes and those of the evidence. In an English or a Chinese reason every word
 is either in the facts, in the form of a fact ("romantic" of the genre Romance), or one of the words of
-:mod:`reranker.reasons.lexicon`, which claim nothing; whatever else it says is refused, so that no list of forbidden
-claims has to be complete. What is said of the evidence only ("the horror of Alien") may be said in a clause that
-names it and not the item. In other languages it sees names, numbers, titles and attribute values of the catalog, links
+:mod:`reranker.reasons.lexicon`, which claim nothing; every other word is refused, so that no list of forbidden claims
+has to be complete. A fact of the evidence only ("the horror of Alien") may occur in a clause that names the evidence
+and not the item. In other languages the check covers names, numbers, titles and attribute values of the catalog, links
 and markup, but no ordinary words.
 
-What items have in common and what the user did with which of them is checked by :mod:`reranker.reasons.relations`.
-
-What it cannot see: other relations of true facts ("more action than Alien"), and sense.
+Claims about what items have in common and what the user did with them are checked by
+:mod:`reranker.reasons.relations`. Not checked are other relations of true facts ("more action than Alien"), and whether
+the sentence makes sense.
 """
 
 import re
@@ -79,18 +79,18 @@ class Fault(StrEnum):
     markup = "markup"
     number = "number"
     name = "name"
-    """A title or another name that the facts do not hold."""
+    """A title or another name that is not in the facts."""
     attribute = "attribute"
-    """An attribute value of the catalog that is not said of the item."""
+    """An attribute value of the catalog that the item does not have."""
     claim = "claim"
-    """Another word that the facts do not hold."""
+    """Another word that is not in the facts."""
     user = "user"
-    """Something about the reader that the history does not say."""
+    """A claim about the reader that the history does not support."""
     relation = "relation"
-    """Something that items are said to have in common, and do not."""
+    """A false claim that items have something in common."""
     language = "language"
     empty = "empty"
-    """Nothing but titles and words that claim nothing."""
+    """Only titles and words that claim nothing."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,8 @@ def check(
         item: the recommended item; attribute values that are named must be its own.
         evidence: the history items; besides the item, only they may be named.
         vocabulary: of the catalog that the items come from.
-        locale: the language that it should be in.
-        claims: whether words pass that no fact holds, which something else then decides about.
+        locale: the language that the sentence should have.
+        claims: whether unsupported words pass, because the caller judges them in another way.
     """
     language = locale.lower().replace("_", "-").split("-")[0]
     shape = _shape(text, [item, *evidence], chinese=language == "zh")
@@ -215,14 +215,14 @@ def _without_values(masked: str, given: Sequence[ItemInput]) -> str:
     """Remove attribute values that contain symbols (C#, R&B, node.js)."""
     plain = masked.casefold()
     for value in sorted({value for one in given for value in _facts(one).values}, key=len, reverse=True):
-        # Few of them are said: only those are worth a pattern.
+        # Build patterns only for the few values that occur in the text.
         if value.casefold() in plain and _MARKUP.search(value):
             masked = re.sub(whole_word(value), " ", masked, flags=re.IGNORECASE)
     return masked
 
 
 def _deed_words(deeds: Collection[str]) -> frozenset[str]:
-    """Return words that tell what the user did: "bought" if something was bought."""
+    """Return words for what the user did: "bought" if something was bought."""
     english = " ".join(form for deed in deeds for form in ENGLISH[deed])
     # Whole words: a single character of 喜欢 would let half of 喜剧 pass.
     chinese = {part for deed in deeds for form in CHINESE[deed] for part in form.split("{}") if part}
@@ -230,7 +230,7 @@ def _deed_words(deeds: Collection[str]) -> frozenset[str]:
 
 
 def _of_the_user(masked: str, deeds: Collection[str]) -> Refusal | None:
-    """Refuse any claim about the reader but what the user did with the evidence."""
+    """Refuse any claim about the reader other than what the user did with the evidence."""
     if Deed.liked not in deeds and (claim := _YOU_LIKED.search(masked)):
         told = f"it says '{claim[0]}' of something that was not liked, but {' and '.join(sorted(deeds)) or 'not known'}"
         return Refusal(Fault.user, told)

@@ -21,7 +21,7 @@ from retrieval import Evidence, Item
 _LEAST_CONTRIBUTION = 0.25
 """Share of the largest contribution that evidence must carry."""
 _BASE = 0.05
-"""Weight of evidence without any connection, beside a strength of up to 1."""
+"""Weight of evidence without any connection; a connection adds a strength of up to 1."""
 _REPEATED = 0.5
 """Factor for each time that the list has cited the item already."""
 _MOST_LOOKED_AT = 40
@@ -33,7 +33,7 @@ Value = TypeVar("Value", Trait, str)
 
 @dataclass(frozen=True)
 class Connection:
-    """What connects two items.
+    """Connection of two items.
 
     Args:
         shared: attribute values of both, the most distinctive first.
@@ -84,7 +84,7 @@ class ConnectionIndex:
 
 
 def title_words(title: str) -> set[str]:
-    """Words of a title that say something: no function words, no numbers; pairs of characters in Chinese."""
+    """Content words of a title, without function words and numbers; pairs of characters in Chinese."""
     words = words_of(title)
     plain = {word for word in words if not (word.isdigit() or word in lexicon.ENGLISH or _CHINESE.match(word))}
     pairs = {first + second for first, second in pairwise(words) if _CHINESE.match(first) and _CHINESE.match(second)}
@@ -94,7 +94,7 @@ def title_words(title: str) -> set[str]:
 def choose_evidence(
     found: Sequence[tuple[Item, Sequence[Evidence]]], index: ConnectionIndex, count: int
 ) -> list[list[Evidence]]:
-    """Choose the evidence of each item of a list: history items that carry its score and are connected with it.
+    """Choose the evidence of each item of a list: history items that contribute to its score and are connected with it.
 
     The choice prefers items that the list has not cited yet, and never cites two items of the same title.
 

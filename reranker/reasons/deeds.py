@@ -1,4 +1,4 @@
-"""Say what the user did with a history item: liked, bought, viewed. Nobody "liked" what they only viewed."""
+"""Say what the user did with a history item: liked, bought, viewed. An item that was only viewed is not "liked"."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -73,7 +73,7 @@ CHINESE: Mapping[str, tuple[str, str]] = {
 
 
 def deed_of(interaction: Interaction) -> Deed:
-    """Tell what an interaction was; a rating is a like only if it is a good one.
+    """Classify an interaction; a rating counts as a like only if it is good.
 
     >>> [deed_of(Interaction("7", event, 4.0)).value for event in ("rating", "Add_To_Cart", "view", "teleport")]
     ['liked', 'cart', 'viewed', 'chose']
@@ -86,7 +86,7 @@ def deed_of(interaction: Interaction) -> Deed:
 
 
 def deeds_of(history: Sequence[HistoryEntry]) -> dict[str, Deed]:
-    """Return the deed of each history item by item id: the strongest one that its events tell.
+    """Return the deed of each history item by item id: the strongest one among its events.
 
     A purchase says more than the view that followed it.
     """
@@ -105,7 +105,7 @@ _STRENGTH = (
     *(Deed.bought, Deed.liked, Deed.watched, Deed.heard, Deed.read, Deed.played, Deed.cart, Deed.shared),
     *(Deed.rated, Deed.chose, Deed.viewed, Deed.searched),
 )
-"""Deeds, the one that says most first."""
+"""Deeds, the strongest first."""
 
 
 def english_clause(deeds: Sequence[str], titles: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Build sentences from the evidence alone, for items whose LLM sentence does not hold.
+"""Build sentences from the evidence alone, for items whose LLM sentence fails the check.
 
 A sentence names the evidence, what the user did with it, what it shares with the item and what the item adds. Each is
 true by construction and needs no check. There are several shapes with different openings; a list takes them in turn.
@@ -29,7 +29,7 @@ _WORKS = frozenset([*_WORKS_EN.split(), *_WORKS_ZH.split()])
 
 @dataclass(frozen=True)
 class Shared:
-    """What an item shares with some of its evidence.
+    """Attribute values or title words that an item shares with some of its evidence.
 
     Args:
         values: values of a list ("Crime"), one attribute value, or words of both titles; at least one.
@@ -57,7 +57,7 @@ def evidence_sentence(
     """Say why an item was picked, from its evidence (at least one history item).
 
     Args:
-        usual_words: words that so many titles have that they connect nothing, in lower case.
+        usual_words: words of too many titles to connect two of them, in lower case.
         shape: which opening; modulo :data:`prompts.SHAPES`.
         follows: whether the item often comes after the evidence in histories, rather than together with it.
     """

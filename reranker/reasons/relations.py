@@ -1,7 +1,7 @@
 """Check what a sentence says of relations: what the user did with which item, and what items have in common.
 
-Titles are placeholders here: :data:`ITEM` stands for the recommended item, and characters from :data:`EVIDENCE` on
-stand for the history items. What relates them is read from a few words: "you bought", "both", "the same", "like".
+Titles are replaced by placeholders: :data:`ITEM` for the recommended item, and characters from :data:`EVIDENCE` on for
+the history items. A few words state the relations: "you bought", "both", "the same", "like".
 """
 
 import re
@@ -89,7 +89,7 @@ class _Thing:
 
 
 def wrong_deed(masked: str, evidence: Sequence[ItemInput]) -> str | None:
-    """Return what the sentence says wrongly of what the user did with an item ("bought" of one that was viewed)."""
+    """Return the first false claim about what the user did with an item ("bought" if it was only viewed)."""
     for match in _DID.finditer(masked):
         verb = (match["before"] or match["after"] or match["chinese"]).casefold()
         for piece in _named(match["after_verb"] or match["before_you"] or match["after_chinese"], evidence):
@@ -100,7 +100,7 @@ def wrong_deed(masked: str, evidence: Sequence[ItemInput]) -> str | None:
 
 
 def wrong_relation(masked: str, item: ItemInput, evidence: Sequence[ItemInput], nouns: Collection[str]) -> str | None:
-    """Return what the sentence says wrongly of what items have in common."""
+    """Return the first false claim about what items have in common."""
     own, others = _Thing.of(item), [_Thing.of(piece) for piece in evidence]
     every = [own, *others]
     for clause in _CLAUSE.split(masked):
@@ -154,7 +154,7 @@ def _said(clause: str, things: Sequence[_Thing], nouns: Collection[str]) -> list
 
 
 def _has(thing: _Thing, fact: str, reference: _Thing) -> bool:
-    """Return whether a thing has a fact; the name of an attribute stands for the reference's value of it."""
+    """Return whether a thing has a fact; an attribute's name means the reference's value of it."""
     if any(fact in _forms(value) for value in thing.values):
         return True
     if not re.search(r"[\u3400-\u9fff]", fact) and supported(fact, thing.words):

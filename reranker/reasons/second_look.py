@@ -1,8 +1,8 @@
-"""Look again at sentences whose words the check does not know: how likely the model says that the facts support them.
+"""Judge sentences with words that the check does not know: the model says how likely the facts support them.
 
 The model reads the facts and the sentence, and the log-probabilities of three answers (supported, contradicted, not
-said) are compared, as in entailment with an open third class. How large the difference must be depends on the model: it
-is chosen on labelled sentences, and where no choice keeps the check precise, there is no second look.
+said) are compared, as in entailment with an open third class. The threshold depends on the model: it is
+chosen on labelled sentences, and if no threshold keeps the check precise, there is no second look.
 """
 
 import asyncio

@@ -28,7 +28,7 @@ class TunedReader(Reader):
     read's ``notices`` say why. For the shipped adapter, which is a default, they only say that it is not served.
 
     Args:
-        engine: client of the server, which serves the adapter beside the model.
+        engine: client of the server, which serves both the model and the adapter.
         adapter: manifest of the adapter.
         data_misfit: why the adapter does not apply to the served data; None if it does.
         requested: whether the user named the adapter.

@@ -1,6 +1,6 @@
 """Measure whether a model's label reads depend on the candidates or only on their positions.
 
-Small models put nearly all probability on the labels, but always on the same label, whatever it stands for. So the
+Small models put nearly all probability on the labels, but always on the same label, whichever candidate it has. So the
 label mass is not enough: order stability is the rank correlation between reads of the same candidates in two orders.
 """
 

@@ -1,4 +1,4 @@
-"""``POST /v1/events``: what users did since the data were fitted."""
+"""``POST /v1/events``: actions of users since the data were fitted."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ router = APIRouter(prefix="/v1/events", tags=["events"], responses=responses(503
 
 
 class EventsBody(BaseModel):
-    """Events of one source. Each is judged by itself."""
+    """Events of one source. Each gets its own verdict."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    source: str = Field(default="api", pattern=SOURCE, description="who reports; ids are its own")
+    source: str = Field(default="api", pattern=SOURCE, description="name of the sender; event ids are unique within it")
     events: list[dict[str, Any]] = Field(
         min_length=1,
         max_length=MOST_EVENTS,
@@ -38,7 +38,7 @@ class VerdictsBody(BaseModel):
 
 @router.post("")
 async def put_events(body: EventsBody, service: ServiceDep, retriever: RetrieverDep) -> VerdictsBody:
-    """Stores events. `accepted` and `duplicate` mean that the event is stored durably; send the others again only after
+    """Store events. `accepted` and `duplicate` mean that the event is stored durably; send the others again only after
     a correction. After an error nothing of the batch is stored, and it can be sent again as it is.
     """
     catalog = retriever.catalog

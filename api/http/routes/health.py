@@ -18,7 +18,7 @@ _LLM_TIMEOUT_S = 1.0
 
 
 class Live(BaseModel):
-    """The process answers."""
+    """Response while the process lives."""
 
     status: Literal["live"] = "live"
 

@@ -83,7 +83,7 @@ async def search_items(
     else:
         wanted = RetrievalRequest(query=query, withdrawn=withdrawn, count=min(end + 1, len(catalog)))
         matches = (await asyncio.to_thread(retriever.retrieve, wanted)).candidates
-        # After the matches, retrieval fills up with popular items.
+        # Retrieval adds popular items after the matches.
         items = [candidate.item for candidate in matches if candidate.source is Source.text]
         found, more = items[offset:end], len(items) > end
     return ItemPage(items=[ItemBody.of(item) for item in found], next_offset=end if more else None)
@@ -126,7 +126,7 @@ class ChangedItems(BaseModel):
 
 @router.put("", responses=responses(503), dependencies=[AdminOnly])
 async def put_items(body: PutItemsBody, service: ServiceDep) -> ChangedItems:
-    """Adds or replaces items; idempotent. Events may name them at once. A withdrawn item is shown again."""
+    """Add or replace items; idempotent. Events may name them at once. A withdrawn item is shown again."""
     items = [item.to_item(place) for place, item in enumerate(body.items)]
     ids = {item.item_id for item in items}
     if len(ids) < len(items):
@@ -138,7 +138,7 @@ async def put_items(body: PutItemsBody, service: ServiceDep) -> ChangedItems:
 
 @router.delete("/{item_id:path}", status_code=204, responses=responses(404, 503), dependencies=[AdminOnly])
 async def withdraw_item(item_id: str, retriever: RetrieverDep, service: ServiceDep) -> None:
-    """Withdraws an item: it is not shown again until it is put again. Idempotent."""
+    """Withdraw an item: it is hidden until it is put again. Idempotent."""
     plain = checked_id(item_id, "item_id")
     position = retriever.catalog.position(plain)
 

@@ -261,7 +261,7 @@ def _check_state(current: int | None, if_match: str | None, if_none_match: str |
         raise Refused(
             412,
             InputError(
-                f"the alias stands for {current or 'nothing'}",
+                f"the alias names {current or 'no version'}",
                 field="If-Match",
                 remedy="Look at what changed, then try again",
                 code="alias_moved",

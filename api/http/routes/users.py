@@ -86,14 +86,14 @@ async def read_user(
 
 
 class Forgotten(BaseModel):
-    """Receipt: what was deleted, and what waits for the next fit."""
+    """Receipt: the deleted data, and the data that remain until the next fit."""
 
     forgotten_at: int = Field(description="seconds since 1970")
     events: int
     recommendations: int
     visitors: int = Field(description="visitors who were merged into the user, and are forgotten as well")
     erased: bool = Field(description="whether the rows are gone from the store's files; if not, ask again")
-    awaiting: list[str] = Field(description="what still holds data of the user, and is no longer used for answers")
+    awaiting: list[str] = Field(description="places that still hold data of the user, which answers no longer use")
 
 
 class MergeBody(BaseModel):
@@ -112,7 +112,7 @@ class Merged(BaseModel):
 
 @router.delete("/{user_id:path}", responses=responses(404, 503), dependencies=[AdminOnly])
 async def forget_user(user_id: str, retriever: RetrieverDep, service: ServiceDep) -> Forgotten:
-    """Forgets a user: deletes what is stored, and hides the fitted history at once, in every process. Idempotent."""
+    """Forget a user: delete the stored data, and hide the fitted history at once in every process. Idempotent."""
     plain = checked_id(user_id, "user_id")
     receipt = await service.feedback.call(lambda store: store.forget(plain))
     fitted = retriever.has_user(plain)
@@ -128,7 +128,7 @@ async def forget_user(user_id: str, retriever: RetrieverDep, service: ServiceDep
 
 @router.post("/{user_id:path}/merge", responses=responses(404, 503), dependencies=[AdminOnly])
 async def merge_user(user_id: str, body: MergeBody, retriever: RetrieverDep, service: ServiceDep) -> Merged:
-    """Gives a visitor's events to an account, and deletes the visitor. Idempotent. Two accounts are not merged: users
+    """Move a visitor's events to an account, and delete the visitor. Idempotent. Two accounts are not merged: users
     of the fitted data and targets of a merge are accounts.
     """
     visitor, account = checked_id(user_id, "user_id"), checked_id(body.into, "into")

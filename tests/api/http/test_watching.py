@@ -104,7 +104,7 @@ def test_a_build_that_is_overwritten_in_place_is_told_and_goes_on_serving(reload
     contents = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     for file in contents:
         os.truncate(file, 0)
-    wait_for(lambda: any("no longer what was loaded" in problem for problem in problems(reloading)))
+    wait_for(lambda: any("have changed on disk" in problem for problem in problems(reloading)))
     for user in ("u0", "u1", "nobody"):
         assert reloading.post(URL, json={"user_id": user, "k": 5, "query": "story"}).status_code == 200
     assert reloading.post(URL, json={"user_id": "u0", "k": 5}).json()["items"] == before
