@@ -1,8 +1,8 @@
 """A data set whose right answer is known: users and items of even number like each other, and so do those of odd
 number.
 
-Every user has liked a few items of the own parity, and none of the other; the best ranking therefore puts the unseen
-items of the own parity before all others, and any retriever that learns anything at all finds it.
+Every user has liked a few items of the same parity and none of the other. So the best ranking puts the unseen items of
+the same parity first, and any retriever that learns anything finds it.
 """
 
 import polars as pl

@@ -1,4 +1,4 @@
-"""Shows that work on untrusted input costs no more than in proportion to its size."""
+"""Check that work on untrusted input takes time at most proportional to its size."""
 
 import signal
 import time
@@ -8,24 +8,24 @@ from typing import TypeVar
 
 Input = TypeVar("Input")
 _SLACK = 4.0
-"""How many times its proportional share a larger input may cost; quadratic work costs ``factor`` times it."""
+"""Allowed multiple of the proportional cost; quadratic work costs ``factor`` times the proportional cost."""
 _LEAST_S = 0.002
-"""Less than this is noise."""
+"""Shorter times are noise."""
 _GIVE_UP_S = 20
 
 
 def assert_linear(
     work: Callable[[Input], object], make: Callable[[int], Input], *, small: int = 4000, factor: int = 16
 ) -> None:
-    """Fails where an input that is ``factor`` times as large costs far more than ``factor`` times as much.
+    """Fail if an input that is ``factor`` times as large takes far more than ``factor`` times as long.
 
     Args:
-        work: what is measured; it may raise what it raises on purpose only if ``work`` itself catches it.
-        make: an input of a size.
+        work: the work to measure; it must catch expected errors itself.
+        make: creates an input of a size.
         small: the smaller size.
     """
     with _ended_after(_GIVE_UP_S):
-        work(make(16))  # what is made at first use, and exponential work that would show at once
+        work(make(16))  # warm up, and detect exponential work early
         cheap, dear = _seconds(work, make(small)), _seconds(work, make(small * factor))
     allowed = max(cheap, _LEAST_S) * factor * _SLACK
     assert dear <= allowed, f"size {small}: {cheap:.4f} s; size {small * factor}: {dear:.4f} s"
@@ -34,7 +34,7 @@ def assert_linear(
 def _seconds(work: Callable[[Input], object], value: Input) -> float:
     best = float("inf")
     for _ in range(3):
-        started = time.process_time()  # what other processes take does not count
+        started = time.process_time()  # excludes the time of other processes
         work(value)
         best = min(best, time.process_time() - started)
     return best
@@ -42,7 +42,7 @@ def _seconds(work: Callable[[Input], object], value: Input) -> float:
 
 @contextmanager
 def _ended_after(seconds: int) -> Iterator[None]:
-    """Regular expressions look at signals, so even exponential ones end."""
+    """Stop the work by a signal. Regular expressions check for signals, so this ends exponential ones as well."""
 
     def give_up(*_: object) -> None:
         raise AssertionError(f"not done after {seconds} s")

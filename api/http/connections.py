@@ -37,7 +37,7 @@ class Phase(Enum):
     busy = "busy"
 
 
-class Connection(Protocol):
+class TrackedConnection(Protocol):
     """A tracked connection, such as :class:`api.http.http_protocol.HttpProtocol`."""
 
     def overdue(self, phase: Phase, seconds: float) -> str | None:
@@ -57,7 +57,7 @@ class Connections:
 
     def __init__(self, most: int, metrics: Metrics) -> None:
         self._most = most
-        self._since: dict[Phase, dict[Connection, float]] = {phase: {} for phase in Phase}  # each oldest first
+        self._since: dict[Phase, dict[TrackedConnection, float]] = {phase: {} for phase in Phase}  # each oldest first
         self._closed = metrics.connections_closed
         self._refused, self._told, self._made_room = 0, -_TELL_S, -_LOOK_S
         metrics.connections.set_function(self.__len__)
@@ -65,7 +65,7 @@ class Connections:
     def __len__(self) -> int:
         return sum(map(len, self._since.values()))
 
-    def opened(self, connection: Connection) -> bool:
+    def opened(self, connection: TrackedConnection) -> bool:
         """Register a new connection. Return False if it must be closed."""
         if len(self) >= self._most and not self.make_room() and len(self) >= self._most + SPARE:
             self._closed.labels("refused").inc()
@@ -73,12 +73,12 @@ class Connections:
         self.moved(connection, Phase.head)
         return True
 
-    def moved(self, connection: Connection, phase: Phase) -> None:
+    def moved(self, connection: TrackedConnection, phase: Phase) -> None:
         """Record that a connection enters a phase."""
         self.closed(connection)
         self._since[phase][connection] = time.monotonic()
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: TrackedConnection) -> None:
         """Unregister a connection."""
         for waiting in self._since.values():
             waiting.pop(connection, None)
@@ -120,7 +120,7 @@ class Connections:
             log.error("not_accepted", times=self._refused, remedy="Raise the limit of open files (ulimit -n)")
             self._refused, self._told = 0, now
 
-    def _end(self, connection: Connection, why: str) -> None:
+    def _end(self, connection: TrackedConnection, why: str) -> None:
         self.closed(connection)
         self._closed.labels(why).inc()
         connection.end(why)

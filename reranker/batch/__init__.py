@@ -3,7 +3,7 @@
 from reranker.batch.executors import LocalPool, Pool
 from reranker.batch.folder import BatchError, BatchFolder, BatchManifest, ShardFile
 from reranker.batch.rows import ROW_SCHEMA, BatchEntry, EntryError, RowCounts
-from reranker.batch.run import BatchOutcome, Estimate, estimate_batch, run_batch
+from reranker.batch.runner import BatchOutcome, Estimate, estimate_batch, run_batch
 from reranker.batch.scope import Scope, changed_users, pin_prompts, requests_scope, users_scope
 from reranker.batch.worker import BatchJob, PartitionWorker
 

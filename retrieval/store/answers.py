@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import insert, select
 
 from retrieval.store import tables
-from retrieval.store.part import StorePart, canonical_json, chunks
+from retrieval.store.base import StorePart, canonical_json, chunks
 from retrieval.store.records import LoggedRecommendation
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Select, delete, exists, func, insert, select,
 
 from retrieval.data.dataset import INTERACTIONS
 from retrieval.store import tables
-from retrieval.store.part import ERASED, FORGETS, MERGES, StorePart, chunks
+from retrieval.store.base import ERASED, FORGETS, MERGES, StorePart, chunks
 from retrieval.store.records import IMPRESSION, StoreMark, UserEvent, Verdict
 
 EVENTS = pl.Schema(

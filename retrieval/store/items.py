@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import delete, insert, select, update
 
 from retrieval.store import tables
-from retrieval.store.part import ITEM_REVISION, StorePart, canonical_json, chunks
+from retrieval.store.base import ITEM_REVISION, StorePart, canonical_json, chunks
 from retrieval.store.records import StoredItem
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import delete, insert, or_, select, update
 from retrieval.data.schema import Interaction
 from retrieval.errors import InputError
 from retrieval.store import tables
-from retrieval.store.part import ERASED, FORGETS, ITEM_REVISION, MERGES, StorePart
+from retrieval.store.base import ERASED, FORGETS, ITEM_REVISION, MERGES, StorePart
 from retrieval.store.records import IMPRESSION, ForgetReceipt, StoreMark, UserState
 
 MOST_NEWER = 1000

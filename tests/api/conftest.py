@@ -31,7 +31,7 @@ def between(standin: StandIn) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def reached(artifact_dir: Path, between: FaultProxy, tmp_path: Path) -> Iterator[Service]:
-    """The service as a process of its own, which reaches the stand-in through the proxy."""
+    """The service in its own process; it reaches the stand-in through the proxy."""
     environment = {"WHYRANK_ARTIFACT": str(artifact_dir), "WHYRANK_LLM__URL": between.url}
     with serving(tmp_path, **environment) as service:
         yield service

@@ -1,4 +1,4 @@
-"""The command as people start it: processes of their own."""
+"""Run the command in its own process, as users do."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ WHYRANK = Path(sys.executable).with_name("whyrank")
 
 
 def whyrank(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end."""
+    """Run a command and wait for its end."""
     return subprocess.run(
         [str(WHYRANK), *arguments],
         cwd=folder,
@@ -32,20 +32,20 @@ def whyrank(*arguments: str, folder: Path, **environment: str) -> subprocess.Com
 
 @dataclass
 class Service:
-    """A ``whyrank serve`` that listens."""
+    """A ``whyrank serve`` process that listens."""
 
     url: str
     process: subprocess.Popen[bytes]
     log: Path
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Asks it to end."""
+        """Ask the process to stop."""
         self.process.send_signal(number)
 
 
 @contextmanager
 def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[Service]:
-    """``whyrank serve`` on a free port, ended with the block."""
+    """Run ``whyrank serve`` on a free port until the ``with`` block ends."""
     port, log = free_port(), folder / "serve.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
@@ -71,10 +71,10 @@ def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[Servi
 def wait_for(
     happened: Callable[[], bool], *, seconds: float = 60.0, what: Callable[[], str] = lambda: "it did not happen"
 ) -> None:
-    """Returns when something has happened.
+    """Wait until a condition holds.
 
     Raises:
-        AssertionError: it did not within this time.
+        AssertionError: it did not hold within this time.
     """
     end = time.monotonic() + seconds
     while not happened():

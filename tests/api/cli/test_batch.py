@@ -1,4 +1,4 @@
-"""``whyrank batch`` as people start it."""
+"""``whyrank batch`` in its own process."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``whyrank eval`` as a user meets it."""
+"""``whyrank eval`` in its own process."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from tuning import split_for_training
 
 @pytest.fixture
 def own_data(tmp_path: Path) -> Path:
-    """A shop's files: 40 users who buy things of their own parity, by day."""
+    """Files of a shop: 40 users who buy items of their own parity, one per day."""
     rows = ["user_id,item_id,event,timestamp"]
     for user in range(40):
         rows += [f"{user},{(user % 2) + 2 * ((user + step) % 12)},purchase,{1000 + step}" for step in range(8)]

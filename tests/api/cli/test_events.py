@@ -1,4 +1,4 @@
-"""``whyrank events``: what is exported can be imported, and every row that cannot be stored is named."""
+"""``whyrank events``: exports can be imported, and every row that cannot be stored is named."""
 
 import json
 import time
@@ -18,7 +18,7 @@ Command = Callable[..., Result]
 
 @pytest.fixture
 def store(tmp_path: Path, artifact_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """The store of the settings, with two events of ``web``, one of ``app`` and an impression."""
+    """The configured store with two events of ``web``, one of ``app`` and an impression."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WHYRANK_ARTIFACT", str(artifact_dir))
     monkeypatch.setenv("WHYRANK_STORE__URL", f"sqlite:///{tmp_path / 'store.sqlite'}")

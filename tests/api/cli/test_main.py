@@ -1,4 +1,4 @@
-"""The command line as people start it: a process of its own, its exit code and what it prints."""
+"""The command line in its own process: exit codes and output."""
 
 import json
 from pathlib import Path

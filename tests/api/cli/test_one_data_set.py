@@ -1,4 +1,4 @@
-"""Every command works on the data of the artifact, or refuses and names both."""
+"""Every command works on the data of the artifact, or names both data sets and refuses."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ EVAL = ("eval", "--arms", "popular als", "--candidates", "10")
 
 @dataclass(frozen=True)
 class Called:
-    """What a command did: its error is the sentence that :func:`api.cli.main` would print."""
+    """Outcome of a command; its error is the sentence that :func:`api.cli.main` would print."""
 
     returncode: int
     stdout: str
@@ -27,7 +27,7 @@ class Called:
 
 
 def whyrank(*arguments: str, folder: Path, **environment: str) -> Called:
-    """Calls a command in this process, which spares its start."""
+    """Call a command in this process, which saves the start-up time."""
     with contextlib.chdir(folder):
         done = CliRunner().invoke(app, arguments, env=environment)
     codes = {InputError: 2, ArtifactError: 1}
@@ -49,7 +49,7 @@ def write_shop(folder: Path, *, users: int) -> None:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an artifact of a shop's data, fitted by flags, and one of the embedded MovieLens."""
+    """A folder with an artifact of a shop's data, fitted with flags, and one of the embedded MovieLens."""
     folder = tmp_path_factory.mktemp("shop")
     write_shop(folder / "shop", users=40)
     done = whyrank(*FIT, "--out", "art", folder=folder)

@@ -1,4 +1,4 @@
-"""Which parameters ``whyrank fit`` and ``whyrank eval`` use."""
+"""Parameters that ``whyrank fit`` and ``whyrank eval`` use."""
 
 import signal
 import subprocess
@@ -106,7 +106,7 @@ def test_contradictions_are_refused(flags: tuple[str, ...], says: str, shop: Pat
 def test_an_interrupted_search_leaves_nothing(shop: Path) -> None:
     command = [str(WHYRANK), "fit", *FILES, "--trials", "9999"]
     process = subprocess.Popen(command, cwd=shop, stderr=subprocess.PIPE, start_new_session=True)
-    time.sleep(8)  # it starts within seconds, and searches for minutes
+    time.sleep(8)  # starts within seconds and searches for minutes
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -1,4 +1,4 @@
-"""``whyrank prompts``, with its exit codes and what it prints."""
+"""``whyrank prompts``: exit codes and output."""
 
 import json
 import sys
@@ -23,12 +23,12 @@ NEXT = VERSIONS[-1] + 1
 
 @pytest.fixture
 def run(tmp_path: Path, artifact_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs ``whyrank prompts`` with these arguments: exit code, standard output, standard error."""
+    """Run ``whyrank prompts``; return exit code, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WHYRANK_ARTIFACT", str(artifact_dir))
     monkeypatch.setenv("WHYRANK_PROMPTS_DIR", "own")
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(structlog, "configure", lambda **_: None)  # it would outlive the test
+    monkeypatch.setattr(structlog, "configure", lambda **_: None)  # its effect would outlast the test
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["whyrank", "prompts", *arguments])
@@ -45,7 +45,7 @@ def run(tmp_path: Path, artifact_dir: Path, monkeypatch: pytest.MonkeyPatch, cap
 
 @pytest.fixture
 def file(tmp_path: Path) -> str:
-    """A good template that is not saved yet."""
+    """A valid template that is not saved yet."""
     (tmp_path / "new.jinja").write_text(RANK)
     return "new.jinja"
 

@@ -1,4 +1,4 @@
-"""Refusals as they go over the wire, from a service that has a place for one request."""
+"""Rejections over a real socket, from a service with one slot."""
 
 import json
 import socket
@@ -19,7 +19,7 @@ BODY = json.dumps({"user_id": "u0", "k": 1, "reasons": False}).encode()
 
 
 class Full:
-    """A service whose one place is taken until :meth:`release`."""
+    """A service whose only slot is taken until :meth:`release`."""
 
     def __init__(self, service: Service, standin: StandIn) -> None:
         self.service = service
@@ -79,7 +79,7 @@ def connect(full: Full) -> socket.socket:
 
 
 def status(connection: socket.socket) -> bytes:
-    """The status of the next answer, whose body comes with it."""
+    """Read the next answer with its body, and return its status."""
     return connection.recv(2**16).split(b" ", 2)[1]
 
 

@@ -1,4 +1,4 @@
-"""The account of open connections: who makes room for whom."""
+"""Tracking of open connections: which connection is closed for a new one."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from api.http.metrics import Metrics
 
 
 class Fake:
-    """A connection that remembers how it was ended."""
+    """A connection that records how it was closed."""
 
     def __init__(self, *, late: str | None = None) -> None:
         self.ended: str | None = None

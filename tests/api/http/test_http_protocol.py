@@ -1,4 +1,4 @@
-"""What callers may do with a connection, over real sockets: nothing of it costs others anything."""
+"""Unusual and hostile use of connections, over real sockets: other clients are not affected."""
 
 import json
 import re
@@ -20,12 +20,12 @@ POST = b"POST /v1/recommendations HTTP/1.1\r\nhost: localhost\r\ncontent-type: a
 USERS = b"GET /v1/users?limit=1 HTTP/1.1\r\nhost: localhost\r\n"
 LIVE = b"GET /health/live HTTP/1.1\r\nhost: x\r\n"
 LAG_S = 1.0
-"""Far above what an input may cost, far below what a loop that is blocked by one shows."""
+"""Far above the cost of a valid input, far below the lag of a blocked loop."""
 
 
 @pytest.fixture(scope="module")
 def service(artifact_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service with places for four requests, whose loop was never blocked in the end, and whose log names nobody."""
+    """A service with four slots; at the end its loop was never blocked, and its log names no user."""
     folder = tmp_path_factory.mktemp("wire")
     environment = {"WHYRANK_ARTIFACT": str(artifact_dir), "WHYRANK_MAX_IN_FLIGHT": "4", "WHYRANK_MAX_CONNECTIONS": "64"}
     with serving(folder, "--no-llm", **environment) as service:
@@ -50,12 +50,12 @@ def connect(service: Service) -> socket.socket:
 
 
 def rest(connection: socket.socket) -> bytes:
-    """What comes until the service closes the connection."""
+    """Read everything until the service closes the connection."""
     received = b""
     try:
         while some := connection.recv(2**16):
             received += some
-    except ConnectionError:  # closed while something was on its way
+    except ConnectionError:  # closed while data was in transit
         pass
     return received
 
@@ -147,7 +147,7 @@ def test_a_body_that_is_refused_early_does_not_end_its_connection(service: Servi
     with connect(service) as connection:
         connection.sendall(POST + b"content-length: 3000000\r\n\r\n")
         refused = b""
-        while not refused.endswith(b"}"):  # head and body may come apart
+        while not refused.endswith(b"}"):  # head and body may arrive separately
             refused += connection.recv(2**16)
         assert refused.startswith(b"HTTP/1.1 413")
         connection.sendall(b"x" * 3_000_000 + LIVE + b"connection: close\r\n\r\n")
@@ -166,7 +166,7 @@ def test_slow_callers_hold_no_place_and_are_cut(service: Service) -> None:
     slow = [(connect(service), begin, status) for begin, status in beginnings.items() for _ in range(6)]
     for connection, begin, _ in slow:
         connection.sendall(begin)
-    time.sleep(0.5)  # they are read by now: more of them than there are places
+    time.sleep(0.5)  # all have been read by now: more than there are slots
     assert in_flight(service) == 0
     assert ask(service, USERS + b"connection: close\r\n\r\n").startswith(b"HTTP/1.1 200")
     for connection, begin, status in slow:
@@ -207,7 +207,7 @@ def test_a_large_body_is_refused_in_few_words(service: Service, body: bytes) -> 
 
 @pytest.fixture(scope="module")
 def wordy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A catalog whose answers are some megabytes long."""
+    """A catalog whose answers are several megabytes long."""
     folder = tmp_path_factory.mktemp("wordy")
     ids = [f"i{number}" for number in range(110)]
     items = pl.DataFrame({"item_id": ids, "title": ids, "note": ["a" * 60_000] * len(ids)})
@@ -233,7 +233,7 @@ def test_a_reader_who_stops_is_cut_after_the_deadline(wordy: Path, tmp_path: Pat
         wait_for(lambda: in_flight(service) == 0, seconds=30)
         metrics = ask(service, b"GET /metrics HTTP/1.0\r\n\r\n").decode()
         assert value(metrics, 'whyrank_connections_closed_total{reason="unread"}') == 4
-        with connect(service) as reader:  # one that reads slowly, and is in time
+        with connect(service) as reader:  # a slow reader that finishes in time
             reader.sendall(POST + b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
             time.sleep(1.0)
             assert len(rest(reader)) > 5_000_000

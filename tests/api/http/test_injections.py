@@ -1,4 +1,4 @@
-"""Hostile text in titles, queries, histories and profiles, over HTTP: a ranking stays one, a reason is checked text."""
+"""Hostile text in titles, queries, histories and profiles, over HTTP: rankings and reasons stay valid."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,7 +69,7 @@ def check(client: TestClient, standin: StandIn, body: dict[str, Any]) -> None:
         text = item["reason"]["text"]
         assert text
         assert not any(bad in text for bad in ("\n", "\u202e", "\u200b", "\x00", "\x1b", SPECIAL))
-        if item["reason"]["source"] == "llm":  # an evidence sentence names titles, whatever they are
+        if item["reason"]["source"] == "llm":  # an evidence sentence names titles as they are
             assert not any(bad in text for bad in ("://", "<", "{{", "[INST]"))
     sent = standin.prompts()
     assert SPECIAL not in sent

@@ -1,4 +1,4 @@
-"""Bodies that are no JSON, or too much of it: a clear refusal that names the field, before anything is validated."""
+"""Invalid or oversized JSON bodies are rejected before validation, with an error that names the field."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Every route at the limits of HTTP: header count and size, body size and depth, bodies that are no JSON."""
+"""Every route at the limits of HTTP: number and size of headers, size and depth of the body, invalid JSON."""
 
 import contextlib
 import http.client
@@ -66,7 +66,7 @@ def test_a_request_at_the_limits_is_answered(service: Service, operation: str) -
 
 
 def answer(service: Service, method: str, target: str, headers: dict[str, str], body: bytes | None) -> tuple[int, str]:
-    """Return the status and content type of the answer, also where the server answers before the body is sent."""
+    """Return the status and content type of the answer, even if the server answers before the body is sent."""
     host = service.url.removeprefix("http://")
     connection = http.client.HTTPConnection(host, timeout=30)
     try:
@@ -78,7 +78,7 @@ def answer(service: Service, method: str, target: str, headers: dict[str, str], 
         connection.endheaders()
         with contextlib.suppress(
             BrokenPipeError, ConnectionResetError
-        ):  # a refusal may come before the end of the body
+        ):  # a rejection may arrive before the end of the body
             connection.send(body or b"")
         response = connection.getresponse()
         response.read()

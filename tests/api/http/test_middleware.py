@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, the cap, bodies, the log, the metrics."""
+"""Middleware of every request: id, cap, bodies, log, metrics."""
 
 import asyncio
 import json
@@ -140,7 +140,7 @@ def test_the_deadline_counts_from_the_arrival(
     own = RecommendationBody.to_request
 
     def late(body: RecommendationBody, **given: Any) -> RecommendationRequest:
-        time.sleep(0.3)  # a loop that has other things to do
+        time.sleep(0.3)  # the loop is busy with other work
         return own(body, **given)
 
     settings = Settings(artifact=artifact_dir, llm=LlmSettings(weight=1.0))

@@ -1,4 +1,4 @@
-"""Every route under generated requests: nothing fails, and every answer is one that the OpenAPI page describes."""
+"""Every route under generated requests: no failures, and only answers that the OpenAPI page describes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.standin import StandIn
 
 EXAMPLES = 25
 
-# Which items, users, attributes and templates there are, no schema can say; such a request is refused as it should be.
+# No schema can list the existing items, users, attributes and templates; such requests are rejected correctly.
 CONFIG = SchemathesisConfig.from_dict(
     {
         "checks": {

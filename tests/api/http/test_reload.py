@@ -1,4 +1,4 @@
-"""A new artifact or promoted prompt is taken up between requests."""
+"""The service loads a new artifact or promoted prompt between requests."""
 
 import json
 import shutil

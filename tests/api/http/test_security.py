@@ -1,4 +1,4 @@
-"""Who may read without keys, and what a wrong address is told."""
+"""Access without keys, and the answers to wrong addresses."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The end of the service, as a supervisor of processes brings it about."""
+"""Shutdown of the service on signals, as process supervisors send them."""
 
 import signal
 import threading
@@ -16,7 +16,7 @@ BODY = {"user_id": "u0", "k": 2, "reasons": False}
 
 
 class Asking:
-    """Requests in flight, each from a thread of its own."""
+    """Requests in flight, each from its own thread."""
 
     def __init__(self, service: Service, count: int) -> None:
         self.answers: list[httpx2.Response] = []
@@ -74,7 +74,7 @@ def test_a_caller_who_goes_away_ends_the_work_at_the_llm(artifact_dir: Path, sta
         with serving(tmp_path, **environment) as service:
             assert httpx2.post(service.url + URL, json=BODY, trust_env=False).json()["ranker"] == "fused"
             standin.hang(20)
-            other = BODY | {"user_id": "u1"}  # what was read for the first is remembered
+            other = BODY | {"user_id": "u1"}  # the reads of the first one are cached
             with pytest.raises(httpx2.ReadTimeout):
                 httpx2.post(service.url + URL, json=other, timeout=1.0, trust_env=False)
             wait_for(lambda: proxy.abandoned > 0)

@@ -1,4 +1,4 @@
-"""Server-sent events, over real sockets where the point is the socket."""
+"""Server-sent events, over real sockets if the test is about the socket."""
 
 import json
 import threading
@@ -79,7 +79,7 @@ def test_events_arrive_one_by_one_and_leaving_ends_the_work(
     standin.fault = slow_text
     with httpx2.stream("POST", reached.url + URL, json=BODY, timeout=30, trust_env=False) as response:
         lines = response.iter_lines()
-        assert next(lines) == "event: ranking"  # it is there while every reason is still waited for
+        assert next(lines) == "event: ranking"  # it arrives before any reason
         assert writing.wait(20)
         assert between.abandoned == 0
-    wait_for(lambda: between.abandoned > 0)  # leaving closes the connections to the LLM
+    wait_for(lambda: between.abandoned > 0)  # a disconnect closes the connections to the LLM

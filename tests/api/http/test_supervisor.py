@@ -11,7 +11,7 @@ from tests.api.process import wait_for
 
 
 class Fake:
-    """A server that dies, or does not start, as a test says."""
+    """A server that dies or fails to start on demand."""
 
     def __init__(self, report: Callable[[str], None], *, starts: bool = True, slow: bool = False) -> None:
         self.report = report

@@ -1,4 +1,4 @@
-"""What is wrong with a request is said in its sender's terms."""
+"""Validation errors name the fields as the client sent them."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Background work goes on whatever happens in one round of it, and says so."""
+"""Background tasks continue after an error in one round, and report it."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ def problems(client: TestClient) -> list[str]:
 
 
 class Panic(BaseException):
-    """What native code raises."""
+    """An error as native code raises it."""
 
 
 @pytest.mark.parametrize("raised", [RuntimeError, MemoryError, StopIteration, UnicodeDecodeError, Panic])

@@ -62,7 +62,7 @@ def test_a_hidden_item_is_not_shown_again(plain: TestClient) -> None:
     first = _recommended(plain, "u0")[0]
     _send(plain, _like(1, first, user="u0", event="hide"))
     assert first not in _recommended(plain, "u0")
-    assert _recommended(plain, "u0", history=[{"item_id": "i1"}])  # replaces what is stored
+    assert _recommended(plain, "u0", history=[{"item_id": "i1"}])  # replaces the stored history
 
 
 def test_clicks_of_the_session_count_in_addition(plain: TestClient) -> None:
@@ -212,13 +212,13 @@ def test_a_server_that_is_down_does_not_stop_answers_or_show_histories(artifact_
     with TestClient(create_app(Settings(artifact=artifact_dir, store=store), None)) as client:
         answer = client.post(URL, json={"user_id": "u0", "k": 3})
         assert answer.json()["degraded"][0]["code"] == "store_failed"
-        assert answer.json()["fallback"]["code"] == "unknown_user"  # nobody knows whether the user was forgotten
+        assert answer.json()["fallback"]["code"] == "unknown_user"  # it is unknown whether the user was forgotten
         assert "secret" not in answer.text + client.get("/health/ready").text
 
 
 @pytest.fixture
 def fit_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Manifest]:
-    """Fits the checkerboard's files, and what the store beside the artifact holds."""
+    """Fit the files of the checkerboard and the events of the artifact's store."""
     monkeypatch.chdir(tmp_path)
     data = checkerboard()
     data.interactions.write_csv("interactions.csv")

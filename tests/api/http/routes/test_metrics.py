@@ -1,4 +1,4 @@
-"""docs/production.md and /metrics say the same."""
+"""docs/production.md and /metrics agree."""
 
 import re
 from pathlib import Path

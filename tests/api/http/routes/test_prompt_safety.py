@@ -1,4 +1,4 @@
-"""What an editor promotes, a caller names or a person breaks by hand never becomes an error page."""
+"""Bad templates, references and files never cause an error page."""
 
 import hashlib
 from collections.abc import Iterator

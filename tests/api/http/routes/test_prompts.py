@@ -1,4 +1,4 @@
-"""Prompts over HTTP: who may do what, and two people at once."""
+"""Prompts over HTTP: permissions, and concurrent changes."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Rerank as clients of other services ask for it."""
+"""Rerank requests in the forms that clients of other services send."""
 
 from pathlib import Path
 from typing import Any

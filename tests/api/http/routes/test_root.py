@@ -1,4 +1,4 @@
-"""The root and the reference, which needs no other server."""
+"""The root and the API reference, which loads nothing from other servers."""
 
 import hashlib
 import re
