@@ -1,4 +1,4 @@
-"""In what order, and why? Candidates reranked by an LLM's likelihoods, with reasons that are checked."""
+"""Rank candidates by an LLM's likelihoods, and write reasons that are checked."""
 
 from reranker.adapter import (
     ADAPTER_FILE,

@@ -41,7 +41,7 @@ class Feature(StrEnum):
     llm = "llm"
     """Log-probability of the continuation after the history."""
     llm_gain = "llm_gain"
-    """The same less the log-probability without the history; equal to ``llm`` for scorings without a prior."""
+    """``llm`` minus the log-probability without the history; equal to ``llm`` for scorings without a prior."""
     llm_gain_by_history = "llm_gain_by_history"
     """The gain times a measure of the history's length, from -1 (empty) to about 0 (30 entries)."""
 

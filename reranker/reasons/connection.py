@@ -23,7 +23,7 @@ _LEAST_CONTRIBUTION = 0.25
 _BASE = 0.05
 """Weight of evidence without any connection; a connection adds a strength of up to 1."""
 _REPEATED = 0.5
-"""Factor for each time that the list has cited the item already."""
+"""Factor for each earlier citation of the item in the list."""
 _MOST_LOOKED_AT = 40
 """Pieces of evidence that are compared with the item, since several may share a title."""
 _CHINESE = re.compile(r"[\u3400-\u9fff]")

@@ -20,7 +20,7 @@ from retrieval import Candidate, Evidence, HistoryEntry
 MOST_READS = 8
 """Maximum number of extra reads per request, one per removal."""
 _LEAST_DROP = 0.1
-"""Nats; what bfloat16 rounds differently from one batch to the next is a few hundredths."""
+"""In nats; rounding in bfloat16 differs by a few hundredths between batches."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ async def removals(
 ) -> tuple[dict[str, NDArray[np.float64]], Usage]:
     """Measure how much each candidate's score falls without each of some history items.
 
-    Scores are compared renormalised over the candidates: an entry fewer makes every title a little more or less likely,
-    and a shift that all share is no evidence. A prompt without an entry shares its beginning with the whole one, up to
-    that entry, and the server reads only what follows.
+    Scores are compared renormalised over the candidates: removing an entry changes the likelihood of every title a
+    little, and a shift that all titles share is no evidence. A prompt without an entry shares its beginning with the
+    whole one, up to that entry, and the server reads only the rest.
 
     Args:
         item_ids: the history items; the newest :data:`MOST_READS` are tried.
-        timeout_s: reads that are not back by then are left out.
+        timeout_s: time after which missing reads are left out.
 
     Returns:
         By history item, shape (candidates,), in natural logarithms; and the tokens used.

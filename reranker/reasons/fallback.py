@@ -20,11 +20,11 @@ from reranker.reasons.deeds import (
 
 _MOST_SHARED, _MOST_NEW = 3, 2
 _SHORTEST_NAME = 4
-"""Letters of the words that two titles share before they count as a name."""
+"""Minimum number of letters in the words that two titles share, for these to count as a name."""
 _WORKS_EN = "film movie book novel song album game article news series show podcast paper"
 _WORKS_ZH = "电影 影片 书 书籍 图书 歌曲 音乐 专辑 游戏 文章 新闻 剧集 节目 小说 论文"
 _WORKS = frozenset([*_WORKS_EN.split(), *_WORKS_ZH.split()])
-"""Chinese puts the titles of these between 《 and 》 and other names between quotation marks."""
+"""Kinds of items whose titles Chinese writes between 《 and 》; other names are in quotation marks."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def evidence_sentence(
 
     Args:
         usual_words: words of too many titles to connect two of them, in lower case.
-        shape: which opening; modulo :data:`prompts.SHAPES`.
+        shape: number of the opening, modulo :data:`prompts.SHAPES`.
         follows: whether the item often comes after the evidence in histories, rather than together with it.
     """
     chinese = is_chinese(locale)
@@ -167,7 +167,7 @@ def shared_words(item: ItemInput, evidence: Sequence[ItemInput], locale: str, us
 
 
 def shared_by(item: ItemInput, evidence: Sequence[ItemInput], usual_words: Collection[str] = ()) -> Shared | None:
-    """Find what most of the evidence shares with the item: values of lists, single values, words of the titles."""
+    """Find the values that most of the evidence shares with the item: list values, single values, title words."""
     tags = [
         value for values in item.attributes.values() if isinstance(values, list) for value in values if _says(value)
     ]
@@ -203,7 +203,7 @@ def _common_words(title: str, other: str, usual_words: Collection[str]) -> str:
 
 
 def _is_name(run: str, usual_words: Collection[str]) -> bool:
-    """Return whether words that two titles share say something: not "The", not "2"."""
+    """Return whether shared title words are meaningful: not "The", not "2"."""
     words = re.findall(r"\w+", run)
     ordinary = all(
         word.casefold() in lexicon.ENGLISH or word.casefold() in usual_words or word.isdigit() for word in words
@@ -229,7 +229,7 @@ def _tags(item: ItemInput) -> list[str]:
 
 
 def quoted_english(titles: Sequence[str]) -> list[str]:
-    """Quote all titles if one of them would not be seen as a title, or would run into the next words."""
+    """Quote all titles if one of them is not recognizable as a title, or could blend with the next words."""
     return [f"“{title}”" for title in titles] if any(map(_runs_on, titles)) else list(titles)
 
 
@@ -240,7 +240,7 @@ def _runs_on(title: str) -> bool:
 
 
 def quoted_chinese(noun: str) -> Callable[[Sequence[str]], list[str]]:
-    """Return a function that quotes titles of these things."""
+    """Return a function that quotes titles of this kind of item."""
     words = {noun.casefold(), noun.casefold().removesuffix("s")}
     opening, closing = "《》" if words & _WORKS else "“”"
     return lambda titles: [f"{opening}{title}{closing}" for title in titles]

@@ -1,4 +1,4 @@
-"""Check what a sentence says of relations: what the user did with which item, and what items have in common.
+"""Check claims about relations: what the user did with which item, and what items have in common.
 
 Titles are replaced by placeholders: :data:`ITEM` for the recommended item, and characters from :data:`EVIDENCE` on for
 the history items. A few words state the relations: "you bought", "both", "the same", "like".
@@ -60,7 +60,7 @@ _COMMON = re.compile(
 )
 _EVERY = re.compile(r"\ball (?:three|four|of (?:them|these))\b|[三四]者", re.IGNORECASE)
 _SAME = re.compile(r".*?\bsame\b(.*?)(?:\b(?:to|in|for|as|with|from)\b.*)?$", re.IGNORECASE | re.DOTALL)
-"""Only what follows "the same" is the same: "the same use in another jacket"."""
+"""Text after "the same", to which the claim is limited: "the same use in another jacket"."""
 _LIKE = re.compile(
     rf"(?:(?<!you )\b(?:like|as (?:in|with))(?: the| your)?|[与和像跟])(?P<titles>{_LIST})(?P<alike>一样)?",
     re.IGNORECASE,
@@ -139,7 +139,7 @@ def _named(text: str, evidence: Sequence[ItemInput]) -> Iterator[ItemInput]:
 
 
 def _said(clause: str, things: Sequence[_Thing], nouns: Collection[str]) -> list[str]:
-    """Return words, Chinese values and names of attributes that a clause says of something."""
+    """Return the words, Chinese values and attribute names that a clause claims."""
     lower = clause.casefold()
     names = {name for thing in things for name in thing.item.attributes}
     values = {form for thing in things for value in thing.values for form in _forms(value)}

@@ -1,8 +1,8 @@
 """Judge sentences with words that the check does not know: the model says how likely the facts support them.
 
 The model reads the facts and the sentence, and the log-probabilities of three answers (supported, contradicted, not
-said) are compared, as in entailment with an open third class. The threshold depends on the model: it is
-chosen on labelled sentences, and if no threshold keeps the check precise, there is no second look.
+said) are compared, as in entailment with an open third class. The threshold depends on the model: it is chosen on
+labelled sentences, and if no threshold keeps the check precise, there is no second look.
 """
 
 import asyncio
@@ -43,14 +43,14 @@ class Sentence:
 
 @dataclass(frozen=True)
 class SecondLookFigures:
-    """What a second look is worth, each half of the labelled sentences judged with the margin of the other half.
+    """Gain of a second look; each half of the labelled sentences is judged with the margin of the other half.
 
     Args:
-        looked_at: how many sentences it was asked about.
-        margin: what the service may use; None if a second look is no better than none.
-        precision: share of what passes that holds, the check and the second look together.
-        recall: share of what holds that passes.
-        recall_without: the same of the check alone.
+        looked_at: number of sentences that it judged.
+        margin: margin for the service; None if a second look has no gain.
+        precision: share of the passed sentences that the facts support, with the second look.
+        recall: share of the supported sentences that pass, with the second look.
+        recall_without: recall of the check alone.
     """
 
     looked_at: int
@@ -88,18 +88,18 @@ def _facts(sentence: Sentence) -> str:
 def choose_margin(
     support: NDArray[np.float64], grounded: NDArray[np.bool_], passed: NDArray[np.bool_], looked_at: NDArray[np.bool_]
 ) -> float | None:
-    """Choose the smallest margin with which what passes stays precise; None without one that adds anything.
+    """Choose the smallest margin that keeps the check precise; None if no such margin adds recall.
 
     Args:
-        support: shape (sentences,), from :func:`read_support`; only those that are looked at count.
-        grounded: shape (sentences,), which hold.
-        passed: shape (sentences,), which the check passes by itself.
-        looked_at: shape (sentences,), which a second look decides.
+        support: shape (sentences,), from :func:`read_support`; only sentences with ``looked_at`` count.
+        grounded: shape (sentences,), whether the facts support the sentence.
+        passed: shape (sentences,), whether the check alone passes the sentence.
+        looked_at: shape (sentences,), whether a second look decides.
     """
     best = None
     for margin in sorted(set(support[looked_at].tolist()), reverse=True):
         passes = passed | (looked_at & (support >= margin))
-        # As if one more wrong sentence had passed: beyond the edge of the sample the next may be wrong.
+        # Count one more wrong sentence as passed, since the next one beyond the sample may be wrong.
         if grounded[passes].sum() / (passes.sum() + 1) >= _LEAST_PRECISION:
             best = margin
     return best
@@ -115,7 +115,7 @@ def judge_second_look(
     """Judge a second look on labelled sentences, and choose its margin; see :func:`choose_margin`.
 
     Args:
-        groups: what each sentence is about; sentences about the same are never on both sides.
+        groups: subject of each sentence; sentences on one subject stay in one half.
     """
     half = np.array([sorted(set(groups)).index(group) % 2 for group in groups], dtype=bool)
     passes = passed.copy()
@@ -137,7 +137,7 @@ async def try_second_look(
     passed: Sequence[bool],
     looked_at: Sequence[bool],
 ) -> SecondLookFigures:
-    """Read the support of labelled sentences, and judge what a second look would be worth with this model.
+    """Read the support of labelled sentences, and compute the gain of a second look with this model.
 
     Raises:
         LLMError: the server failed.

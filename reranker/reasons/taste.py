@@ -18,7 +18,7 @@ LEAST_SUPPORT = 3
 """Minimum number of liked items with a value."""
 LEAST_Z = 2.0
 _PRIOR = 10.0
-"""Number of liked items that the prior counts for."""
+"""Weight of the prior, as a number of liked items."""
 _MOST_VALUES = 2000
 """An attribute with more distinct values is free text, or a name of each item."""
 MOST_TRAITS = 3
@@ -30,8 +30,8 @@ class Standing:
 
     Args:
         liked: number of liked items that have it.
-        usual: its share, from 0 to 1, of what is liked here.
-        z: how many standard deviations its log-odds lie above the usual ones.
+        usual: its share of all users' likes, from 0 to 1.
+        z: distance of its log-odds above the usual ones, in standard deviations.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Tastes:
 
     Args:
         catalog: all items.
-        likings: shape (items,), how often each is liked; without any likes, each item counts once.
+        likings: shape (items,), number of likes of each item; without any likes, each item counts once.
     """
 
     def __init__(self, catalog: Iterable[Item], likings: NDArray[np.floating]) -> None:
@@ -100,7 +100,7 @@ def traits(item: Item) -> list[Trait]:
 def taste_sentence(
     standing: Sequence[Standing], liked: int, sanitizer: Sanitizer, locale: str, noun: str
 ) -> str | None:
-    """Say in one sentence what stands out, from the counts alone; None if nothing does."""
+    """Describe the values that stand out in one sentence, from the counts alone; None if there are none."""
     if not standing:
         return None
     shown = [(sanitizer.text(one.name).replace("_", " "), sanitizer.text(one.value), one.liked) for one in standing]

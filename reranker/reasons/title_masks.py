@@ -1,4 +1,4 @@
-"""Put placeholders in the place of titles: what a title says is not what the reason claims."""
+"""Replace titles in a text by placeholders, so that a title's words do not count as claims of the reason."""
 
 import re
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ ITEM, EVIDENCE = "\ue000", "\ue001"
 """Stand for titles; the first history item is \\ue001, the next \\ue002 ..."""
 PLACEHOLDERS = re.compile(r"[\ue000-\uf8ff]")
 _TITLE_WORDS = 50
-"""Number of words at the beginning of a title that a text may name in part."""
+"""Number of words at the beginning of a title among which a text may name a part."""
 PART = "\ue100"
-"""Stands for a part of a title ("Star Wars" of "Star Wars: Episode IV")."""
+"""Placeholder for a part of a title ("Star Wars" of "Star Wars: Episode IV")."""
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
 
 
 def mask_titles(text: str, item: ItemInput, evidence: Sequence[ItemInput]) -> str:
-    """Replace the titles by placeholders. Titles are looked for as they are written, so that "It" the film is not every
-    "it".
+    """Replace the titles by placeholders. The search is case-sensitive, so that not every "it" matches the film
+    "It".
     """
     text = PLACEHOLDERS.sub(" ", text)
     marks = {one.title: chr(ord(EVIDENCE) + place) for place, one in reversed(list(enumerate(evidence)))}
@@ -32,22 +32,23 @@ def mask_titles(text: str, item: ItemInput, evidence: Sequence[ItemInput]) -> st
     return text
 
 
-# Compiling took a quarter of the time of a request with reasons; titles come again, and re's own cache is small.
+# Compiling took a quarter of the time of a request with reasons. Titles recur, and re's own cache is small.
 @lru_cache(maxsize=4096)
 def _whole(title: str) -> re.Pattern[str]:
     return re.compile(whole_word(title))
 
 
 def _without_parts(text: str, title: str) -> str:
-    """The text with a placeholder for what the title may be shortened to: two of its words or more, in their order, the
-    longest first. Both are compared word by word, up to :data:`_TITLE_WORDS` of the title.
+    """Replace short forms of the title by placeholders: two or more of its consecutive words, the longest first.
+
+    Text and title are compared word by word, up to :data:`_TITLE_WORDS` of the title.
     """
     own = WORD.findall(title)[:_TITLE_WORDS]
     said = list(WORD.finditer(text))
     places: dict[str, list[int]] = {}
     for at, word in enumerate(own):
         places.setdefault(word, []).append(at)
-    # runs[at][place]: how many words the text has in common with the title from there on.
+    # runs[at][place]: number of words that text and title have in common from these positions on.
     runs: list[dict[int, int]] = [{} for _ in range(len(said) + 1)]
     for at in range(len(said) - 1, -1, -1):
         joined = at + 1 < len(said) and _close(text[said[at].end() : said[at + 1].start()])
@@ -75,7 +76,7 @@ def _without_parts(text: str, title: str) -> str:
 
 
 def _close(between: str) -> bool:
-    """Return whether words with this between them stand together."""
+    """Return whether words with this text between them belong together."""
     return 1 <= len(between) <= 3 and not any(char.isalnum() or char == "_" for char in between)
 
 

@@ -77,7 +77,7 @@ class Wanted:
     deeds: Mapping[str, Deed] = field(default_factory=dict)
     """What the user did with each history item, by item id; "liked" for items that are missing."""
     shape: int = 0
-    """Which opening the sentence has; the reasons of a list take them in turn."""
+    """Number of the opening; the reasons of a list use the openings in turn."""
 
     @property
     def names_itself(self) -> bool:
@@ -88,7 +88,7 @@ class Wanted:
 
 
 def title_key(item: Item) -> str:
-    """Return a key that titles share which read the same."""
+    """Return a key that is equal for titles that read the same."""
     return " ".join(unicodedata.normalize("NFKC", item.title).casefold().split())
 
 
@@ -174,7 +174,7 @@ class ReasonWriter:
         """
         usage, refused, locale = Usage(), list[Refusal](), template.meta.locale
         item = item_input(wanted.item, sanitizer)
-        # Without attributes there is nothing that a sentence could say and the check would let pass.
+        # Without attributes no sentence about the item can pass the check.
         if self._engine is None or not wanted.evidence or wanted.names_itself or not template.showing(item).attributes:
             return self.otherwise(wanted, sanitizer, locale), usage
         evidence = evidence_inputs(wanted.evidence, sanitizer, wanted.deeds)
@@ -212,7 +212,7 @@ class ReasonWriter:
     def _inputs(
         self, item: ItemInput, evidence: Sequence[EvidenceInput], locale: str, sanitizer: Sanitizer
     ) -> dict[str, object]:
-        """Return what a reason template may use, except for the complaint and the shape."""
+        """Return the inputs of a reason template, except for the complaint and the shape."""
         noun = sanitizer.text(self._noun)
         clause, quoted = (
             (chinese_clause, quoted_chinese(noun)) if is_chinese(locale) else (english_clause, quoted_english)

@@ -18,7 +18,7 @@ from retrieval import Notice
 
 _NOT_SERVED = "the server does not serve it; 'whyrank llm' loads it when it starts"
 _RETRY_S = 10.0
-"""Time until a server that did not serve the adapter is asked again."""
+"""Time until the next request to a server that did not serve the adapter."""
 
 
 class TunedReader(Reader):

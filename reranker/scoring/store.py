@@ -2,8 +2,7 @@
 
 Keys are hashes, so that the file reveals no prompts or titles. Processes can share it, and one that is killed during a
 write leaves it intact (SQLite, write-ahead log). If the file is locked, full or damaged, the store behaves as if it
-were
-empty: the failure is counted and logged once a minute, and does not fail or delay a read.
+were empty: the failure is counted and logged once a minute, and does not fail or delay a read.
 """
 
 import asyncio
