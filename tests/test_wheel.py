@@ -4,11 +4,15 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("retrieval", "prompts", "reranker", "eval", "tuning", "api")
@@ -60,3 +64,46 @@ def test_the_installed_command_renders_a_template(environment: Path, tmp_path: P
     done = subprocess.run(render, cwd=tmp_path, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "that one person chose" in done.stdout
+
+
+_BLOCKED = """
+import sys
+blocked = set({blocked!r})
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in blocked:
+            raise ModuleNotFoundError(f"'{{name}}' belongs to an optional dependency")
+sys.meta_path.insert(0, Block())
+import api.cli.main
+"""
+
+
+def required() -> set[str]:
+    """Names of the distributions that the wheel installs without extras."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    waiting = [Requirement(line) for line in project["dependencies"]]
+    found = set[tuple[str, frozenset[str]]]()
+    while waiting:
+        requirement = waiting.pop()
+        key = canonicalize_name(requirement.name), frozenset(requirement.extras)
+        if key in found:
+            continue
+        found.add(key)
+        for line in metadata.requires(requirement.name) or []:
+            needed = Requirement(line)
+            if not needed.marker or any(needed.marker.evaluate({"extra": one}) for one in ("", *requirement.extras)):
+                waiting.append(needed)
+    return {name for name, _ in found}
+
+
+def test_the_command_needs_no_optional_dependency() -> None:
+    installed = required() | {"whyrank"}
+    blocked = sorted(
+        module
+        for module, owners in metadata.packages_distributions().items()
+        if not any(canonicalize_name(owner) in installed for owner in owners)
+    )
+    assert "pytest" in blocked
+    program = _BLOCKED.format(blocked=blocked)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -2,8 +2,8 @@
 
 from tuning.options import TuningOptions
 from tuning.pipeline import TrainingEstimate, tune
+from tuning.progress import TrainingProgress
 from tuning.prompt_writer import PromptWriter
-from tuning.training import TrainingProgress
 from tuning.training_data import TrainingData, split_for_training
 
 __all__ = [

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prompts import PromptTemplate
 from reranker import (
@@ -21,12 +21,10 @@ from reranker import (
 )
 from retrieval import DataError, InputError
 from tuning.options import TuningOptions
+from tuning.progress import TrainingPlan, TrainingProgress
 from tuning.prompt_writer import PromptWriter
 from tuning.training_data import TrainingData
 from tuning.training_examples import make_examples
-
-if TYPE_CHECKING:
-    from tuning.training import TrainingProgress
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _UNTRAINED: dict[str, Any] = {
@@ -68,7 +66,7 @@ def tune(
     options: TuningOptions,
     resume: bool = False,
     on_estimate: Callable[[TrainingEstimate], None] = lambda _: None,
-    on_update: "Callable[[TrainingProgress], None]" = lambda _: None,
+    on_update: Callable[[TrainingProgress], None] = lambda _: None,
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> AdapterManifest:
     """Train an adapter and leave the one with the best validation loss in ``out``.
@@ -95,7 +93,7 @@ def tune(
     from safetensors import SafetensorError
 
     from tuning.lora import add_adapter, load_model, save_adapter
-    from tuning.training import TrainingPlan, saved_steps, seconds_per_update, train
+    from tuning.training import saved_steps, seconds_per_update, train
 
     out = out.resolve()
     work = _work_folder(out)
@@ -129,7 +127,7 @@ def tune(
     )
     identity = record.model_copy(update={"created": _EPOCH}).model_dump_json() + f"{history_limit} {data.train.noun}"
 
-    def keep(progress: "TrainingProgress") -> None:
+    def keep(progress: TrainingProgress) -> None:
         scratch = work / "writing"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -17,11 +17,8 @@ from api.settings.model import load_settings
 from prompts import PromptLibrary
 from reranker import lora_flags, resolve_model
 from retrieval import InputError
-from tuning import TrainingEstimate, TuningOptions, split_for_training
+from tuning import TrainingEstimate, TrainingProgress, TuningOptions, split_for_training
 from tuning import tune as train
-
-if TYPE_CHECKING:
-    from tuning import TrainingProgress
 
 _DEFAULT = TuningOptions()
 
@@ -131,7 +128,7 @@ def _print_estimate(estimate: TrainingEstimate) -> None:
 
 
 @contextmanager
-def _progress_bar() -> "Iterator[Callable[[TrainingProgress], None]]":
+def _progress_bar() -> Iterator[Callable[[TrainingProgress], None]]:
     """Show a bar with the remaining time; without a terminal, print a line per tenth of the training."""
     terminal = error_console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -141,7 +138,7 @@ def _progress_bar() -> "Iterator[Callable[[TrainingProgress], None]]":
         task = bar.add_task("training", total=None)
         last_tenth = -1
 
-        def on_update(progress: "TrainingProgress") -> None:
+        def on_update(progress: TrainingProgress) -> None:
             nonlocal last_tenth
             losses = f"{progress.loss:.3f} nats per token, {progress.validation_loss:.3f} per held-out title"
             bar.update(task, total=progress.steps, completed=progress.step, description=losses)

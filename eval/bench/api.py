@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import httpx2
+import aiohttp
 import numpy as np
 from pydantic import BaseModel
 
@@ -160,15 +160,13 @@ def _beside_raw(
 
     async def ask(url: str) -> float:
         waiting = asyncio.Semaphore(8)
-        async with httpx2.AsyncClient(base_url=url, timeout=600, trust_env=False) as client:
+        async with aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(total=600)) as client:
 
             async def one(body: bytes) -> None:
-                async with waiting:
-                    answer = await client.post(
-                        "/v1/recommendations", content=body, headers={"content-type": "application/json"}
-                    )
-                    if answer.json()["degraded"]:
-                        raise RuntimeError(f"the LLM did not answer: {answer.json()['degraded']}")
+                headers = {"content-type": "application/json"}
+                async with waiting, client.post("/v1/recommendations", data=body, headers=headers) as answer:
+                    if degraded := (await answer.json())["degraded"]:
+                        raise RuntimeError(f"the LLM did not answer: {degraded}")
 
             began = time.perf_counter()
             await asyncio.gather(*map(one, patient))

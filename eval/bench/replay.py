@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
-import httpx2
+import aiohttp
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from reranker import free_port
 
-_TIMEOUT_S = 600.0
+_TIMEOUT = aiohttp.ClientTimeout(total=600)
 
 
 class Recorder:
@@ -36,19 +36,19 @@ def recording(upstream: str) -> Iterator[Recorder]:
     """Run a proxy in front of a vLLM server for the duration of the ``with`` block."""
     port = free_port()
     recorder = Recorder(f"http://127.0.0.1:{port}")
-    client = httpx2.AsyncClient(base_url=upstream, timeout=_TIMEOUT_S, trust_env=False)
 
     async def forward(request: Request) -> Response:
         body = await request.body()
         if request.url.path == "/v1/completions":
             recorder.completions.append(body)
         headers = {name: request.headers[name] for name in ("content-type", "authorization") if name in request.headers}
-        answer = await client.request(request.method, request.url.path, content=body, headers=headers)
-        return Response(answer.content, answer.status_code, media_type=answer.headers.get("content-type"))
+        client: aiohttp.ClientSession = request.app.state.client
+        async with client.request(request.method, request.url.path, data=body, headers=headers) as answer:
+            return Response(await answer.read(), answer.status, media_type=answer.headers.get("content-type"))
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with client:
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with aiohttp.ClientSession(upstream, timeout=_TIMEOUT) as app.state.client:
             yield
 
     app = Starlette(routes=[Route("/{path:path}", forward, methods=["GET", "POST"])], lifespan=lifespan)
@@ -68,14 +68,13 @@ def recording(upstream: str) -> Iterator[Recorder]:
 async def send_raw(url: str, bodies: Sequence[bytes], concurrency: int) -> float:
     """Return the seconds for sending these completions with the given concurrency and a bare client."""
     waiting = asyncio.Semaphore(concurrency)
-    async with httpx2.AsyncClient(base_url=url, timeout=_TIMEOUT_S, trust_env=False) as client:
+    async with aiohttp.ClientSession(url, timeout=_TIMEOUT) as client:
 
         async def one(body: bytes) -> None:
-            async with waiting:
-                answer = await client.post(
-                    "/v1/completions", content=body, headers={"content-type": "application/json"}
-                )
+            headers = {"content-type": "application/json"}
+            async with waiting, client.post("/v1/completions", data=body, headers=headers) as answer:
                 answer.raise_for_status()
+                await answer.read()
 
         began = time.perf_counter()
         await asyncio.gather(*map(one, bodies))

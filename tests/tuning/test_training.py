@@ -12,16 +12,9 @@ import pytest
 from retrieval import DataError
 from tests.tuning.conftest import random_llama
 from tuning.lora import add_adapter
+from tuning.progress import VALIDATIONS, TrainingPlan, TrainingProgress, TrainingResult
 from tuning.prompt_writer import Window
-from tuning.training import (
-    VALIDATIONS,
-    TrainingPlan,
-    TrainingProgress,
-    TrainingResult,
-    saved_steps,
-    seconds_per_update,
-    train,
-)
+from tuning.training import saved_steps, seconds_per_update, train
 
 TOKENS = 16
 PLAN = TrainingPlan(steps=40, batch=4, learning_rate=1e-2, patience=99, seed=0, identity="this training")
