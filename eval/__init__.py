@@ -26,11 +26,13 @@ from eval.protocol import FRACTION, HoldoutProtocol, Part, Relevance, make_fold
 from eval.report import tables
 from eval.report.results import EvalReport, build_report
 from eval.search_guard import parameters_saw_test, training_part
+from eval.wishes import WISH_ARMS, WishReport, judge_wishes, read_wishes, wishes_text
 
 __all__ = [
     "DEFAULT_ARMS",
     "FRACTION",
     "OPENED",
+    "WISH_ARMS",
     "AdapterCost",
     "AnswerStore",
     "ApiBench",
@@ -58,6 +60,7 @@ __all__ = [
     "RerankBench",
     "RetrievalBench",
     "Training",
+    "WishReport",
     "adapter_training",
     "bench_adapter",
     "bench_api",
@@ -75,10 +78,13 @@ __all__ = [
     "copy_openings",
     "count_openings",
     "fit_fusion_weights",
+    "judge_wishes",
     "make_fold",
     "parameters_saw_test",
     "parse_arm",
+    "read_wishes",
     "run_experiment",
     "tables",
     "training_part",
+    "wishes_text",
 ]

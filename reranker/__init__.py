@@ -83,6 +83,7 @@ from reranker.server.process import (
     runs_on_cpu,
 )
 from reranker.settings import EMBEDDED, EngineSettings, LlmSettings
+from reranker.wishes import UnderstoodBody, WishReader, WishReading, describe_understood
 
 __all__ = [
     "ADAPTER_FILE",
@@ -155,13 +156,17 @@ __all__ = [
     "SecondLookFigures",
     "StabilityReport",
     "StartProgress",
+    "UnderstoodBody",
     "Usage",
     "Wanted",
+    "WishReader",
+    "WishReading",
     "agreement",
     "base_fingerprint",
     "candidate_signals",
     "changed_users",
     "choose_adapter",
+    "describe_understood",
     "embedded",
     "engine_settings",
     "estimate_batch",

@@ -10,6 +10,7 @@ from prompts import PromptTemplate
 from reranker.client.responses import Usage
 from reranker.reasons.taste import Standing
 from reranker.reasons.writer import Basis, Reason, ReasonSource
+from reranker.wishes import UnderstoodBody
 from retrieval import Candidate, Notice, Source
 
 
@@ -31,7 +32,7 @@ class Degraded(_AnswerPart):
 
     code: str
     message: str
-    stage: Literal["rank", "reason", "store"]
+    stage: Literal["wish", "rank", "reason", "store"]
 
 
 class ReasonBody(_AnswerPart):
@@ -168,6 +169,9 @@ class _Ranked(_AnswerPart):
     ranker: Ranker
     degraded: list[Degraded] = Field(description="empty if no stage was replaced by its fallback")
     fallback: Notice | None
+    understood: UnderstoodBody | None = Field(
+        default=None, description="what was understood of the wish; null without one, or with `understand: false`"
+    )
     warnings: list[Notice]
     llm_weight: float = Field(description="weight of the LLM relative to retrieval; 0 if the LLM did not rank")
     prompts: PromptsUsed

@@ -10,7 +10,8 @@ from prompts import PromptTemplate, RuntimeFailures, Sanitizer, TemplateError
 from reranker.answer import Degraded
 from reranker.client.responses import Usage
 from reranker.errors import StageFailure, failure_of
-from retrieval import Notice
+from reranker.wishes import UnderstoodBody
+from retrieval import EmbeddingError, Notice
 
 Step = Literal["retrieve", "rank", "explain", "reasons"]
 
@@ -32,6 +33,7 @@ class RequestContext:
         usage: tokens used so far.
         degraded: stages that were replaced by their fallback.
         warnings: notices of the pipeline; those of retrieval are added to the answer.
+        understood: what was understood of the wish.
         seconds: time spent on each step.
     """
 
@@ -44,6 +46,7 @@ class RequestContext:
     usage: Usage = field(default_factory=Usage)
     degraded: list[Degraded] = field(default_factory=list)
     warnings: list[Notice] = field(default_factory=list)
+    understood: UnderstoodBody | None = None
     seconds: dict[Step, float] = field(default_factory=dict)
     _started: float = field(default_factory=time.perf_counter)
 
@@ -63,6 +66,16 @@ class RequestContext:
             yield
         finally:
             self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - started
+
+    @property
+    def llm_failed(self) -> bool:
+        """Whether a stage that asks the LLM was replaced by its fallback."""
+        return any(one.stage in ("rank", "reason") for one in self.degraded)
+
+    def degrade_wish(self, error: EmbeddingError) -> None:
+        """Record that a wish was not read by its meaning."""
+        if all(one.stage != "wish" for one in self.degraded):
+            self.degraded.append(Degraded(stage="wish", code=error.code, message=error.message))
 
     def count_failure(self, stage: Literal["rank", "reason"], error: StageFailure) -> None:
         """Count a template's failure; other errors are not the template's."""

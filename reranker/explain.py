@@ -16,6 +16,7 @@ from reranker.reasons.deeds import deeds_of
 from reranker.reasons.fallback import is_chinese
 from reranker.reasons.writer import Basis, Reason, ReasonSource, ReasonWriter, Wanted, write_reasons
 from reranker.scoring import Reader
+from reranker.wishes import UnderstoodBody, met_by
 from retrieval import Candidate, Evidence, Item, Notice, Retrieved, Retriever, Source
 
 _EVIDENCE = 2
@@ -73,18 +74,24 @@ class Explainer:
             asked: inputs of the ranking's read, if the LLM's evidence is requested.
         """
         by_llm = await self._by_llm(retrieved, chosen, context, asked) if asked else {}
-        return await asyncio.to_thread(self.wanted, retrieved, chosen, by_llm)
+        return await asyncio.to_thread(self.wanted, retrieved, chosen, by_llm, context.understood)
 
     def wanted(
-        self, retrieved: Retrieved, chosen: Sequence[int], by_llm: Mapping[str, Sequence[Evidence]] | None = None
+        self,
+        retrieved: Retrieved,
+        chosen: Sequence[int],
+        by_llm: Mapping[str, Sequence[Evidence]] | None = None,
+        understood: UnderstoodBody | None = None,
     ) -> list[Wanted]:
         """Choose the evidence of candidates, from the models of the retrieval score if the LLM gave none.
 
         Args:
             chosen: positions of candidates, in the order of the list.
             by_llm: the LLM's evidence by item id.
+            understood: what was understood of the wish.
         """
         top = [retrieved.candidates[place] for place in chosen]
+        wished = {candidate.item.item_id: met_by(candidate.item, understood) for candidate in top}
         items = [candidate.item for candidate in top]
         told = by_llm or {}
         by_models = self._retriever.evidence(retrieved, items, _LOOKED_AT)
@@ -96,9 +103,12 @@ class Explainer:
             Wanted(
                 candidate.item,
                 evidence,
-                Basis.llm if told.get(candidate.item.item_id) else self._basis(candidate, evidence),
+                Basis.llm
+                if told.get(candidate.item.item_id)
+                else self._basis(candidate, evidence, wished[candidate.item.item_id]),
                 deeds,
                 shape=(first + place) % SHAPES,
+                wished=wished[candidate.item.item_id],
             )
             for place, (candidate, evidence) in enumerate(
                 zip(top, choose_evidence(found, self.connections, _EVIDENCE), strict=True)
@@ -128,10 +138,12 @@ class Explainer:
         context.usage += usage
         return llm_evidence(drops, asked, chosen, _LOOKED_AT)
 
-    def _basis(self, candidate: Candidate, evidence: Sequence[Evidence]) -> Basis:
+    def _basis(self, candidate: Candidate, evidence: Sequence[Evidence], wished: Sequence[str]) -> Basis:
         """Return the basis of a reason; without evidence, one that is true of the item."""
         if evidence:
             return Basis(evidence[0].source)
+        if wished:
+            return Basis.wish
         if candidate.source is Source.text:
             return Basis.text
         return Basis.popularity if self._retriever.likings(candidate.item.item_id) > 0 else Basis.nothing
@@ -141,8 +153,9 @@ class Explainer:
     ) -> AsyncGenerator[tuple[Item, Reason], None]:
         """Yield a reason for each item as it is finished; ``ask`` is False if the LLM failed or is not wanted."""
         if not ask:
-            if wanted and context.degraded and all(one.stage != "reason" for one in context.degraded):
-                context.degraded.append(context.degraded[0].model_copy(update={"stage": "reason"}))
+            causes = [one for one in context.degraded if one.stage in ("rank", "reason")]
+            if wanted and causes and all(one.stage != "reason" for one in causes):
+                context.degraded.append(causes[0].model_copy(update={"stage": "reason"}))
             locale = context.reason_template.meta.locale
             for one in wanted:
                 yield one.item, self._writer.otherwise(one, context.sanitizer, locale)

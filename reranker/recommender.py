@@ -60,6 +60,7 @@ from reranker.scoring.adapted import reader_for
 from reranker.scoring.inputs import RankInputs, rank_inputs
 from reranker.scoring.store import Memory
 from reranker.settings import LlmSettings
+from reranker.wishes import UnderstoodBody, WishReader
 from retrieval import (
     InputError,
     Notice,
@@ -67,9 +68,13 @@ from retrieval import (
     Retrieved,
     Retriever,
     Source,
+    Wish,
     diversified_order,
 )
 
+_OTHER_EMBEDDER = Notice(
+    "other_embedder", "the items were embedded by another model, so that wishes are not compared by meaning: fit again"
+)
 _SAMPLES = 5
 """Users whose candidates are read to measure whether a model's label reads can be trusted."""
 _RANK_SHARE = 0.6
@@ -170,13 +175,15 @@ class Recommender:
             request_id=request.request_id or uuid.uuid4().hex,
         )
         with context.timed("retrieve"):
+            wish = self._wish(request, context)
             retrieved = self.retriever.retrieve(
                 RetrievalRequest(
+                    wish=wish,
                     user_id=request.user_id,
                     history=request.history,
                     newer=request.newer,
                     stored_history=request.stored_history,
-                    query=request.query,
+                    query=None if wish else request.query,
                     candidate_ids=request.candidate_ids,
                     exclude_ids=request.exclude_ids,
                     withdrawn=request.withdrawn,
@@ -185,7 +192,28 @@ class Recommender:
                     diversify=request.diversify,
                 )
             )
+        if wish is not None:
+            context.understood = UnderstoodBody.of(wish, self.retriever.catalog, retrieved.relaxed)
+        if retrieved.wish_error is not None:
+            context.degrade_wish(retrieved.wish_error)
         return self._events(request, retrieved, context)
+
+    def _wish(self, request: RecommendationRequest, context: RequestContext) -> Wish | None:
+        """Read the query of a request; None without one, or if its words are to be searched as they are."""
+        if request.query is None or not request.understand:
+            return None
+        if self.retriever.wishes.mismatch:
+            context.warnings.append(_OTHER_EMBEDDER)
+        reading = self.wishes.read(request.query)
+        if reading.error is not None:
+            context.degrade_wish(reading.error)
+        return reading.wish
+
+    @cached_property
+    def wishes(self) -> WishReader:
+        """Reads wishes about the catalog."""
+        retriever = self.retriever
+        return WishReader(retriever.catalog, retriever.manifest.noun, retriever.popularity(), retriever.wishes.embedder)
 
     async def _events(
         self, request: RecommendationRequest, retrieved: Retrieved, context: RequestContext
@@ -211,10 +239,10 @@ class Recommender:
             wanted = await self._explainer.evidence(retrieved, chosen, context, asked) if request.reasons else []
         prompted, sources = False, set[ReasonSource]()
         with context.timed("reasons"):
-            ask = self.engine is not None and self._weight > 0 and not context.degraded
+            ask = self.engine is not None and self._weight > 0 and not context.llm_failed
             if ask and read is None and any(reason.evidence for reason in wanted):
                 await self._load_sanitizer(context)
-            writing = self._explainer.reasons(wanted, context, ask=ask and not context.degraded)
+            writing = self._explainer.reasons(wanted, context, ask=ask and not context.llm_failed)
             async with aclosing(writing) as reasons:
                 async for item, reason in reasons:
                     sources.add(reason.source)
@@ -228,10 +256,11 @@ class Recommender:
     def _weights(self, retrieved: Retrieved, context: RequestContext, read: Read | None) -> Weights | None:
         """Return the weights that order the answer; None for retrieval's own order."""
         # The fit is based on candidates from a history; scores from a query or popularity have another scale.
-        fit = self.fit if all(candidate.source.personal for candidate in retrieved.candidates) else None
+        personal = all(candidate.source.personal for candidate in retrieved.candidates)
+        fit = self.fit if personal and context.understood is None else None
         data_hash = self.retriever.manifest.data_hash
         if read is None:
-            if context.degraded or fit is None or fit.misfit(data_hash=data_hash):
+            if context.llm_failed or fit is None or fit.misfit(data_hash=data_hash):
                 return None
             return fit.twin if self.engine is not None else None
         if fit is None:
@@ -256,6 +285,8 @@ class Recommender:
         if self.engine is None or self.reader is None or not self._asks_to_rank:
             return None
         wish = request.query if "query" in context.rank_template.meta.inputs else None
+        if context.understood is not None and not wish:
+            return None  # what the history makes likely says nothing about the wish
         if not retrieved.candidates or not (retrieved.history or wish):
             return None  # without a history or wish, a likelihood only measures how common a title is
         try:
@@ -348,6 +379,7 @@ class Recommender:
             ranker=Ranker.fused if weights else _without_llm(retrieved),
             degraded=list(context.degraded),
             fallback=retrieved.fallback,
+            understood=context.understood,
             warnings=[*retrieved.warnings, *context.warnings],
             llm_weight=round(llm_weight(weights), 4) if read and weights else 0.0,
             prompts=PromptsUsed(
@@ -387,6 +419,6 @@ class Recommender:
 def _without_llm(retrieved: Retrieved) -> Ranker:
     """Return the ranker of an answer without the LLM."""
     sources = {candidate.source for candidate in retrieved.candidates}
-    if Source.text in sources:
+    if sources & {Source.text, Source.meaning}:
         return Ranker.text
     return Ranker.popular if sources == {Source.popular} else Ranker.retrieval

@@ -77,6 +77,7 @@ class RecommendationRequest:
         newer: what the user did since the data were fitted, in addition to the stored history or ``history``.
         stored_history: whether to count the history of the fitted data; False for a user who was forgotten since.
         withdrawn: items that are no longer offered.
+        understand: whether to read titles and conditions from the query; False searches its words as they are.
         taste: whether to describe the user's taste.
         prompts: references of templates; by default the locale chooses.
         diversify: True keeps items with near-equal titles apart; the name of an attribute also keeps items apart that
@@ -92,6 +93,7 @@ class RecommendationRequest:
     stored_history: bool = True
     profile: Mapping[str, str] = field(default_factory=dict)
     query: str | None = None
+    understand: bool = True
     candidate_ids: Sequence[str] | None = None
     exclude_ids: Sequence[str] = ()
     withdrawn: frozenset[str] = frozenset()

@@ -14,7 +14,16 @@ from retrieval.data.schema import Candidate, Columns, Evidence, HistoryEntry, In
 from retrieval.data.splits import Split
 from retrieval.disk import flush_to_disk, read_small_file
 from retrieval.diversity import Diversify, diversified_order
-from retrieval.errors import ArtifactError, DataError, InputError, NotFoundError, StoreError, WhyrankError
+from retrieval.embeddings import Embedder, EmbeddingSettings, open_embedder
+from retrieval.errors import (
+    ArtifactError,
+    DataError,
+    EmbeddingError,
+    InputError,
+    NotFoundError,
+    StoreError,
+    WhyrankError,
+)
 from retrieval.logit import Example, Penalty, cross_validated
 from retrieval.manifest import Manifest, current_data, current_manifest
 from retrieval.models.als import AlsModel, AlsParameters
@@ -39,6 +48,7 @@ from retrieval.store.records import (
 from retrieval.store.settings import StoreSettings
 from retrieval.store.store import Store
 from retrieval.store.training import add_stored
+from retrieval.wish import Wish, WishCondition, WishMethod
 
 __all__ = [
     "EVENTS",
@@ -57,6 +67,9 @@ __all__ = [
     "DataSettings",
     "Dataset",
     "Diversify",
+    "Embedder",
+    "EmbeddingError",
+    "EmbeddingSettings",
     "EncodedDataset",
     "Evidence",
     "Example",
@@ -90,6 +103,9 @@ __all__ = [
     "UserState",
     "Verdict",
     "WhyrankError",
+    "Wish",
+    "WishCondition",
+    "WishMethod",
     "add_stored",
     "checked_id",
     "checks",
@@ -111,6 +127,7 @@ __all__ = [
     "load",
     "make_dataset",
     "meaning",
+    "open_embedder",
     "popularity",
     "predict_values",
     "read_small_file",

@@ -33,6 +33,7 @@ from retrieval.catalog import Catalog
 from retrieval.combination import ITEM_SIGNALS
 from retrieval.data.dataset import Log
 from retrieval.data.schema import Columns
+from retrieval.embeddings.items import ItemEmbeddings
 from retrieval.errors import ArtifactError
 from retrieval.manifest import Manifest, read_manifest
 from retrieval.models.als import AlsModel
@@ -79,6 +80,7 @@ class Artifact:
     text_index: TextIndex
     texts: "Texts"
     files: BuildFiles
+    embeddings: ItemEmbeddings | None = None
 
     def changed(self) -> list[str]:
         """Return the names of files that have changed on disk since they were loaded."""
@@ -169,7 +171,16 @@ def _assemble(manifest: Manifest, files: BuildFiles, arrays: Mapping[str, Array]
         text_index=_text_index(files, arrays, expect, items),
         texts=Texts(texts["position"].to_numpy(), texts[Columns.text]),
         files=files,
+        embeddings=_embeddings(manifest, arrays, expect),
     )
+
+
+def _embeddings(manifest: Manifest, arrays: Mapping[str, Array], expect: BuildChecks) -> ItemEmbeddings | None:
+    if manifest.embedder is None:
+        return None
+    found = arrays.get("embeddings")
+    width = found.shape[1] if found is not None and found.ndim == 2 else 0
+    return ItemEmbeddings(manifest.embedder, expect.array("embeddings", (manifest.items, width), "f2"))
 
 
 def _models(manifest: Manifest, arrays: Mapping[str, Array], expect: BuildChecks, users: int, items: int) -> Ensemble:

@@ -10,14 +10,18 @@ import polars as pl
 from numpy.typing import NDArray
 
 from retrieval import builds
+from retrieval.artifact import load
 from retrieval.builds import MANIFEST
 from retrieval.combination import Combination
 from retrieval.data.dataset import Dataset, EncodedDataset, encode_dataset
 from retrieval.data.readers import DataSettings
 from retrieval.data.schema import Columns
 from retrieval.disk import checksum, flush_to_disk
-from retrieval.manifest import FORMAT, Manifest
-from retrieval.models.als import AlsParameters
+from retrieval.embeddings.contract import Embedder
+from retrieval.embeddings.items import ItemEmbeddings, embed_items, item_texts
+from retrieval.errors import ArtifactError
+from retrieval.manifest import FORMAT, Manifest, current_manifest
+from retrieval.models.als import AlsParameters, Floats
 from retrieval.models.ensemble import Ensemble, fit_models
 from retrieval.models.text import TextIndex
 from retrieval.search import Search
@@ -33,7 +37,9 @@ def fit(
     data: DataSettings | None = None,
     search: Search | None = None,
     store: StoreMark | None = None,
+    embedder: Embedder | None = None,
     progress: Callable[[int], None] | None = None,
+    embedded: Callable[[int], None] | None = None,
 ) -> Manifest:
     """Fit all models on the data set, and their weights on its latest interactions; publish the artifact.
 
@@ -44,18 +50,39 @@ def fit(
         data: settings that the data set was read with, for the record.
         search: how the parameters were found, for the record.
         store: how far the data set reaches into a store of events.
+        embedder: embeds the items, so that wishes find them by meaning; None leaves embeddings out.
         progress: called with the number of ALS iterations done.
+        embedded: called with the number of items embedded.
 
     Readers of the artifact see the old build or the new one, never a mixture. Several processes may fit at once.
 
     Raises:
         ArtifactError: the directory cannot be written.
+        EmbeddingError: the items cannot be embedded.
     """
     with builds.scratch_folder(directory) as scratch:  # first: report a folder that cannot be written to before fitting
         encoded = encode_dataset(dataset, half_life_days=parameters.half_life_days)
         models = fit_models(encoded, parameters, progress=progress)
         combination = fit_combination(dataset, models, parameters)
-        return _publish(directory, scratch, models, combination, dataset, encoded, data, search, store)
+        embeddings = None
+        if embedder is not None:
+            embeddings = embed_items(dataset.items, embedder, _known_vectors(directory, embedder), embedded)
+        return _publish(directory, scratch, models, combination, dataset, encoded, data, search, store, embeddings)
+
+
+def _known_vectors(directory: Path, embedder: Embedder) -> dict[str, Floats]:
+    """Vectors of the current build by the text that they embed, so that a fit embeds new and changed items only."""
+    manifest = current_manifest(directory)
+    if manifest is None or manifest.embedder != embedder.fingerprint:
+        return {}
+    try:
+        artifact = load(directory)
+    except ArtifactError:
+        return {}  # embed all items again
+    if artifact.embeddings is None or artifact.embeddings.fingerprint != embedder.fingerprint:
+        return {}
+    vectors = artifact.embeddings.vectors.astype(np.float32)
+    return dict(zip(item_texts(artifact.catalog.table), vectors, strict=True))
 
 
 def _publish(
@@ -68,11 +95,12 @@ def _publish(
     data: DataSettings | None,
     search: Search | None,
     store: StoreMark | None,
+    embeddings: ItemEmbeddings | None,
 ) -> Manifest:
     built = scratch / "build"
     try:
         built.mkdir()
-        manifest = _write(built, models, combination, dataset, encoded, data, search, store)
+        manifest = _write(built, models, combination, dataset, encoded, data, search, store, embeddings)
         builds.publish(directory, scratch, built, manifest.name, manifest.checksums)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise builds.unwritable_error(directory, error) from error
@@ -88,6 +116,7 @@ def _write(
     data: DataSettings | None,
     search: Search | None,
     store: StoreMark | None,
+    embeddings: ItemEmbeddings | None,
 ) -> Manifest:
     log = encoded.log
     arrays: dict[str, NDArray[np.generic]] = {
@@ -101,6 +130,8 @@ def _write(
         "confidence_indices": encoded.user_items.indices,
         "confidence_indptr": encoded.user_items.indptr,
     }
+    if embeddings is not None:
+        arrays["embeddings"] = embeddings.vectors
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
     dataset.items.write_parquet(folder / "items.parquet")
@@ -125,6 +156,7 @@ def _write(
         models=models.parameters,
         left_out=dict(models.left_out),
         combination=combination,
+        embedder=None if embeddings is None else embeddings.fingerprint,
         search=search,
         store=store,
         checksums={str(file.relative_to(folder)): checksum(file) for file in files},

@@ -8,6 +8,7 @@
     ├── DataError                a data file cannot be used                         (exit 1)
     ├── ArtifactError            the artifact is missing, damaged or incompatible   (exit 1)
     ├── StoreError               the store of events and items cannot be used       (HTTP 503, exit 1)
+    ├── EmbeddingError           texts cannot be embedded                           (exit 1)
     ├── TemplateError            a prompt template cannot be used                   (prompts.errors)
     └── LLMError                 the LLM failed or gave an invalid answer           (reranker.errors)
 """
@@ -53,3 +54,7 @@ class ArtifactError(WhyrankError):
 
 class StoreError(WhyrankError):
     """The store of events and items cannot be used."""
+
+
+class EmbeddingError(WhyrankError):
+    """The embedding model is not installed, or its server does not answer."""

@@ -45,6 +45,8 @@ class Manifest(BaseModel):
     left_out: dict[str, str]
     """Why a model was left out or replaced, by its name."""
     combination: Combination
+    embedder: str | None = None
+    """Fingerprint of the model that the items' embeddings are of; None without embeddings."""
     search: Search | None = None
     store: StoreMark | None = None
     """How far the data reach into a store of events; None if they hold nothing of one."""

@@ -16,11 +16,14 @@ from retrieval.data.events import Meaning, meaning
 from retrieval.data.schema import Candidate, Evidence, HistoryEntry, Interaction, Item, Source
 from retrieval.data.text import plain_id
 from retrieval.diversity import Diversify, diversified_order
-from retrieval.errors import InputError
+from retrieval.embeddings import Embedder
+from retrieval.errors import EmbeddingError, InputError
 from retrieval.models.als import Floats, Matrix
 from retrieval.models.contract import Histories
 from retrieval.models.popularity import POOL, spread
 from retrieval.proposals import best, propose
+from retrieval.wish import Wish, WishCondition
+from retrieval.wish_search import SOURCES, WishSearch, blended, wish_interactions
 
 _RANK_OFFSET = 60.0
 """Of reciprocal rank fusion (Cormack, Clarke and Buettcher 2009), which blends rankings without comparing their
@@ -46,7 +49,8 @@ class RetrievalRequest:
         history: replaces the user's stored history, oldest first; works without a user.
         newer: what the user did since the data were fitted, oldest first; counted in addition to the stored history.
         stored_history: whether to count the history of the fitted data; False for a user who was forgotten since.
-        query: a wish in words; blended with the history where there is one.
+        query: words that are searched for; blended with the history where there is one.
+        wish: a wish that was understood; replaces ``query``.
         candidate_ids: score these items instead of searching.
         exclude_ids: never propose these.
         withdrawn: items that are no longer offered; unlike ``exclude_ids``, unknown ids are no problem.
@@ -60,6 +64,7 @@ class RetrievalRequest:
     newer: Sequence[Interaction] = ()
     stored_history: bool = True
     query: str | None = None
+    wish: Wish | None = None
     candidate_ids: Sequence[str] | None = None
     exclude_ids: Sequence[str] = ()
     withdrawn: frozenset[str] = frozenset()
@@ -90,6 +95,10 @@ class Retrieved:
     fallback: Notice | None = None
     warnings: list[Notice] = field(default_factory=list)
     scales: Mapping[str, float] = field(default_factory=dict)
+    relaxed: Sequence[WishCondition] = ()
+    """Conditions of the wish that were dropped because too few items meet them."""
+    wish_error: EmbeddingError | None = None
+    """Why the wish was not compared by meaning, if that failed."""
 
     @property
     def liked(self) -> dict[str, Item]:
@@ -127,6 +136,8 @@ class _Scored:
     signals: Mapping[str, Floats]
     """Of all items, each of shape (items,)."""
     scales: Mapping[str, float] = field(default_factory=dict)
+    relaxed: Sequence[WishCondition] = ()
+    wish_error: EmbeddingError | None = None
 
 
 _NOTHING_LIKED = Notice("nothing_liked", "the history holds no known item that was liked, popular items are shown")
@@ -136,9 +147,14 @@ _NO_MATCH = Notice("no_match", "no available item shares a word with the query, 
 
 
 class Retriever:
-    """Finds candidates in one loaded artifact. Holds no state of a request."""
+    """Finds candidates in one loaded artifact. Holds no state of a request.
 
-    def __init__(self, artifact: Artifact) -> None:
+    Args:
+        artifact: the loaded build.
+        embedder: embeds wishes; None compares their words alone.
+    """
+
+    def __init__(self, artifact: Artifact, embedder: Embedder | None = None) -> None:
         self.manifest = artifact.manifest
         self.catalog = artifact.catalog
         self.models = artifact.models
@@ -148,6 +164,7 @@ class Retriever:
         self._users = artifact.user_ids
         self._user_position = {user: position for position, user in enumerate(artifact.user_ids)}
         self._newest = artifact.log.newest
+        self.wishes = WishSearch(artifact.catalog, artifact.text_index, artifact.embeddings, embedder)
 
     def changed_files(self) -> list[str]:
         """Names of the files of the loaded build that no longer are on disk what was loaded."""
@@ -258,6 +275,8 @@ class Retriever:
             )
         if isinstance(request.diversify, str):
             self.catalog.check_attribute(request.diversify, "diversify")
+        if request.wish is not None:
+            request = replace(request, newer=[*request.newer, *wish_interactions(request.wish)])
         warnings: list[Notice] = []
         visitor = self._visitor(request, warnings)
         blocked = self._ineligible(request, visitor, warnings)
@@ -268,7 +287,16 @@ class Retriever:
         if not len(scored.positions):
             seen = request.candidate_ids is None and bool(len(visitor.seen))
             fallback = _nothing_left(request, self.catalog.allowed(request.filter), seen=seen)
-        return Retrieved(self._candidates(scored), visitor.history, visitor.taste, fallback, warnings, scored.scales)
+        return Retrieved(
+            self._candidates(scored),
+            visitor.history,
+            visitor.taste,
+            fallback,
+            warnings,
+            scored.scales,
+            scored.relaxed,
+            scored.wish_error,
+        )
 
     def evidence(self, retrieved: Retrieved, items: Sequence[Item], count: int = 3) -> dict[str, list[Evidence]]:
         """The positively meant history items that carry each item's score, largest contribution first, by item id.
@@ -359,6 +387,9 @@ class Retriever:
     ) -> tuple[_Scored, Notice | None]:
         """Choose candidates from the whole catalog."""
         pool = request.count * (_VARIANTS if request.diversify else 1)
+        if request.wish is not None:
+            scored, fallback = self._with_wish(request, request.wish, blocked, visitor)
+            return self._diversified(scored, request), fallback
         if visitor.known:
             signals, length = self._signals(visitor), self._length(visitor)
             scored = self._combined(signals, blocked, request.count, length, most=pool)
@@ -433,6 +464,52 @@ class Retriever:
         sources = [Source.text if matches[place] > 0 else own.get(place, Source(otherwise)) for place in top.tolist()]
         return _Scored(top, scores[top], sources, scored.signals, scored.scales)
 
+    def _with_wish(
+        self, request: RetrievalRequest, wish: Wish, blocked: NDArray[np.bool_], visitor: _Visitor
+    ) -> tuple[_Scored, Notice | None]:
+        """The best by a wish and the visitor's own ranking; a wish that says nothing leaves that ranking."""
+        given = request.candidate_ids is not None
+        relaxed: Sequence[WishCondition] = ()
+        if not given:  # items that the request names are ranked, not ruled out
+            blocked, relaxed = self.wishes.narrowed(wish, blocked, request.count)
+        found = self.wishes.scores(wish)
+        if "meaning" in found.signals:
+            scored = self._by_meaning(wish, found.signals, blocked, request, visitor)
+            return replace(scored, relaxed=relaxed, wish_error=found.error), None
+        plain = replace(request, query=wish.words or None, wish=None)
+        scored, fallback = (self._given if given else self._search)(blocked, plain, visitor)
+        if fallback is _NO_MATCH and (wish.named or len(relaxed) < len(wish.conditions)):
+            fallback = None  # titles and conditions were understood
+        return replace(scored, relaxed=relaxed, wish_error=found.error), fallback
+
+    def _by_meaning(
+        self,
+        wish: Wish,
+        wished: Mapping[str, Floats],
+        blocked: NDArray[np.bool_],
+        request: RetrievalRequest,
+        visitor: _Visitor,
+    ) -> _Scored:
+        """The best by meaning, words, conditions, popularity and what the visitor likes."""
+        positions = np.flatnonzero(~blocked)
+        personal = self._signals(visitor) if visitor.known else {}
+        own = {**personal, **self.models.item_signals}
+        scales: Mapping[str, float] = {}
+        if visitor.known and len(positions):
+            scales = self._combination.scales(
+                {name: values[positions] for name, values in own.items()}, self._length(visitor)
+            )
+        scores, largest = blended(
+            {**personal, **wished, "popularity": np.log1p(self.models.likings)},
+            positions,
+            told=wish.told,
+            given=request.candidate_ids is not None,
+        )
+        most = request.count * (_VARIANTS if request.diversify else 1)
+        order = np.lexsort((positions, -scores))[: len(positions) if request.candidate_ids is not None else most]
+        sources = [SOURCES.get(largest[place]) or Source(largest[place]) for place in order.tolist()]
+        return _Scored(positions[order], scores[order], sources, own, scales)
+
     def _base(self, scored: _Scored) -> Floats:
         """The visitor's own ranking of the whole catalog, shape (items,): that of the candidates, carried on."""
         if not scored.scales:
@@ -447,6 +524,8 @@ class Retriever:
         positions = np.flatnonzero(~blocked)
         if not len(positions):
             return _Scored(positions, np.zeros(0), [], {}), None
+        if request.wish is not None:
+            return self._with_wish(request, request.wish, blocked, visitor)
         signals = {**(self._signals(visitor) if visitor.known else {}), **self.models.item_signals}
         scales: Mapping[str, float] = {}
         if visitor.known:

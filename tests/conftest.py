@@ -10,6 +10,9 @@ from retrieval import AlsParameters, Retriever, fit, load
 from tests.checkerboard import checkerboard
 from tests.standin import StandIn
 
+os.environ.setdefault(
+    "WHYRANK_EMBEDDINGS__ENABLED", "false"
+)  # embedding MovieLens takes minutes; tests of wishes turn it on
 os.environ.setdefault("WHYRANK_ALLOWED_HOSTS", '["testserver"]')  # as Starlette's TestClient calls the service
 
 

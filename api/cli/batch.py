@@ -129,6 +129,7 @@ def batch(
             fit=load_fit(settings.artifact),
             prompts_dir=settings.prompts_dir,
             llm=settings.llm,
+            embeddings=settings.embeddings,
             engine=engine,
             concurrency=max(concurrency // workers, 1) if llm else 1,
         )

@@ -1,4 +1,4 @@
-"""``whyrank demo``: explained recommendations for three users, without preparation."""
+"""``whyrank demo``: explained recommendations for three users and a wish, without preparation."""
 
 import time
 
@@ -10,19 +10,20 @@ from api.cli.recommend import ask
 from api.cli.stored import with_store
 from api.settings.model import Settings, load_settings
 from reranker import RecommendationRequest
-from retrieval import Artifact, ArtifactError, Retriever, current_build, load, readers
+from retrieval import Artifact, ArtifactError, Retriever, current_build, load, open_embedder, readers
 
 USERS = ("42", "300", "547")
+WISH = "a thoughtful war drama from the seventies"
 
 
 def demo() -> None:
-    """Show explained recommendations for three users."""
+    """Show explained recommendations for three users and a wish."""
     settings = load_settings()
     out = console()
     began = time.perf_counter()
     artifact = _load_or_fit(settings)
     tell_other_data(settings, artifact.manifest)
-    retriever = Retriever(artifact)
+    retriever = Retriever(artifact, open_embedder(settings.embeddings))
     manifest = retriever.manifest
     out.print(
         f"{manifest.dataset}: {manifest.users:,} users, {manifest.items:,} {manifest.noun}, "
@@ -31,10 +32,15 @@ def demo() -> None:
     )
     users = USERS if manifest.dataset == "movielens" else retriever.user_ids()[:3]
     requests = [RecommendationRequest(user_id=user, k=5, deadline_ms=settings.deadline_ms) for user in users]
+    if manifest.dataset == "movielens":
+        requests.append(RecommendationRequest(query=WISH, k=5, deadline_ms=settings.deadline_ms))
     answers = ask(retriever, settings, requests)
-    for user, answer in zip(users, answers, strict=True):
+    for user, answer in zip(users, answers, strict=False):
         out.print()
         show(answer, heading=f"For user {user}, five out of {max(20, 5)} candidates")
+    for answer in answers[len(users) :]:
+        out.print()
+        show(answer, heading=f"For the wish '{WISH}'")
     out.print()
     out.print(
         f"done in {time.perf_counter() - began:.0f} s; next: 'whyrank recommend 7 -k 5', 'whyrank serve'", markup=False
@@ -54,5 +60,6 @@ def _load_or_fit(settings: Settings) -> Artifact:
     tell_findings(findings)
     dataset, mark = with_store(dataset, settings)
     parameters, found = choose(dataset, {}, mark=mark)
-    fit_to(settings.artifact, dataset, settings.data, parameters, search=found, store=mark)
+    embedder = open_embedder(settings.embeddings)
+    fit_to(settings.artifact, dataset, settings.data, parameters, search=found, store=mark, embedder=embedder)
     return load(settings.artifact)

@@ -1,7 +1,7 @@
 """``whyrank eval``: compare rankers on held-out interactions."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +12,13 @@ from pydantic import ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from api.cli.data import FittedData, fitted_data
-from api.cli.output import console, error_console, status
+from api.cli.output import console, error_console, progress_bar, status
 from api.cli.parameters import for_eval
 from api.settings.model import Settings, load_settings
 from eval import (
     DEFAULT_ARMS,
     OPENED,
+    WISH_ARMS,
     AnswerStore,
     Arm,
     EvalReport,
@@ -27,18 +28,22 @@ from eval import (
     Reads,
     Regime,
     Training,
+    WishReport,
     adapter_training,
     build_report,
     copy_openings,
     count_openings,
+    judge_wishes,
     parse_arm,
+    read_wishes,
     run_experiment,
     tables,
+    wishes_text,
 )
 from eval import ProgressCallback as Tell
 from prompts import PromptLibrary
 from reranker import EngineSettings, Memory, choose_adapter, find_or_start_server
-from retrieval import Dataset, InputError
+from retrieval import Dataset, InputError, Retriever, load, open_embedder
 
 PUBLISHED = Path("eval/published")
 QUALITY_PAGE = Path("docs/quality.md")
@@ -71,6 +76,13 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for runs and model answers.")] = Path("runs"),
     cache: Annotated[bool, typer.Option(help="Reuse and store model answers.")] = True,
     publish: Annotated[bool, typer.Option(help="Write the report into docs/quality.md.")] = False,
+    wishes: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"Judge answers to wishes instead: JSON lines with wish and all_of, or wish and relevant. "
+            f"Arms: {' '.join(WISH_ARMS)}."
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Compare rankers on held-out interactions.
@@ -78,6 +90,11 @@ def evaluate(
     An interrupted run continues where it stopped. Stored model answers are reused.
     """
     settings = load_settings()
+    if wishes is not None:
+        named = WISH_ARMS if arms == _DEFAULT_ARMS else tuple(arms.split())
+        judged_wishes = _judge_wishes(settings, wishes, named, seed)
+        typer.echo(judged_wishes.model_dump_json(indent=2) if json else wishes_text(judged_wishes))
+        return
     data = for_eval(fitted_data(settings), protocol)
     config = _config(
         protocol=protocol,
@@ -105,6 +122,14 @@ def evaluate(
     if publish:
         _publish(result, out)
     typer.echo(result.model_dump_json(indent=2) if json else tables.text(result))
+
+
+def _judge_wishes(settings: Settings, file: Path, arms: Sequence[str], seed: int) -> WishReport:
+    """Judge the answers of the configured artifact to the wishes of a file."""
+    cases = read_wishes(file)
+    retriever = Retriever(load(settings.artifact), open_embedder(settings.embeddings))
+    with progress_bar("wishes", len(cases)) as progress:
+        return judge_wishes(retriever, cases, arms, seed=seed, progress=progress)
 
 
 async def _run(

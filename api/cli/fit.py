@@ -1,7 +1,8 @@
 """``whyrank fit``: read interactions and items, and write an artifact."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from retrieval import (
     AlsParameters,
     Dataset,
     DataSettings,
+    Embedder,
     InputError,
     Manifest,
     Search,
@@ -24,6 +26,7 @@ from retrieval import (
     current_manifest,
     describe_data,
     describe_origin,
+    open_embedder,
     readers,
     with_relative_paths,
 )
@@ -103,7 +106,8 @@ def fit(
     chosen = {name: value for name, value in values.items() if value is not None}
     parameters, found = choose(dataset, chosen, mark=mark, seed=seed, search=search, trials=trials, budget=budget)
     began = time.perf_counter()
-    manifest = fit_to(settings.artifact, dataset, files, parameters, search=found, store=mark)
+    embedder = open_embedder(settings.embeddings)
+    manifest = fit_to(settings.artifact, dataset, files, parameters, search=found, store=mark, embedder=embedder)
     console().print(
         f"{manifest.users:,} users, {manifest.items:,} items, {manifest.interactions:,} interactions "
         f"fitted in {time.perf_counter() - began:.1f} s: {settings.artifact}",
@@ -126,6 +130,8 @@ def _describe_models(manifest: Manifest) -> Iterator[str]:
             f"; NDCG@10 of {combination.users:,} users' latest interactions, held out: {combination.ndcg:.4f}, "
             f"ALS alone {combination.ndcg_als:.4f}"
         )
+    if manifest.embedder:
+        yield f"embeddings: {manifest.embedder}"
     yield f"weights ({combination.source}): {weights}{judged}"
     if combination.note:
         yield f"note: {combination.note}"
@@ -162,9 +168,19 @@ def fit_to(
     *,
     search: Search | None = None,
     store: StoreMark | None = None,
+    embedder: Embedder | None = None,
 ) -> Manifest:
     """Fit with a progress bar and save, with a record of the files that the data set was read from."""
-    with progress_bar("fitting", parameters.iterations) as progress:
+    with ExitStack() as bars:
+        fitted = bars.enter_context(progress_bar("fitting", parameters.iterations))
+        embedding: list[Callable[[int], None]] = []
+
+        def embedded(done: int) -> None:
+            if not embedding:  # one bar at a time
+                bars.close()
+                embedding.append(bars.enter_context(progress_bar("embedding items", dataset.items.height)))
+            embedding[0](done)
+
         return fit_artifact(
             artifact,
             dataset,
@@ -172,5 +188,7 @@ def fit_to(
             data=with_relative_paths(files),
             search=search,
             store=store,
-            progress=progress,
+            embedder=embedder,
+            progress=fitted,
+            embedded=embedded,
         )

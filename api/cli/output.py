@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from reranker import Answer
+from reranker import Answer, describe_understood
 from retrieval import Finding
 
 
@@ -80,6 +80,13 @@ def show(answer: Answer, *, heading: str) -> None:
     """Print an answer as text."""
     out = console()
     out.print(Text(heading, style="bold"))
+    if answer.understood is not None:
+        out.print(
+            Text(
+                f"  understood ({answer.understood.method}): {printable(describe_understood(answer.understood))}",
+                style="dim",
+            )
+        )
     for note in [*([answer.fallback] if answer.fallback else []), *answer.warnings]:
         out.print(Text(f"  note: {note.message}", style="yellow"))
     for degraded in answer.degraded:

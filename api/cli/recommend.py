@@ -22,7 +22,7 @@ from reranker import (
     find_server,
     load_fit,
 )
-from retrieval import Filter, InputError, Retriever, load
+from retrieval import Filter, InputError, Retriever, load, open_embedder
 
 
 def recommend(
@@ -51,7 +51,7 @@ def recommend(
     wanted = parse_filter(filter_)
     artifact = load(settings.artifact)
     tell_other_data(settings, artifact.manifest)
-    retriever = Retriever(artifact)
+    retriever = Retriever(artifact, open_embedder(settings.embeddings))
     request = RecommendationRequest(
         user_id=user,
         query=query,

@@ -13,7 +13,7 @@ from api.http import problems, validation
 from api.http.loop_lag import LoopLag
 from api.http.middleware import RequestMiddleware
 from api.http.query_parameters import KnownParametersOnly
-from api.http.routes import events, health, items, metrics, prompts, recommendations, rerank, root, users
+from api.http.routes import events, health, items, metrics, prompts, recommendations, rerank, root, users, wishes
 from api.http.state import Service
 from api.settings.model import Settings
 from reranker import Engine, EngineSettings
@@ -55,7 +55,7 @@ def create_app(settings: Settings, engine_settings: EngineSettings | None) -> Fa
     app.add_middleware(RequestMiddleware, admission=service.admission, metrics=service.metrics, settings=settings)
     problems.install(app)
     validation.install(app)
-    for routes in (root, recommendations, events, rerank, items, users, prompts, health, metrics):
+    for routes in (root, recommendations, wishes, events, rerank, items, users, prompts, health, metrics):
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=root.STATIC))
     return app

@@ -106,6 +106,10 @@ class RecommendationBody(BaseModel):
         default_factory=dict, max_length=20, description="other facts about the user, for templates that show them"
     )
     query: str | None = Field(default=None, min_length=1, max_length=2000, description="a wish in words")
+    understand: bool = Field(
+        default=True,
+        description="read titles and conditions from the query; false searches its words as they are",
+    )
     candidate_ids: list[Id] | None = Field(default=None, fail_fast=True, description="rank these instead of searching")
     exclude_ids: list[Id] = Field(default_factory=list, max_length=10_000, fail_fast=True)
     filter: dict[str, FilterScalar | FilterConditions] = Field(
@@ -176,6 +180,7 @@ class RecommendationBody(BaseModel):
             withdrawn=frozenset() if known is None else known.withdrawn,
             profile=self.profile,
             query=self.query,
+            understand=self.understand,
             locale=self.locale,
             filter={
                 name: wanted.model_dump(by_alias=True, exclude_none=True)

@@ -20,7 +20,7 @@ from api.observability import places
 from api.settings.model import Settings
 from prompts import PromptLibrary, Stamp, TemplateError, file_stamp
 from reranker import FUSION_FILE, TASKS, DocumentRanker, Engine, FusionFit, Memory, PromptChoice, Recommender, load_fit
-from retrieval import Retriever, StoreError, WhyrankError, current_build, load
+from retrieval import Retriever, StoreError, WhyrankError, current_build, load, open_embedder
 
 _OWN_FILES = 128
 """File descriptors for artifacts, prompts, the log and connections being accepted."""
@@ -65,6 +65,7 @@ class Service:
         """When retention last ran."""
         self._failed = False
         """Whether loading the newest artifact failed."""
+        self._embedder = open_embedder(settings.embeddings)
         self.build, self._weights = self._newest()
         """The newest build seen."""
         self._tried = time.monotonic()
@@ -175,7 +176,9 @@ class Service:
 
     def _load(self) -> Recommender:
         artifact = self.settings.artifact
-        return self.recommender_of(Retriever(load(artifact)), self.library, load_fit(artifact))
+        recommender = self.recommender_of(Retriever(load(artifact), self._embedder), self.library, load_fit(artifact))
+        recommender.wishes.warm_up()
+        return recommender
 
     def recommender_of(self, retriever: Retriever, library: PromptLibrary, fit: FusionFit | None) -> Recommender:
         """Create a recommender that uses the service's LLM."""

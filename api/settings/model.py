@@ -18,7 +18,7 @@ from pydantic_settings import (
 
 from api.settings.text import explain, nearest
 from reranker import LlmSettings
-from retrieval import DataSettings, InputError, StoreSettings, current_data, readers
+from retrieval import DataSettings, EmbeddingSettings, InputError, StoreSettings, current_data, readers
 
 FILE = Path("whyrank.toml")
 PREFIX = "WHYRANK_"
@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     prompts_dir: Path | None = None
     """Folder of your own prompt templates, which override the shipped ones. None leaves templates read-only."""
     llm: LlmSettings = LlmSettings()
+    embeddings: EmbeddingSettings = EmbeddingSettings()
     store: StoreSettings = StoreSettings()
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)

@@ -18,7 +18,7 @@ from reranker.fusion import FusionFit
 from reranker.recommender import Recommender
 from reranker.scoring.store import Memory
 from reranker.settings import EngineSettings, LlmSettings
-from retrieval import Retriever, WhyrankError, load
+from retrieval import EmbeddingSettings, Retriever, WhyrankError, load, open_embedder
 
 log = structlog.get_logger()
 
@@ -43,6 +43,7 @@ class BatchJob(BaseModel):
     fit: FusionFit | None
     prompts_dir: Path | None
     llm: LlmSettings
+    embeddings: EmbeddingSettings = EmbeddingSettings()
     engine: EngineSettings | None
     concurrency: int = Field(ge=1)
 
@@ -63,7 +64,7 @@ class PartitionWorker:
             self._open.push_async_exit(self._engine)
         self._memory = Memory(job.llm.memory)
         self._recommender = Recommender(
-            Retriever(load(job.artifact, build=job.build)),
+            Retriever(load(job.artifact, build=job.build), open_embedder(job.embeddings)),
             self._engine,
             PromptLibrary(job.prompts_dir),
             job.llm,

@@ -18,7 +18,7 @@ from reranker.client.responses import Usage
 from reranker.errors import STAGE_FAILURES, StageFailure
 from reranker.reasons.catalog_words import Vocabulary
 from reranker.reasons.check import Fault, Refusal, check, first_sentence
-from reranker.reasons.deeds import Deed, chinese_clause, english_clause
+from reranker.reasons.deeds import Deed, chinese_clause, english_clause, listed, listed_chinese
 from reranker.reasons.fallback import evidence_sentence, is_chinese, quoted_chinese, quoted_english, shared_words
 from reranker.reasons.second_look import Sentence, read_support
 from reranker.settings import SecondLookSettings
@@ -51,6 +51,8 @@ class Basis(StrEnum):
     """The history items without which the LLM's score of the item falls most."""
     text = "text"
     """The words of the query."""
+    wish = "wish"
+    """What the wish asks for and the item has."""
     popularity = "popularity"
     nothing = "nothing"
     """The item is new, or has no likes yet."""
@@ -78,6 +80,8 @@ class Wanted:
     """What the user did with each history item, by item id; "liked" for items that are missing."""
     shape: int = 0
     """Number of the opening; the reasons of a list use the openings in turn."""
+    wished: Sequence[str] = ()
+    """What the wish asks for and the item has, such as ``War`` and ``1970``."""
 
     @property
     def names_itself(self) -> bool:
@@ -243,11 +247,28 @@ class ReasonWriter:
                 follows=follows,
                 usual_words=self._vocabulary.usual_words,
             )
+            text = _as_wished(wanted.wished, sanitizer, locale) + text
+        elif wanted.wished:
+            has = _HAS_WISHED["zh" if is_chinese(locale) else "en"]
+            text = has.format(title=item.title, values=_listed(wanted.wished, sanitizer, locale))
         else:
             told = _WITHOUT_EVIDENCE["zh" if is_chinese(locale) else "en"]
             text = told.get(wanted.basis, told[Basis.nothing]).format(title=item.title)
         ids = [one.item.item_id for one in wanted.evidence]
         return Reason(text, ids, wanted.basis, ReasonSource.evidence, refused)
+
+
+def _listed(values: Sequence[str], sanitizer: Sanitizer, locale: str) -> str:
+    clean = [sanitizer.text(value, most=_LONGEST_FACT) for value in values]
+    return listed_chinese(clean) if is_chinese(locale) else listed(clean)
+
+
+def _as_wished(values: Sequence[str], sanitizer: Sanitizer, locale: str) -> str:
+    """A sentence before the one about the evidence; empty if the wish asks for nothing that the item has."""
+    if not values:
+        return ""
+    told = _listed(values, sanitizer, locale)
+    return f"如你所愿：{told}。" if is_chinese(locale) else f"As you asked: {told}. "
 
 
 def _pattern(pattern: str | None, item: ItemInput) -> str | None:
@@ -273,6 +294,7 @@ def _joined(opening: str, written: str, locale: str) -> str:
     return f"{opening}{'' if is_chinese(locale) else ' '}{written}"
 
 
+_HAS_WISHED = {"en": "{title} has what you asked for: {values}.", "zh": "“{title}”符合你的要求：{values}。"}
 _WITHOUT_EVIDENCE = {
     "en": {
         Basis.text: "{title} matches the words of your wish.",

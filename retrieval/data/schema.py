@@ -33,13 +33,15 @@ class Source(StrEnum):
     """Items that other users chose after the latest items of the history."""
     text = "text"
     """The words of the query, blended with the history if there is one."""
+    meaning = "meaning"
+    """The meaning of the wish, compared by embeddings, or its conditions."""
     popular = "popular"
     """Recent popularity."""
 
     @property
     def personal(self) -> bool:
         """Whether the source uses the visitor's history."""
-        return self not in (Source.text, Source.popular)
+        return self not in (Source.text, Source.meaning, Source.popular)
 
 
 @dataclass(frozen=True, slots=True)

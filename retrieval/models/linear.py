@@ -5,6 +5,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.linalg import lapack
 from scipy.sparse import csr_matrix, vstack
+from threadpoolctl import threadpool_limits
 
 from retrieval.models.als import Floats, Matrix
 from retrieval.models.contract import top_entries
@@ -38,7 +39,9 @@ class Linear(ItemWeights):
         if not len(known):
             return cls(csr_matrix((width, width), dtype=np.float32), chosen)
         solve = _by_users if len(used) < len(known) else _by_items
-        blocks = solve(matrix, chosen["regularization"], int(chosen["neighbours"]))
+        # One thread: the rounding of some processors depends on the number, and equal data must give equal weights.
+        with threadpool_limits(limits=1, user_api="blas"):
+            blocks = solve(matrix, chosen["regularization"], int(chosen["neighbours"]))
         # Rows of `blocks` are targets; a history's item is to be a row.
         weights = csr_matrix(vstack(blocks, format="csr").T)
         indptr = _widened(weights.indptr, known, width)

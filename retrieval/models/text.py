@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import bm25s
+import bm25s.stopwords
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -21,6 +22,13 @@ Array = NDArray[Any]
 VOCABULARY = "vocabulary.json"
 """File of the words, in the order of the columns of the scores."""
 _ARRAYS = ("data", "indices", "indptr")
+_ASKING = (
+    "anything good great hello help hi like looking recommend recommendation something suggest thank thanks want watch "
+    "一 个 些 部 我 你 他 她 想 要 看 的 了 吗 呢 吧 是 在 有 和 与 给 请 推 荐 好 什 么 "
+    "想看 想要 推荐 一部 一些 一个 什么"
+)
+_STOP_WORDS = frozenset({*bm25s.stopwords.STOPWORDS_EN_PLUS, *_ASKING.split()})
+"""Words of a query that say nothing about an item: function words, and the words of asking itself."""
 _LONGEST = 2000
 """Characters of one text that are indexed or searched."""
 
@@ -80,10 +88,14 @@ class TextIndex:
         (folder / VOCABULARY).write_text(json.dumps(list(self._vocabulary), ensure_ascii=False), "utf-8")
 
     def scores(self, query: str) -> NDArray[np.float32]:
-        """BM25 score of every item, shape (items,); 0 for items that share no word with the query."""
+        """BM25 score of every item, shape (items,); 0 for items that share no word with the query.
+
+        Stop words count only in a query of nothing else, such as the title "It".
+        """
         total = np.zeros(self._items, dtype=np.float32)
         data, indices, indptr = (self._scores[name] for name in _ARRAYS)
-        for word in dict.fromkeys(words(query)):
+        every = list(dict.fromkeys(words(query)))
+        for word in [word for word in every if word not in _STOP_WORDS] or every:
             if (column := self._vocabulary.get(word)) is not None:
                 found = slice(int(indptr[column]), int(indptr[column + 1]))
                 total[indices[found]] += data[found]

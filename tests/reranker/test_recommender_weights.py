@@ -74,10 +74,18 @@ async def test_misfit_weights_are_ignored_with_notice(
     assert reads(standin) > 0
 
 
-async def test_query_candidates_use_fixed_weights(retriever: Retriever, engine: Engine) -> None:
+async def test_a_wish_is_not_ranked_by_a_prompt_that_does_not_show_it(retriever: Retriever, engine: Engine) -> None:
     found = await answer(retriever, engine, fitting(retriever), query="Even Story")
     assert found.items[0].retrieval_source == "text"
     assert found.warnings == []
+    assert found.ranker == "text"
+    assert found.llm_weight == 0.0
+
+
+async def test_a_query_that_is_not_to_be_understood_uses_fixed_weights(retriever: Retriever, engine: Engine) -> None:
+    found = await answer(retriever, engine, fitting(retriever), query="Even Story", understand=False)
+    assert found.items[0].retrieval_source == "text"
+    assert found.understood is None
     assert found.llm_weight == 0.5
 
 

@@ -111,7 +111,7 @@ def test_the_log_names_the_request_and_nothing_of_the_user(
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     first = next(line for line in lines if line.get("request_id") == "r1")
     assert first["event"] == "request"
-    assert (first["route"], first["method"], first["status"], first["ranker"]) == (URL, "POST", 200, "fused")
+    assert (first["route"], first["method"], first["status"], first["ranker"]) == (URL, "POST", 200, "retrieval")
     assert "secret" not in json.dumps(lines)
 
 

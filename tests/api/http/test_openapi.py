@@ -44,6 +44,7 @@ def page(artifact_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 OPERATIONS = """
 POST /v1/recommendations
+POST /v1/wishes/understand
 POST /rerank
 POST /v1/rerank
 POST /v2/rerank

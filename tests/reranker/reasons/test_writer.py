@@ -156,6 +156,18 @@ async def test_nothing_is_asked_without_evidence(writer: ReasonWriter, standin: 
     assert standin.requests == []
 
 
+@pytest.mark.parametrize(
+    ("locale", "says"),
+    [
+        ("en", "The Terminator has what you asked for: Sci-Fi and 1984."),
+        ("zh", "“The Terminator”符合你的要求：Sci-Fi和1984。"),
+    ],
+)
+def test_a_reason_speaks_of_the_wish(writer: ReasonWriter, locale: str, says: str) -> None:
+    wanted = Wanted(TERMINATOR, [], Basis.wish, wished=("Sci-Fi", "1984"))
+    assert writer.otherwise(wanted, Sanitizer(), locale).text == says
+
+
 def test_statistics() -> None:
     refusal = Refusal(Fault.number, "it says 7")
     reasons = [

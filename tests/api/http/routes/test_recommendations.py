@@ -19,6 +19,7 @@ def test_an_answer_has_everything_that_the_contract_names(client: TestClient) ->
             "ranker",
             "degraded",
             "fallback",
+            "understood",
             "warnings",
             "llm_weight",
             "prompts",
