@@ -87,7 +87,7 @@ def test_a_line_that_is_full(proxy: FaultProxy, movielens_dir: Path) -> None:
     engine = EngineSettings(url=proxy.url, max_in_flight=1, max_waiting=0, breaker_cool_down_s=0.2)
     with TestClient(create_app(settings, engine)) as client:
         with ThreadPoolExecutor(4) as pool:
-            answers = list(pool.map(lambda _: ask(client), range(4)))
+            answers = list(pool.map(lambda _: ask(client, deadline_ms=60_000), range(4)))
         assert "llm_busy" in {one["code"] for answer in answers for one in answer["degraded"]}
         alone = ask(client, reasons=False, deadline_ms=60_000)
         assert (alone["ranker"], alone["degraded"]) == ("fused", [])

@@ -7,9 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.http.dependencies import RecommenderDep
 from api.http.json_body import JsonRoute
+from api.http.problems import responses
 from reranker import UnderstoodBody
 
-router = APIRouter(prefix="/v1/wishes", tags=["recommendations"], route_class=JsonRoute)
+router = APIRouter(prefix="/v1/wishes", tags=["recommendations"], responses=responses(), route_class=JsonRoute)
 
 
 class WishBody(BaseModel):
