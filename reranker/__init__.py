@@ -30,6 +30,7 @@ from reranker.batch import (
     users_scope,
 )
 from reranker.client.breaker import BreakerState
+from reranker.client.cache import cache_salt
 from reranker.client.engine import Engine, EngineState, ModelInfo
 from reranker.client.responses import Usage
 from reranker.documents import DocumentRanker, DocumentRanking
@@ -163,6 +164,7 @@ __all__ = [
     "WishReading",
     "agreement",
     "base_fingerprint",
+    "cache_salt",
     "candidate_signals",
     "changed_users",
     "choose_adapter",

@@ -34,6 +34,7 @@ from retrieval.provenance import describe_data, describe_origin, rebuild_dataset
 from retrieval.retriever import Notice, RetrievalRequest, Retrieved, Retriever
 from retrieval.search import HELD_BACK, Search, SearchBudget, choose_parameters, known_parameters, search_parameters
 from retrieval.store.events import EVENTS
+from retrieval.store.keys import ApiKey, split_key
 from retrieval.store.records import (
     IMPRESSION,
     ForgetReceipt,
@@ -58,6 +59,7 @@ __all__ = [
     "RATING_BEST",
     "AlsModel",
     "AlsParameters",
+    "ApiKey",
     "Artifact",
     "ArtifactError",
     "Candidate",
@@ -134,6 +136,7 @@ __all__ = [
     "readers",
     "rebuild_dataset",
     "search_parameters",
+    "split_key",
     "splits",
     "with_relative_paths",
 ]

@@ -5,8 +5,8 @@ import importlib
 import pytest
 
 PUBLIC = {
-    "retrieval": "AlsModel AlsParameters Artifact ArtifactError Candidate Catalog Columns DataError DataSettings "
-    "Dataset Diversify EVENTS Embedder EmbeddingError EmbeddingSettings EncodedDataset Evidence Example "
+    "retrieval": "AlsModel AlsParameters ApiKey Artifact ArtifactError Candidate Catalog Columns DataError "
+    "DataSettings Dataset Diversify EVENTS Embedder EmbeddingError EmbeddingSettings EncodedDataset Evidence Example "
     "Filter Finding ForgetReceipt HELD_BACK HistoryEntry IMPRESSION InputError Interaction Item ItemKnn "
     "LoggedRecommendation Manifest Meaning NotFoundError Notice Penalty RATING RATING_BEST "
     "RetrievalRequest Retrieved Retriever Search SearchBudget Source Split Store StoreError StoreMark "
@@ -15,7 +15,7 @@ PUBLIC = {
     "current_data current_manifest describe_data describe_origin deviation diversified_order "
     "encode_dataset fit flush_to_disk item_features known_parameters load make_dataset meaning "
     "open_embedder popularity predict_values read_small_file readers rebuild_dataset search_parameters "
-    "splits with_relative_paths",
+    "split_key splits with_relative_paths",
     "prompts": "BudgetError BudgetSteps BudgetedPrompt CandidateInput DEFAULT_ALIAS DRAFT EXAMPLE EvidenceInput "
     "FACTS FrontMatter HistoryInput ItemInput KNOWN LibraryError MAX_DOCUMENT MAX_LENGTH Message Prompt "
     "PromptEditor PromptLibrary PromptTemplate Rendered RuntimeFailures SHAPES Sample Sampling "
@@ -32,7 +32,7 @@ PUBLIC = {
     "PermutationScorer PointwiseScorer PromptChoice ROW_SCHEMA RankInputs RankingEvent Read Reader "
     "Reason ReasonBody ReasonEvent ReasonStatistics ReasonWriter RecommendationRequest Recommender "
     "Repairs Scope Scorer SecondLookFigures StabilityReport StartProgress TASKS TUNED UnderstoodBody "
-    "Usage Wanted WishReader WishReading agreement base_fingerprint candidate_signals changed_users "
+    "Usage Wanted WishReader WishReading agreement base_fingerprint cache_salt candidate_signals changed_users "
     "choose_adapter describe_understood embedded engine_settings estimate_batch find_or_start_server "
     "find_server fixed_weights free_port fused_scores fusion_features label_candidates load_adapter "
     "load_fit lora_flags measure_stability memory_shortage order_sensitivity pin_prompts "

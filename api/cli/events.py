@@ -13,10 +13,11 @@ import polars as pl
 import typer
 
 from api.cli.output import console, printable, status
+from api.cli.stored import opened
 from api.http.event_verdicts import MOST_EVENTS, SOURCE, VerdictBody, store_events
 from api.http.json_body import decode
 from api.http.problems import Refused
-from api.settings.model import Settings, load_settings
+from api.settings.model import load_settings
 from retrieval import EVENTS, DataError, InputError, Store, Verdict, load
 
 _PARQUET = b"PAR1"
@@ -33,7 +34,7 @@ def export(
     file: Annotated[Path, typer.Argument(help="File to write: .parquet or .jsonl.")],
 ) -> None:
     """Write all stored events to a file, impressions included. An existing file is replaced once all are written."""
-    store = _opened(load_settings())
+    store = opened(load_settings())
     if file.suffix not in (".parquet", ".jsonl"):
         raise InputError(
             f"'{file.name}' has another ending", field="FILE", remedy="Write .parquet or .jsonl", code="bad_format"
@@ -65,7 +66,7 @@ def import_(
     """
     settings = load_settings()
     catalog = load(settings.artifact).catalog
-    store = _opened(settings, create=True)
+    store = opened(settings, create=True)
     counts, told = Counter[Verdict](), list[str]()
     try:
         with status("importing"):
@@ -106,25 +107,12 @@ def prune(
         raise InputError(
             "no age is given", field="--days", remedy="Give --days, or set store.retention_days", code="missing"
         )
-    store = _opened(settings)
+    store = opened(settings)
     try:
         events, answers = store.erase_before(int(time.time()) - age * 86_400)
     finally:
         store.close()
     console().print(f"deleted {events:,} events and {answers:,} answers older than {age:,} days")
-
-
-def _opened(settings: Settings, *, create: bool = False) -> Store:
-    store = settings.store.open(settings.artifact)
-    if store is None:
-        raise InputError(
-            "there is no store", field="store.url", remedy="Set it to something else than none", code="store_off"
-        )
-    if not create and not store.exists:
-        raise InputError(
-            f"{settings.artifact} has no store yet", field="store.url", remedy="Send or import events", code="no_store"
-        )
-    return store
 
 
 def _write_parquet(store: Store, file: Path) -> int:

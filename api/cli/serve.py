@@ -24,7 +24,7 @@ def serve(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on.")] = None,
     allow_open: Annotated[
         bool | None,
-        typer.Option("--allow-open", help="Listen on an address that other machines reach. There are no API keys."),
+        typer.Option("--allow-open", help="Listen without API keys on an address that other machines reach."),
     ] = None,
     llm: Annotated[bool, typer.Option(help="Rerank with the LLM; --no-llm keeps retrieval's order.")] = True,
     show_settings: Annotated[bool, typer.Option("--show-settings", help="Print all settings, then exit.")] = False,
@@ -37,13 +37,13 @@ def serve(
     if show_settings:
         typer.echo(show(settings), nl=False)
         return
-    check_binding(settings)
     engine: EngineSettings | None = find_server(settings.llm) if llm else None
     own: LocalServer | None = None
     if llm and engine is None:
         own = LocalServer(settings.llm)
         engine = engine_settings(settings.llm, own.url)
     app = create_app(settings, engine)
+    check_binding(settings, keys=app.state.service.keys.exist)
     tell_other_data(settings, app.state.service.recommender.retriever.manifest)
     with _supervised(app, settings, own) if own else nullcontext():
         run(app, settings)

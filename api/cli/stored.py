@@ -1,4 +1,4 @@
-"""Combine the data of files with the store's: its events and items count, and forgotten users stay out."""
+"""Open the store, and combine the data of files with its own: events and items count, forgotten users stay out."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -7,7 +7,31 @@ import polars as pl
 
 from api.cli.output import tell_findings
 from api.settings.model import Settings
-from retrieval import Columns, Dataset, Manifest, Store, StoreMark, add_stored
+from retrieval import Columns, Dataset, InputError, Manifest, Store, StoreMark, add_stored
+
+
+def opened(settings: Settings, *, create: bool = False) -> Store:
+    """Open the store for a command that works on it.
+
+    Args:
+        create: whether the store may be created.
+
+    Raises:
+        InputError: If there is none.
+    """
+    store = settings.store.open(settings.artifact)
+    if store is None:
+        raise InputError(
+            "there is no store", field="store.url", remedy="Set it to something else than none", code="store_off"
+        )
+    if not create and not store.exists:
+        raise InputError(
+            f"{settings.artifact} has no store yet",
+            field="store.url",
+            remedy="Send or import events, or make a key",
+            code="no_store",
+        )
+    return store
 
 
 def hidden_from_batches(

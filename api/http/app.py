@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
 
 from api.http import problems, validation
@@ -52,7 +53,17 @@ def create_app(settings: Settings, engine_settings: EngineSettings | None) -> Fa
         redoc_url=None,
     )
     app.state.service = service
-    app.add_middleware(RequestMiddleware, admission=service.admission, metrics=service.metrics, settings=settings)
+    app.add_middleware(
+        RequestMiddleware, admission=service.admission, keys=service.keys, metrics=service.metrics, settings=settings
+    )
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["authorization", "content-type", "if-match", "if-none-match", "x-request-id"],
+            expose_headers=["etag", "retry-after", "x-request-id"],
+        )
     problems.install(app)
     validation.install(app)
     for routes in (root, recommendations, wishes, events, rerank, items, users, prompts, health, metrics):

@@ -14,13 +14,16 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.admission import BUSY, CAPPED, Admission
+from api.http.keys import KeyRing
 from api.http.metrics import Metrics
 from api.http.problems import FAULT, Refused, answer, refusal
 from api.http.request_id import REQUEST_ID, request_id
-from api.http.security import check_reader
+from api.http.security import SECURITY_HEADERS, check_reader, check_still_closed, needs_key
 from api.http.upload import CallerGone, Uploads
 from api.observability import places
 from api.settings.model import Settings
+from reranker import cache_salt
+from retrieval import ApiKey
 
 _CLIENT_GONE = 499
 """nginx's status for a client that closed the connection. It is logged, never sent."""
@@ -45,13 +48,17 @@ class RequestMiddleware:
 
     Args:
         admission: in-flight cap for requests under /v1 and /v2; requests above it are rejected at once.
+        keys: the API keys.
         metrics: counts the requests.
         settings: allowed hosts, and the default deadline.
     """
 
-    def __init__(self, app: ASGIApp, *, admission: Admission, metrics: Metrics, settings: Settings) -> None:
+    def __init__(
+        self, app: ASGIApp, *, admission: Admission, keys: KeyRing, metrics: Metrics, settings: Settings
+    ) -> None:
         self._app = app
         self._admission = admission
+        self._keys = keys
         self._metrics = metrics
         self._settings = settings
         self._uploads = Uploads()
@@ -73,8 +80,7 @@ class RequestMiddleware:
             if capped and not state.get("admitted") and self._admission.full():
                 await self._refuse_for_load(scope, receive, request)
                 return
-            if capped:
-                check_reader(request.headers, self._settings)
+            self._let_in(scope["path"], request, capped=capped)
             body = None
             if scope["method"] in _WITH_BODY:
                 body = await self._uploads.read(scope["path"], request.headers, receive)
@@ -104,6 +110,19 @@ class RequestMiddleware:
             self._uploads.done(size)
         self._done(scope, request)
 
+    def _let_in(self, path: str, request: "_Request", *, capped: bool) -> None:
+        """Find the request's key, and check where it comes from.
+
+        Raises:
+            Refused: If it may not be answered (401, 403, 429).
+        """
+        if needs_key(path):
+            request.use(self._keys.caller(request.headers))
+        if capped:
+            if not self._keys.exist:
+                check_still_closed(self._settings)
+            check_reader(request.headers, self._settings, key=request.key is not None)
+
     async def _refuse_for_load(self, scope: Scope, receive: Receive, request: "_Request") -> None:
         self._admission.refused()
         await answer(BUSY)(scope, receive, request.send)
@@ -119,6 +138,7 @@ class RequestMiddleware:
             route=route,
             status=request.status,
             ms=round(seconds * 1000, 2),
+            **({"key": request.key.key_id} if request.key else {}),
             **scope["state"].get("told", {}),
         )
 
@@ -143,6 +163,14 @@ class _Request:
         self._deadline_s = deadline_s
         self._head = head
         self._reader_ends: float | None = None
+        self._private = needs_key(scope["path"])
+        self.key: ApiKey | None = None
+        self._state["key"] = None
+
+    def use(self, key: ApiKey | None) -> None:
+        """Remember whose request it is. Keys do not share cached prompts at the LLM."""
+        self.key = self._state["key"] = key
+        cache_salt.set(None if key is None else key.cache_salt())
 
     def begins(self) -> None:
         """Start the deadline once the request is complete. A route may change it (``state.ends``)."""
@@ -151,7 +179,12 @@ class _Request:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started, self.status = True, message["status"]
-            MutableHeaders(scope=message)[_REQUEST_ID] = self.id
+            headers = MutableHeaders(scope=message)
+            headers[_REQUEST_ID] = self.id
+            for name, value in SECURITY_HEADERS.items():
+                headers.setdefault(name, value)
+            if self._private:
+                headers.setdefault("cache-control", "no-store")
         elif self._head:
             message = {**message, "body": b""}
         await self._in_time(self._send(message))

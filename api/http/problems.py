@@ -86,10 +86,11 @@ class Refused(Exception):
         error: the cause, whose message is shown to the caller.
     """
 
-    def __init__(self, status: int, error: WhyrankError) -> None:
+    def __init__(self, status: int, error: WhyrankError, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(error.message)
         self.status = status
         self.error = error
+        self.headers = headers
 
 
 RETRY_AFTER_S = "1"
@@ -97,6 +98,7 @@ _HEADERS = {408: {"connection": "close"}, 429: {"retry-after": RETRY_AFTER_S}, 5
 """Extra headers by status."""
 _STATUSES = {
     400: "The body is not JSON, or the request is not valid HTTP.",
+    401: "There are API keys, and the request has no valid one.",
     403: "The caller may not do this.",
     404: "There is nothing of that name.",
     408: "The body did not arrive in time.",
@@ -106,10 +108,13 @@ _STATUSES = {
     415: "The headers do not declare JSON in UTF-8.",
     422: "A field is invalid; `field` names it.",
     428: "The request must name the state that it changes (`If-Match`).",
-    429: "The service is at its limit of requests in flight; retry after `Retry-After` seconds.",
+    429: "The service is at its limit of requests in flight, or the API key is at its own limit; retry after "
+    "`Retry-After` seconds.",
     500: "An internal error.",
     503: "The LLM or the store is unavailable, and this route has no fallback. Nothing was stored.",
 }
+
+_API_KEY = {"type": "http", "scheme": "bearer", "description": "needed once `whyrank keys create` has made a key"}
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -119,7 +124,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "description": _STATUSES[status],
             "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
-        for status in sorted({*statuses, 400, 403, 408, 413, 415, 422, 429, 500})
+        for status in sorted({*statuses, 400, 401, 403, 408, 413, 415, 422, 429, 500})
     }
 
 
@@ -155,16 +160,18 @@ def _of(error: WhyrankError, status: int) -> Problem:
 
 def refusal(refused: Refused) -> JSONResponse:
     """Create the response for a rejected request."""
-    return answer(_of(refused.error, refused.status))
+    return answer(_of(refused.error, refused.status), refused.headers)
 
 
 def install(app: FastAPI) -> None:
-    """Turn every error of the app into a problem, and add the schema to its OpenAPI page."""
+    """Turn every error of the app into a problem, and add the schema and API keys to its OpenAPI page."""
     page_of = app.openapi
 
     def with_problem() -> dict[str, Any]:
         page = page_of()
         page["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        page["components"]["securitySchemes"] = {"ApiKey": _API_KEY}
+        page["security"] = [{"ApiKey": []}, {}]  # a key is optional until there is one
         return page
 
     app.openapi = with_problem  # type: ignore[method-assign]

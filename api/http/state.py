@@ -14,6 +14,7 @@ import structlog
 from api.http.admission import Admission
 from api.http.connections import Connections, most_connections
 from api.http.feedback import Feedback
+from api.http.keys import KeyRing
 from api.http.metrics import Metrics
 from api.http.watching import Watching
 from api.observability import places
@@ -58,9 +59,9 @@ class Service:
         """Whether the service is shutting down."""
         self.watching = Watching(lambda watcher: self.metrics.watch_errors.labels(watcher).inc())
         """Problems of the background tasks."""
-        self.feedback = Feedback(
-            settings.store.open(settings.artifact), self.watching, lambda: self.recommender.retriever.manifest.store
-        )
+        store = settings.store.open(settings.artifact)
+        self.feedback = Feedback(store, self.watching, lambda: self.recommender.retriever.manifest.store)
+        self.keys = KeyRing(store, settings.artifact, self.watching)
         self._retained = -_RETAIN_S
         """When retention last ran."""
         self._failed = False
@@ -82,8 +83,16 @@ class Service:
                 await self.refresh()
             with self.watching.round("prompt"):
                 await self._prepare()
+            with self.watching.round("keys"):
+                await self._look_at_keys()
             with self.watching.round("retention"):
                 await self._retain()
+
+    async def _look_at_keys(self) -> None:
+        """Take up new, changed and revoked API keys. While the store fails, the known ones stay."""
+        if self.feedback.on:
+            with contextlib.suppress(StoreError):  # reported by the store's own watcher
+                await self.feedback.call(self.keys.look)
 
     async def _retain(self) -> None:
         """Delete events and answers past their retention, once an hour."""

@@ -61,9 +61,13 @@ class Settings(BaseSettings):
     max_connections: int | None = Field(default=None, ge=1, le=1_000_000)
     """Maximum number of open connections. None derives it from the open file limit, at most 10,000."""
     allow_open: bool = False
-    """Whether the service may listen on an address that other machines reach. Anyone there can read histories."""
+    """Whether the service may listen on an address that other machines reach without API keys. Anyone there can read
+    histories then.
+    """
     allowed_hosts: tuple[str, ...] = ()
     """Additional host names for requests, such as the name of a proxy in front of the service."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may call the service from a browser, such as https://shop.example. None by default."""
     drain_s: float = Field(default=60.0, ge=0, le=3600)
     """Maximum time for requests in flight at shutdown, in seconds."""
     drain_notice_s: float = Field(default=0.0, ge=0, le=600)
@@ -71,7 +75,9 @@ class Settings(BaseSettings):
     reload_s: float = Field(default=1.0, ge=0.05, le=3600)
     """Interval of checks for a new artifact, in seconds."""
     admin: Literal["loopback", "off"] = "loopback"
-    """Who may try drafts, save and promote prompts: programs on this machine (``loopback``) or no one (``off``)."""
+    """Who may try drafts, save and promote prompts, change items and forget users: programs on this machine, or where
+    API keys exist those with the scope (``loopback``), or no one (``off``).
+    """
 
     @field_validator("llm")
     @classmethod

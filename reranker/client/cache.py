@@ -1,15 +1,21 @@
-"""Least-recently-used cache that counts hits and misses."""
+"""Least-recently-used cache that counts hits and misses, and the salt that separates callers' cached prompts."""
 
 import hashlib
 from array import array
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import TypeVar
 
 from cachetools import LRUCache
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+
+cache_salt: ContextVar[str | None] = ContextVar("cache_salt", default=None)
+"""Salt of the caller's cached prompts and results, None for one cache for all. Callers with different salts share
+nothing, so that none can tell from the time of an answer what another asked.
+"""
 
 
 class CountingCache(LRUCache[K, V]):

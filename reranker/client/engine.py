@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 
 from prompts import Prompt, Sampling, Sanitizer
 from reranker.client.breaker import BreakerState
-from reranker.client.cache import CountingCache, digest
+from reranker.client.cache import CountingCache, cache_salt, digest
 from reranker.client.generation import TextWriter
 from reranker.client.probe import ModelMonitor, ServedModel, card_of, models, same_weights, special_tokens
 from reranker.client.responses import (
@@ -197,7 +197,8 @@ class Engine:
         info = await self.info()
         read = self.forced_logprobs if info.forced else self.prompt_logprobs
         start = digest(prefix)
-        keys: list[Hashable] = [(info.name, start, digest(tokens)) for tokens in continuations]
+        salt = cache_salt.get()
+        keys: list[Hashable] = [(salt, info.name, start, digest(tokens)) for tokens in continuations]
         known: dict[Hashable, tuple[float, ...]] = {}
         missing: dict[Hashable, Tokens] = {}
         for key, tokens in zip(keys, continuations, strict=True):
@@ -289,7 +290,7 @@ class Engine:
             One list per prompt, in order, with one value per id; and the tokens used.
         """
         name = (await self.info()).name
-        key = (name, "next", tuple(ids), tuple(digest(prompt) for prompt in prompts))
+        key = (cache_salt.get(), name, "next", tuple(ids), tuple(digest(prompt) for prompt in prompts))
         if (known := self._results.lookup(key)) is not None:
             await self._check_alive()
             return known, Usage()
@@ -323,7 +324,7 @@ class Engine:
             LLMError: If the server fails, or its answer is invalid.
         """
         info, tokens = await self.info(), await self.tokens.of_prompt(prompt)
-        key = (info.name, "text", digest(tokens), sampling.model_dump_json(), tuple(stop), pattern)
+        key = (cache_salt.get(), info.name, "text", digest(tokens), sampling.model_dump_json(), tuple(stop), pattern)
         if (known := self._results.lookup(key)) is not None:
             await self._check_alive()
             return known, Usage()

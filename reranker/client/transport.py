@@ -25,6 +25,7 @@ import aiohttp
 from pydantic_core import from_json
 
 from reranker.client.breaker import Breaker, BreakerOpen, RetryBudget
+from reranker.client.cache import cache_salt
 from reranker.client.responses import CompletionChoice, Usage, completion_of, streamed_text_of, text_of
 from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMRefused, LLMTimeout, LLMUnavailable
 from reranker.settings import EngineSettings, Limits
@@ -227,6 +228,8 @@ class Transport:
         work: bool,
         retry: bool = True,
     ) -> T:
+        if work and body is not None and (salt := cache_salt.get()) is not None:
+            body = {**body, "cache_salt": salt}
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         limit_s = self._settings.timeout_s if work else min(_LIGHT_S, self._settings.timeout_s)
         left = self._settings.retries if retry else 0

@@ -16,7 +16,7 @@ from sqlalchemy.pool import QueuePool
 
 from retrieval.errors import InputError, StoreError
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration."""
 _LOCK = 0x77_68_79_72
 """Number of the advisory lock that writers to PostgreSQL hold."""

@@ -1,4 +1,4 @@
-"""The store of what users do while the service runs: events, items, users and the answers that were given.
+"""The store of what changes while the service runs: events, items, users, the answers that were given, and API keys.
 
 Every method opens one transaction. A method that returns has stored its changes durably; one that raises
 :class:`StoreError` has changed nothing. Several processes may use one store at once.
@@ -10,11 +10,12 @@ from retrieval.store import tables
 from retrieval.store.answers import AnswersPart
 from retrieval.store.events import EventsPart
 from retrieval.store.items import ItemsPart
+from retrieval.store.keys import KeysPart
 from retrieval.store.users import UsersPart
 
 
-class Store(EventsPart, UsersPart, ItemsPart, AnswersPart):
-    """Events, items, users and recommendations in a database.
+class Store(EventsPart, UsersPart, ItemsPart, AnswersPart, KeysPart):
+    """Events, items, users, recommendations and API keys in a database.
 
     Args:
         url: path of an SQLite file, or a URL of SQLite or PostgreSQL.

@@ -103,3 +103,19 @@ merges = Table(
     Column("target", _Number, nullable=False, index=True),
 )
 """Hashes of the ids of visitors who were merged, and the user who has their events now."""
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", String(16), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("secret_hash", String(64), nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("expires", BigInteger),
+    Column("revoked", BigInteger),
+    Column("last_used", BigInteger),
+    Column("requests_per_minute", Integer),
+    Column("tokens_per_minute", Integer),
+)
+"""API keys, without their secrets. ``scopes`` is a list as JSON."""

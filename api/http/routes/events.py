@@ -8,10 +8,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.http.dependencies import RetrieverDep, ServiceDep
 from api.http.event_verdicts import MOST_EVENTS, SOURCE, VerdictBody, store_events
 from api.http.json_body import JsonRoute
+from api.http.keys import KeyScope
 from api.http.problems import responses
+from api.http.security import needs
 from retrieval import Verdict
 
-router = APIRouter(prefix="/v1/events", tags=["events"], responses=responses(503), route_class=JsonRoute)
+router = APIRouter(
+    prefix="/v1/events",
+    tags=["events"],
+    responses=responses(503),
+    route_class=JsonRoute,
+    dependencies=[needs(KeyScope.events)],
+)
 
 
 class EventsBody(BaseModel):

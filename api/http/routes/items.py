@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.http.dependencies import RetrieverDep, ServiceDep
 from api.http.json_body import JsonRoute
+from api.http.keys import KeyScope
 from api.http.models import Id, Limit, Offset
 from api.http.problems import Refused, responses
-from api.http.security import AdminOnly
+from api.http.security import needs
 from retrieval import (
     InputError,
     Item,
@@ -62,7 +63,7 @@ class SimilarItems(BaseModel):
     items: list[SimilarItem]
 
 
-@router.get("")
+@router.get("", dependencies=[needs(KeyScope.recommend)])
 async def search_items(
     retriever: RetrieverDep,
     service: ServiceDep,
@@ -124,7 +125,7 @@ class ChangedItems(BaseModel):
     changed: int = Field(description="those that were new or different")
 
 
-@router.put("", responses=responses(503), dependencies=[AdminOnly])
+@router.put("", responses=responses(503), dependencies=[needs(KeyScope.admin, administers=True)])
 async def put_items(body: PutItemsBody, service: ServiceDep) -> ChangedItems:
     """Add or replace items; idempotent. Events may name them at once. A withdrawn item is shown again."""
     items = [item.to_item(place) for place, item in enumerate(body.items)]
@@ -136,7 +137,12 @@ async def put_items(body: PutItemsBody, service: ServiceDep) -> ChangedItems:
     return ChangedItems(items=len(items), changed=changed)
 
 
-@router.delete("/{item_id:path}", status_code=204, responses=responses(404, 503), dependencies=[AdminOnly])
+@router.delete(
+    "/{item_id:path}",
+    status_code=204,
+    responses=responses(404, 503),
+    dependencies=[needs(KeyScope.admin, administers=True)],
+)
 async def withdraw_item(item_id: str, retriever: RetrieverDep, service: ServiceDep) -> None:
     """Withdraw an item: it is hidden until it is put again. Idempotent."""
     plain = checked_id(item_id, "item_id")
@@ -151,7 +157,7 @@ async def withdraw_item(item_id: str, retriever: RetrieverDep, service: ServiceD
     await service.feedback.known(None)
 
 
-@router.get("/{item_id:path}/similar", responses=responses(404))
+@router.get("/{item_id:path}/similar", responses=responses(404), dependencies=[needs(KeyScope.recommend)])
 async def similar_items(item_id: str, retriever: RetrieverDep, service: ServiceDep, limit: Limit = 10) -> SimilarItems:
     """List items that the same users like, best first."""
     _known(retriever, service, item_id)
@@ -165,7 +171,7 @@ async def similar_items(item_id: str, retriever: RetrieverDep, service: ServiceD
     )
 
 
-@router.get("/{item_id:path}", responses=responses(404))
+@router.get("/{item_id:path}", responses=responses(404), dependencies=[needs(KeyScope.recommend)])
 async def read_item(item_id: str, retriever: RetrieverDep, service: ServiceDep) -> ItemBody:
     """Read one item."""
     stored = service.feedback.item(item_id)

@@ -1,6 +1,6 @@
 """``/v1/prompts``: read templates, try drafts, save versions, move aliases.
 
-Only administrators may change or try templates (see :mod:`api.http.security`).
+Only administrators, or keys with the scope ``prompts``, may change or try templates (see :mod:`api.http.security`).
 """
 
 import asyncio
@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.http.dependencies import RecommenderDep, RetrieverDep, ServiceDep
 from api.http.json_body import JsonRoute
+from api.http.keys import KeyScope
 from api.http.models import Id
 from api.http.problems import Refused, responses, without_folders
-from api.http.security import AdminOnly, allow_prompts
+from api.http.security import WithinTokenBudget, allow_prompts, check_scope, needs
 from api.http.state import Service
 from api.prompt_summary import PromptSummary
 from api.trial import TrialLibrary, TryAnswer, passed, template_of, tried
@@ -33,7 +34,14 @@ from prompts import (
 from reranker import PromptChoice, RecommendationRequest
 from retrieval import InputError, NotFoundError, Retriever
 
-router = APIRouter(prefix="/v1/prompts", tags=["prompts"], responses=responses(), route_class=JsonRoute)
+_CHANGES = needs(KeyScope.prompts, administers=True)
+router = APIRouter(
+    prefix="/v1/prompts",
+    tags=["prompts"],
+    responses=responses(),
+    route_class=JsonRoute,
+    dependencies=[needs(KeyScope.prompts)],
+)
 
 _WHO = "the HTTP API"
 Name = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="a template", examples=["rank"])]
@@ -145,9 +153,11 @@ async def render_prompt(
 ) -> RenderedBody:
     """Render a template as the model would receive it.
 
-    Only administrators may render drafts, templates that they send, and versions without an alias.
+    Only administrators may render drafts, templates that they send, and versions without an alias. Where keys exist, a
+    `user_id` needs the scope `read-users` as well.
     """
     if body.user_id is not None:
+        check_scope(request, service, KeyScope.read_users)
         await _refuse_forgotten(service, "user_id", [body.user_id])
     return await asyncio.to_thread(_render, body, retriever, service, request)
 
@@ -166,7 +176,7 @@ def _render(body: RenderBody, retriever: Retriever, service: Service, request: R
     )
 
 
-@router.post("/try", dependencies=[AdminOnly], responses=responses(403))
+@router.post("/try", dependencies=[_CHANGES, needs(KeyScope.read_users), WithinTokenBudget], responses=responses(403))
 async def try_prompt(body: TryBody, production: RecommenderDep, service: ServiceDep, request: Request) -> TryAnswer:
     """Run the pipeline for sample users, once with the given template and once with production."""
     await _refuse_forgotten(service, "user_ids", body.user_ids)
@@ -178,7 +188,11 @@ async def try_prompt(body: TryBody, production: RecommenderDep, service: Service
         RecommendationRequest(user_id=user_id, k=body.k, query=body.query, deadline_ms=body.deadline_ms)
         for user_id in body.user_ids
     ]
-    return await tried(template, trial, production, requests)
+    answer = await tried(template, trial, production, requests)
+    for user in answer.users:
+        for one in (user.trial, user.production):
+            service.keys.spend(request.state.key, one.usage.prompt_tokens + one.usage.completion_tokens)
+    return answer
 
 
 @router.get("/{name}", responses=responses(403, 404))
@@ -196,7 +210,7 @@ def read_prompt(
     return PromptBody(**summary.model_dump(), version=template.version, hash=template.hash, source=template.source)
 
 
-@router.post("/{name}", status_code=201, dependencies=[AdminOnly], responses=responses(403, 409))
+@router.post("/{name}", status_code=201, dependencies=[_CHANGES], responses=responses(403, 409))
 def save_prompt(name: Name, body: NewVersion, service: ServiceDep, retriever: RetrieverDep) -> Version:
     """Check a template and save it as the next version of its name.
 
@@ -222,7 +236,7 @@ def read_alias(name: Name, alias: Alias, service: ServiceDep, response: Response
     return AliasBody(name=name, alias=alias, version=version)
 
 
-@router.put("/{name}/aliases/{alias}", dependencies=[AdminOnly], responses=responses(403, 404, 409, 412, 428))
+@router.put("/{name}/aliases/{alias}", dependencies=[_CHANGES], responses=responses(403, 404, 409, 412, 428))
 def move_alias(
     name: Name,
     alias: Alias,

@@ -11,15 +11,22 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 
 from api.http.dependencies import RecommenderDep, ServiceDep
 from api.http.json_body import JsonRoute
+from api.http.keys import KeyScope
 from api.http.models import RecommendationBody
 from api.http.problems import FAULT, responses
-from api.http.security import allow_prompts
+from api.http.security import WithinTokenBudget, allow_prompts, needs
 from api.http.state import Service
 from api.http.stored_answers import StoredAnswers
 from api.observability import places
 from reranker import Answer, Event, RankingEvent, ReasonBody, ReasonEvent
 
-router = APIRouter(prefix="/v1", tags=["recommendations"], responses=responses(403), route_class=JsonRoute)
+router = APIRouter(
+    prefix="/v1",
+    tags=["recommendations"],
+    responses=responses(403),
+    route_class=JsonRoute,
+    dependencies=[needs(KeyScope.recommend)],
+)
 
 log = structlog.get_logger()
 
@@ -27,7 +34,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream
 _UNBUFFERED = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
-@router.post("/recommendations", response_model=Answer, responses=_STREAM)
+@router.post("/recommendations", response_model=Answer, responses=_STREAM, dependencies=[WithinTokenBudget])
 async def recommend(
     body: RecommendationBody, recommender: RecommenderDep, service: ServiceDep, request: Request
 ) -> Response:
@@ -87,4 +94,5 @@ async def _sent(
 
 def _note(answer: Answer, service: Service, request: Request) -> None:
     service.metrics.answered(answer)
+    service.keys.spend(request.state.key, answer.usage.prompt_tokens + answer.usage.completion_tokens)
     request.state.told = {"ranker": answer.ranker, "degraded": [degradation.code for degradation in answer.degraded]}

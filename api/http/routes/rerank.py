@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 
 from api.http.dependencies import DocumentRankerDep, ServiceDep
 from api.http.json_body import JsonRoute
+from api.http.keys import KeyScope
 from api.http.problems import responses
 from api.http.rerank_models import (
     CohereAnswer,
@@ -20,14 +21,17 @@ from api.http.rerank_models import (
     RerankResult,
     RerankUsage,
 )
+from api.http.security import WithinTokenBudget, needs
 from api.http.state import Service
 from reranker import DocumentRanker, DocumentRanking, PromptChoice
 
-router = APIRouter(tags=["rerank"], responses=responses(503), route_class=JsonRoute)
+router = APIRouter(
+    tags=["rerank"], responses=responses(503), route_class=JsonRoute, dependencies=[needs(KeyScope.recommend)]
+)
 
 
-@router.post("/rerank", response_model_exclude_none=True)
-@router.post("/v1/rerank", response_model_exclude_none=True)
+@router.post("/rerank", response_model_exclude_none=True, dependencies=[WithinTokenBudget])
+@router.post("/v1/rerank", response_model_exclude_none=True, dependencies=[WithinTokenBudget])
 async def rerank(body: RerankBody, ranker: DocumentRankerDep, service: ServiceDep, request: Request) -> RerankAnswer:
     """Rank texts by relevance to a query. There is no fallback: without the LLM the status is 503.
 
@@ -46,7 +50,7 @@ async def rerank(body: RerankBody, ranker: DocumentRankerDep, service: ServiceDe
     )
 
 
-@router.post("/v2/rerank", response_model_exclude_none=True)
+@router.post("/v2/rerank", response_model_exclude_none=True, dependencies=[WithinTokenBudget])
 async def rerank_cohere(
     body: CohereRerankBody, ranker: DocumentRankerDep, service: ServiceDep, request: Request
 ) -> CohereAnswer:
@@ -83,4 +87,5 @@ async def _rank(
     ranking = await ranker.rank(body.query, texts, most_tokens=body.max_tokens_per_doc, timeout_s=max(left_s, 0.0))
     usage = ranking.usage
     service.metrics.asked(usage.requests, usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
+    service.keys.spend(request.state.key, usage.prompt_tokens + usage.completion_tokens)
     return texts, ranking

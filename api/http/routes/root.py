@@ -10,8 +10,6 @@ STATIC = Path(__file__).resolve().parent.parent / "static"
 _POLICY = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
 }
 
 router = APIRouter(include_in_schema=False)

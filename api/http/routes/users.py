@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.http.dependencies import RetrieverDep, ServiceDep
 from api.http.json_body import JsonRoute
+from api.http.keys import KeyScope
 from api.http.models import Id, Limit, Offset
 from api.http.problems import Refused, responses
-from api.http.security import AdminOnly
+from api.http.security import needs
 from retrieval import HistoryEntry, InputError, Meaning, NotFoundError, RetrievalRequest, checked_id, meaning
 
 router = APIRouter(prefix="/v1/users", tags=["users"], responses=responses(), route_class=JsonRoute)
@@ -49,7 +50,7 @@ class UserBody(BaseModel):
     history: list[HistoryBody] = Field(description="the latest interactions, latest first")
 
 
-@router.get("", responses=responses(503))
+@router.get("", responses=responses(503), dependencies=[needs(KeyScope.read_users)])
 async def list_users(retriever: RetrieverDep, service: ServiceDep, limit: Limit = 20, offset: Offset = 0) -> UserPage:
     """List the users of the fitted data. Forgotten users are left out, so a page may hold fewer than `limit`."""
     users, end = retriever.user_ids(), offset + limit
@@ -59,7 +60,7 @@ async def list_users(retriever: RetrieverDep, service: ServiceDep, limit: Limit 
     return UserPage(users=shown, total=len(users), next_offset=end if end < len(users) else None)
 
 
-@router.get("/{user_id:path}", responses=responses(404))
+@router.get("/{user_id:path}", responses=responses(404), dependencies=[needs(KeyScope.read_users)])
 async def read_user(
     user_id: str,
     retriever: RetrieverDep,
@@ -110,7 +111,7 @@ class Merged(BaseModel):
     events: int
 
 
-@router.delete("/{user_id:path}", responses=responses(404, 503), dependencies=[AdminOnly])
+@router.delete("/{user_id:path}", responses=responses(404, 503), dependencies=[needs(KeyScope.admin, administers=True)])
 async def forget_user(user_id: str, retriever: RetrieverDep, service: ServiceDep) -> Forgotten:
     """Forget a user: delete the stored data, and hide the fitted history at once in every process. Idempotent."""
     plain = checked_id(user_id, "user_id")
@@ -126,7 +127,9 @@ async def forget_user(user_id: str, retriever: RetrieverDep, service: ServiceDep
     )
 
 
-@router.post("/{user_id:path}/merge", responses=responses(404, 503), dependencies=[AdminOnly])
+@router.post(
+    "/{user_id:path}/merge", responses=responses(404, 503), dependencies=[needs(KeyScope.admin, administers=True)]
+)
 async def merge_user(user_id: str, body: MergeBody, retriever: RetrieverDep, service: ServiceDep) -> Merged:
     """Move a visitor's events to an account, and delete the visitor. Idempotent. Two accounts are not merged: users
     of the fitted data and targets of a merge are accounts.

@@ -7,10 +7,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.http.dependencies import RecommenderDep
 from api.http.json_body import JsonRoute
+from api.http.keys import KeyScope
 from api.http.problems import responses
+from api.http.security import needs
 from reranker import UnderstoodBody
 
-router = APIRouter(prefix="/v1/wishes", tags=["recommendations"], responses=responses(), route_class=JsonRoute)
+router = APIRouter(
+    prefix="/v1/wishes",
+    tags=["recommendations"],
+    responses=responses(),
+    route_class=JsonRoute,
+    dependencies=[needs(KeyScope.recommend)],
+)
 
 
 class WishBody(BaseModel):

@@ -14,10 +14,12 @@ from starlette.types import Message
 
 from api import Settings, create_app
 from api.http.admission import Admission
+from api.http.keys import KeyRing
 from api.http.metrics import Metrics
 from api.http.middleware import RequestMiddleware
 from api.http.models import RecommendationBody
 from api.http.upload import MOST_BODY_BYTES
+from api.http.watching import Watching
 from api.observability import configure_logging
 from prompts import PromptLibrary
 from reranker import EngineSettings, LlmSettings, RecommendationRequest
@@ -161,7 +163,10 @@ def test_a_refusal_reads_no_body_and_asks_no_route() -> None:
         sent.append(message)
 
     metrics = Metrics()
-    refusing = RequestMiddleware(unused, admission=Admission(0, metrics), metrics=metrics, settings=Settings())
+    keys = KeyRing(None, Path("nowhere"), Watching())
+    refusing = RequestMiddleware(
+        unused, admission=Admission(0, metrics), keys=keys, metrics=metrics, settings=Settings()
+    )
     scope = {"type": "http", "method": "POST", "path": URL, "headers": []}
     asyncio.run(refusing(scope, unused, send))
     assert sent[0]["status"] == 429

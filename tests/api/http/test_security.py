@@ -72,13 +72,14 @@ def test_names_that_are_allowed(artifact_dir: Path) -> None:
 @pytest.mark.parametrize("host", [ANY, "::", "", "10.1.2.3", "shop.example"])
 def test_an_open_address_must_be_wanted(host: str) -> None:
     with pytest.raises(InputError, match="allow_open"):
-        check_binding(Settings(host=host))
-    check_binding(Settings(host=host, allow_open=True))
+        check_binding(Settings(host=host), keys=False)
+    check_binding(Settings(host=host, allow_open=True), keys=False)
+    check_binding(Settings(host=host), keys=True)
 
 
 def test_the_command_refuses_an_open_address(artifact_dir: Path, tmp_path: Path) -> None:
     for host in ("127.0.0.1", "127.1.2.3", "::1", "localhost"):
-        check_binding(Settings(host=host))
+        check_binding(Settings(host=host), keys=False)
     ended = whyrank("serve", "--host", ANY, "--no-llm", folder=tmp_path, WHYRANK_ARTIFACT=str(artifact_dir))
     assert ended.returncode == 2
     assert "--allow-open" in ended.stderr
