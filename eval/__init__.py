@@ -1,5 +1,6 @@
 """Is it better, and how fast? Measurements, each printed by a command."""
 
+from eval.ab import AbCost, AbRun, AbSetup, run_ab
 from eval.arms.answer_store import AnswerStore
 from eval.arms.arms import Arm, parse_arm
 from eval.arms.inputs import Regime
@@ -24,19 +25,32 @@ from eval.guard import Training, adapter_training
 from eval.manifest import DEFAULT_ARMS, OPENED, ExperimentConfig, copy_openings, count_openings
 from eval.protocol import FRACTION, HoldoutProtocol, Part, Relevance, make_fold
 from eval.report import tables
+from eval.report.ab import BLESSED, AbReport, build_ab_report, per_user_table
+from eval.report.blessed import BlessedBaseline
+from eval.report.files import write_report
 from eval.report.results import EvalReport, build_report
+from eval.report.verdict import MARGIN, AbOutcome, AbVerdict
 from eval.search_guard import parameters_saw_test, training_part
 from eval.wishes import WISH_ARMS, WishReport, judge_wishes, read_wishes, wishes_text
 
 __all__ = [
+    "BLESSED",
     "DEFAULT_ARMS",
     "FRACTION",
+    "MARGIN",
     "OPENED",
     "WISH_ARMS",
+    "AbCost",
+    "AbOutcome",
+    "AbReport",
+    "AbRun",
+    "AbSetup",
+    "AbVerdict",
     "AdapterCost",
     "AnswerStore",
     "ApiBench",
     "Arm",
+    "BlessedBaseline",
     "ColdItemsBench",
     "EvalBench",
     "EvalReport",
@@ -74,6 +88,7 @@ __all__ = [
     "bench_reasons",
     "bench_rerank",
     "bench_retrieval",
+    "build_ab_report",
     "build_report",
     "copy_openings",
     "count_openings",
@@ -82,9 +97,12 @@ __all__ = [
     "make_fold",
     "parameters_saw_test",
     "parse_arm",
+    "per_user_table",
     "read_wishes",
+    "run_ab",
     "run_experiment",
     "tables",
     "training_part",
     "wishes_text",
+    "write_report",
 ]

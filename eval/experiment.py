@@ -77,6 +77,13 @@ async def run_experiment(
     arms = config.arms
     if len({arm.name for arm in arms}) < len(arms):
         raise InputError("names an arm twice", field="arms", code="duplicate_arm")
+    if config.baseline is not None and config.baseline not in arms:
+        raise InputError(
+            f"'{config.baseline.name}' is none of the arms",
+            field="baseline",
+            remedy=f"There are: {', '.join(arm.name for arm in arms)}",
+            code="unknown_arm",
+        )
     if config.part is Part.test and not purpose.strip():
         raise InputError(
             "is missing: every look at test is logged with what it was for",

@@ -37,6 +37,8 @@ class ExperimentConfig(BaseModel):
     regime: Regime = Regime.realistic
     part: Part = Part.validation
     arms: tuple[ArmField, ...] = DEFAULT_ARMS
+    baseline: ArmField | None = None
+    """Arm that all others are compared with; None takes ``als``."""
     candidates: int = Field(default=20, ge=2, le=200)
     """Number of retrieval's first candidates that the LLM reads."""
     ks: tuple[int, ...] = (1, 5, 10, 20)

@@ -62,6 +62,7 @@ def evaluate(
     arms: Annotated[
         str, typer.Option(help="Rankers to compare, separated by spaces; 'model=tuned' uses the adapter.")
     ] = _DEFAULT_ARMS,
+    baseline: Annotated[str | None, typer.Option(help="Arm that the others are compared with; als by default.")] = None,
     candidates: Annotated[int, typer.Option(help="Number of candidates the LLM scores.")] = 20,
     k: Annotated[str, typer.Option("-k", help="List lengths to judge, separated by commas.")] = "1,5,10,20",
     users: Annotated[int | None, typer.Option(help="Number of users to sample; all by default.")] = None,
@@ -100,7 +101,8 @@ def evaluate(
         protocol=protocol,
         regime=regime,
         part=on,
-        arms=tuple(_resolved(parse_arm(name), settings) for name in arms.split()),
+        arms=tuple(resolved(parse_arm(name), settings) for name in arms.split()),
+        baseline=None if baseline is None else resolved(parse_arm(baseline), settings),
         candidates=candidates,
         ks=_numbers(k),
         users=users,
@@ -168,8 +170,18 @@ def tuned_on(settings: Settings, dataset: Dataset) -> dict[str, Training | None]
     return {} if adapter is None else {adapter.name: adapter_training(dataset, adapter)}
 
 
-def _resolved(arm: Arm, settings: Settings) -> Arm:
-    """Replace ``model=tuned`` by the adapter of the settings."""
+def with_adapter(prompt: str, settings: Settings) -> str:
+    """Replace ``model=tuned`` in a prompt with options by the adapter of the settings."""
+    arm = parse_arm(f"llm:{prompt}")
+    return prompt if arm.model != "tuned" else resolved(arm, settings).name.removeprefix("llm:")
+
+
+def resolved(arm: Arm, settings: Settings) -> Arm:
+    """Replace ``model=tuned`` by the adapter of the settings.
+
+    Raises:
+        InputError: If the settings name none.
+    """
     if arm.model != "tuned":
         return arm
     adapter = choose_adapter(settings.llm).adapter

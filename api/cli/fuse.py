@@ -9,7 +9,7 @@ import typer
 
 from api.cli.data import FittedData, fitted_data
 from api.cli.eval import progress, tuned_on
-from api.cli.output import console, error_console, status
+from api.cli.output import console, error_console, status, tell_note
 from api.settings.model import Settings, load_settings
 from eval import AnswerStore, Reads, fit_fusion_weights
 from prompts import PromptLibrary, PromptTemplate
@@ -31,11 +31,13 @@ def fuse(
     users: Annotated[int | None, typer.Option(min=30, help="Number of users to sample; all by default.")] = None,
     candidates: Annotated[int, typer.Option(min=2, max=200, help="Number of candidates the LLM scores.")] = 20,
     seed: Annotated[int, typer.Option(help="Seed of the sample and the folds.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the weights and keep those in use.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for model answers.")] = Path("runs"),
 ) -> None:
     """Fit the weight of the LLM's scores on the latest interactions.
 
-    If the LLM does not improve held-out users, its weight is 0 and the service does not ask it.
+    If the LLM does not improve held-out users, its weight is 0 and the service does not ask it. Weights for another
+    prompt than the production one are printed and not stored, since the service could not use them.
     """
     settings = load_settings()
     data = fitted_data(settings, need_artifact=True)
@@ -47,7 +49,9 @@ def fuse(
     out.mkdir(parents=True, exist_ok=True)
     with status("looking for the LLM") as report, find_or_start_server(settings.llm, report=report) as engine:
         fitted = asyncio.run(_fit(settings, engine, data, library, template, out, users, candidates, seed))
-    file = save_fit(settings.artifact, fitted)
+    in_use = library.find("rank", template.meta.locale)
+    stored = not dry_run and template.hash == in_use.hash
+    file = save_fit(settings.artifact, fitted) if stored else None
     say = console().print
     say(
         f"{fitted.template} on {fitted.model}, {fitted.users} users: NDCG@10 {fitted.ndcg_fused:.4f} with the LLM, "
@@ -56,9 +60,14 @@ def fuse(
         markup=False,
     )
     verdict = "The LLM helps" if fitted.llm_helps else "The LLM does not help, so the service will not ask it"
-    say(f"{verdict}; weights: {file}", markup=False)
+    say(f"{verdict}; {f'weights: {file}' if file else 'nothing was stored'}", markup=False)
     for feature, weight in fitted.in_use.items():
         say(f"  {feature:<22} {weight:+.3f}", markup=False)
+    if file is None and not dry_run:
+        tell_note(
+            f"the service ranks with {in_use.reference}, so its weights stay. Promote {fitted.template} and run "
+            "'whyrank fuse' again: the answers are kept, and it takes seconds"
+        )
 
 
 async def _fit(

@@ -5,7 +5,7 @@ import os
 
 import typer
 
-from api.cli import batch, bench, demo, doctor, eval, events, fit, fuse, keys, llm, prompts, recommend, serve, tune  # noqa: A004
+from api.cli import ab, batch, bench, demo, doctor, eval, events, fit, fuse, keys, llm, prompts, recommend, serve, tune  # noqa: A004
 from api.cli.ids import IdCommand
 from api.cli.output import error_console
 from api.observability import configure_logging
@@ -28,6 +28,7 @@ app.command()(batch.batch)
 app.command()(llm.llm)
 app.command()(serve.serve)
 app.command("eval")(eval.evaluate)
+app.command()(ab.ab)
 app.command()(doctor.doctor)
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(events.app, name="events")

@@ -103,7 +103,7 @@ def build_report(run: ExperimentRun, *, opened: int, resamples: int = 9999) -> E
         manifest=run.manifest,
         opened=opened,
         judged=[_judged(run, relevance, resamples) for relevance in (Relevance.liked, Relevance.any)],
-        conduct=_conduct(run),
+        conduct=measure_conduct(run),
     )
 
 
@@ -166,15 +166,18 @@ def _judged(run: ExperimentRun, relevance: Relevance, resamples: int) -> Judged:
             )
             for arm in config.arms
         ],
-        differences=compare(values[primary], _pairs(config.arms), seed=config.seed, resamples=resamples),
+        differences=compare(
+            values[primary], _pairs(config.arms, config.baseline), seed=config.seed, resamples=resamples
+        ),
     )
 
 
-def _pairs(arms: Sequence[Arm]) -> list[tuple[str, str]]:
-    """Pair every arm with ALS, and every fused arm with its twin."""
-    with_als = [(arm.name, als.name) for als in arms if als.kind == "als" for arm in arms if arm != als]
+def _pairs(arms: Sequence[Arm], baseline: Arm | None) -> list[tuple[str, str]]:
+    """Pair every arm with the baseline (ALS if none is named), and every fused arm with its twin."""
+    bases = [arm for arm in arms if (arm.kind == "als" if baseline is None else arm == baseline)]
+    with_base = [(arm.name, base.name) for base in bases for arm in arms if arm != base]
     with_twin = [(arm.name, twin.name) for arm in arms for twin in arms if arm.kind == "fused" and twin.is_twin]
-    return with_als + with_twin
+    return list(dict.fromkeys(with_base + with_twin))
 
 
 def _references(
@@ -199,7 +202,8 @@ def _references(
     return sums
 
 
-def _conduct(run: ExperimentRun, k: int = 10) -> list[Conduct]:
+def measure_conduct(run: ExperimentRun, k: int = 10) -> list[Conduct]:
+    """Measure how each arm behaves, over its first ``k`` items."""
     train = run.cases.train
     catalog = run.cases.retriever.catalog
     likings = _likings(run.cases)

@@ -68,6 +68,7 @@ def publish(page: Path, reports: Sequence[EvalReport]) -> None:
 def _markdown(report: EvalReport) -> str:
     config = report.manifest.config
     liked, every = report.judged
+    base = "als" if config.baseline is None else config.baseline.name
     lines = [
         f"{report.manifest.dataset}, {config.part} part: {config.protocol.description}, full ranking, "
         f"{config.regime.description}; the LLM reads retrieval's first {config.candidates}. Relevant: "
@@ -76,11 +77,11 @@ def _markdown(report: EvalReport) -> str:
         *_sampled(report),
         *report.manifest.notes,
         "",
-        "| | NDCG@10 (95 % interval) | difference to `als` | recall@10 | MRR@10 | accuracy@1 | NDCG@10, any |",
+        f"| | NDCG@10 (95 % interval) | difference to `{base}` | recall@10 | MRR@10 | accuracy@1 | NDCG@10, any |",
         "|---|---|---|---|---|---|---|",
         _reference(f"chance (`als`' first {config.candidates} shuffled)", liked.chance, every.chance),
     ]
-    against = {one.arm: one for one in liked.differences if one.baseline == "als"}
+    against = {one.arm: one for one in liked.differences if one.baseline == base}
     for arm, other in zip(liked.arms, every.arms, strict=True):
         main, found = arm.metrics[PRIMARY], against.get(arm.arm)
         difference = "" if found is None else f"{found.difference:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
@@ -93,9 +94,12 @@ def _markdown(report: EvalReport) -> str:
         )
         lines.append(f"| {' | '.join(cells)} |")
     lines.append(_reference(f"ceiling (best order of `als`' first {config.candidates})", liked.ceiling, every.ceiling))
-    lines += [f"\n{_against_twin(one)}" for one in liked.differences if one.baseline != "als"]
+    lines += [f"\n{_against_twin(one)}" for one in liked.differences if one.baseline != base]
     if against:
-        lines += ["", f"The least difference to `als` that these users would show with 80 % power: {_least(against)}."]
+        lines += [
+            "",
+            f"The least difference to `{base}` that these users would show with 80 % power: {_least(against)}.",
+        ]
     return "\n".join(lines)
 
 

@@ -1,0 +1,292 @@
+"""``whyrank ab``: is one prompt better than another?"""
+
+import asyncio
+import tomllib
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from api.cli.data import FittedData, fitted_data
+from api.cli.eval import PUBLISHED, progress, tuned_on, with_adapter
+from api.cli.output import console, error_console, printable, status
+from api.cli.parameters import for_eval
+from api.settings.model import Settings, load_settings
+from api.settings.text import explain
+from eval import (
+    BLESSED,
+    MARGIN,
+    OPENED,
+    AbCost,
+    AbOutcome,
+    AbReport,
+    AbSetup,
+    AnswerStore,
+    BlessedBaseline,
+    ExperimentConfig,
+    HoldoutProtocol,
+    Part,
+    Reads,
+    build_ab_report,
+    count_openings,
+    per_user_table,
+    run_ab,
+    write_report,
+)
+from prompts import PromptLibrary
+from reranker import EngineSettings, Memory, find_or_start_server
+from retrieval import InputError
+
+_WORSE, _UNDECIDED = 3, 4
+USERS = 300
+ORDER_USERS = 10
+
+
+class FailIf(StrEnum):
+    """Verdicts that end the command with an error."""
+
+    worse = "worse"
+    undecided = "undecided"
+
+
+class AbFile(BaseModel):
+    """An experiment in a TOML file. Each key is an option of the command; options of the command line override it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompts: tuple[str, ...] = ()
+    fused: bool = False
+    users: int = Field(default=USERS, ge=10)
+    candidates: int = Field(default=20, ge=2, le=200)
+    margin: float = Field(default=MARGIN, gt=0, lt=1)
+    protocol: HoldoutProtocol = HoldoutProtocol.per_user_temporal
+    on: Part = Part.validation
+    purpose: str = ""
+    slices: tuple[str, ...] = ()
+    fail_if: tuple[FailIf, ...] = ()
+    max_loss: float | None = Field(default=None, gt=0, le=1)
+    max_minutes: float | None = Field(default=None, gt=0)
+    against: Path | None = None
+    bless: Path | None = None
+    seed: int = 0
+
+
+def ab(
+    prompts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[BASELINE] [CANDIDATE]", help="Two rank prompts, such as rank@1 rank@draft; options as for arms."
+        ),
+    ] = None,
+    experiment: Annotated[Path | None, typer.Option(help="TOML file with prompts and these options.")] = None,
+    fused: Annotated[
+        bool | None,
+        typer.Option("--fused", help="Judge the fitted fusion that users see, not the prompts' own rankings."),
+    ] = None,
+    users: Annotated[int | None, typer.Option(help=f"Number of users; bounds everything ({USERS}).")] = None,
+    candidates: Annotated[int | None, typer.Option(help="Number of candidates the LLM scores (20).")] = None,
+    margin: Annotated[
+        float | None, typer.Option(help=f"Difference that does not matter, as a share of the baseline's ({MARGIN}).")
+    ] = None,
+    protocol: Annotated[HoldoutProtocol | None, typer.Option(help="How to hold interactions out.")] = None,
+    on: Annotated[Part | None, typer.Option(help="Part to judge; test needs --purpose.")] = None,
+    purpose: Annotated[str | None, typer.Option(help="Why you use the test part; it is logged.")] = None,
+    slices: Annotated[list[str] | None, typer.Option("--slice", help="Attribute to slice by; may be repeated.")] = None,
+    fail_if: Annotated[
+        list[FailIf] | None, typer.Option(help="Exit with 3 if worse, 4 if undecided; may be repeated.")
+    ] = None,
+    max_loss: Annotated[
+        float | None, typer.Option(help="Exit with 3 if one user loses more NDCG@10 than this.")
+    ] = None,
+    max_minutes: Annotated[float | None, typer.Option(help="Time limit; judges the users reached until then.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Blessed values as the baseline; give one prompt.")] = None,
+    bless: Annotated[
+        Path | None, typer.Option(help="Write the candidate's values to this file, to compare later.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of samples, folds and resampling.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for runs and model answers.")] = Path("runs"),
+    report: Annotated[Path | None, typer.Option(help="Folder for the report; in the run's folder by default.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Compare two rank prompts on the same users: better, worse, equivalent or undecided.
+
+    Prints the cost first, measured on a few users. Writes a page, JSON, per-user values, Markdown and JUnit XML.
+    """
+    wanted = _wanted(
+        experiment,
+        prompts=tuple(prompts) if prompts else None,
+        fused=fused,
+        users=users,
+        candidates=candidates,
+        margin=margin,
+        protocol=protocol,
+        on=on,
+        purpose=purpose,
+        slices=tuple(slices) if slices else None,
+        fail_if=tuple(fail_if) if fail_if else None,
+        max_loss=max_loss,
+        max_minutes=max_minutes,
+        against=against,
+        bless=bless,
+        seed=seed,
+    )
+    settings = load_settings()
+    baseline = None if wanted.against is None else BlessedBaseline.read(wanted.against)
+    setup = _setup(wanted, settings)
+    setup.arms()
+    data = for_eval(fitted_data(settings), wanted.protocol)
+    error_console().print(f"judged on {data.origin}", markup=False)
+    out.mkdir(parents=True, exist_ok=True)
+    with status("looking for the LLM") as tell, find_or_start_server(settings.llm, report=tell) as engine:
+        task = _AbTask(wanted, setup, data, settings, engine, baseline, out, report)
+        result, page = asyncio.run(task.run())
+    if wanted.bless is not None:
+        wanted.bless.write_text(BlessedBaseline.of(result).model_dump_json(indent=1), encoding="utf-8")
+    if json:
+        typer.echo(result.model_dump_json(indent=2))
+    else:
+        _show(result, page)
+    _gate(result, wanted)
+
+
+@dataclass(frozen=True)
+class _AbTask:
+    """Everything that a comparison needs."""
+
+    wanted: AbFile
+    setup: AbSetup
+    data: FittedData
+    settings: Settings
+    engine: EngineSettings
+    baseline: BlessedBaseline | None
+    out: Path
+    report: Path | None
+
+    async def run(self) -> tuple[AbReport, Path]:
+        """Run the comparison, and write its report."""
+        wanted, dataset = self.wanted, self.data.dataset
+        config = ExperimentConfig(
+            protocol=wanted.protocol,
+            part=wanted.on,
+            candidates=wanted.candidates,
+            users=wanted.users,
+            ks=(1, 5, 10, 20),
+            order_users=ORDER_USERS,
+            parameters=self.data.parameters,
+            seed=wanted.seed,
+        )
+        library = PromptLibrary(self.settings.prompts_dir)
+        with ExitStack() as stack:
+            show = stack.enter_context(progress())
+            store = AnswerStore(self.out / "answers.sqlite")
+            stack.callback(store.close)
+            memory = Memory(self.settings.llm.memory)
+            stack.callback(memory.close)
+            limit, tuned = self.settings.llm.history_limit, tuned_on(self.settings, dataset)
+            async with Reads(self.engine, store, history_limit=limit, memory=memory, tuned=tuned) as reads:
+                done = await run_ab(
+                    self.setup,
+                    config,
+                    dataset,
+                    library,
+                    reads,
+                    self.out,
+                    purpose=wanted.purpose,
+                    origin=self.data.origin,
+                    minutes=wanted.max_minutes,
+                    predicted=_show_cost,
+                    report=show,
+                )
+        if self.baseline is not None:
+            self.baseline.check(done.run.manifest)
+        result = build_ab_report(
+            done,
+            library,
+            opened=count_openings([self.out / OPENED, PUBLISHED / OPENED], done.run.manifest.data_hash),
+            margin=wanted.margin,
+            attributes=wanted.slices,
+            blessed=None if self.baseline is None else self.baseline.values,
+        )
+        return result, write_report(result, per_user_table(done.run), self.report or done.run.folder / "report")
+
+
+def _wanted(experiment: Path | None, **options: Any) -> AbFile:
+    """Combine the file with the command line.
+
+    Raises:
+        InputError: If the file cannot be read, or a value is invalid.
+    """
+    content: dict[str, Any] = {}
+    if experiment is not None:
+        try:
+            content = tomllib.loads(experiment.read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError) as error:
+            problem = getattr(error, "strerror", None) or str(error)
+            raise InputError(
+                f"'{experiment}' cannot be read ({problem})", field="--experiment", code="bad_file"
+            ) from error
+    try:
+        return AbFile.model_validate(content | {name: value for name, value in options.items() if value is not None})
+    except ValidationError as error:
+        raise explain(AbFile, error) from error
+
+
+def _setup(wanted: AbFile, settings: Settings) -> AbSetup:
+    needed = 2 if wanted.against is None else 1
+    if len(wanted.prompts) != needed:
+        raise InputError(
+            f"{len(wanted.prompts)} prompts are given, and {needed} are compared",
+            field="prompts",
+            remedy="Write 'whyrank ab rank@1 rank@draft', or one prompt with --against FILE",
+            code="missing",
+        )
+    prompts = [with_adapter(one, settings) for one in wanted.prompts]
+    if wanted.against is not None and wanted.fused:
+        raise InputError(
+            "compares the prompts' own rankings", field="--against", remedy="Drop --fused", code="conflict"
+        )
+    return AbSetup(baseline=prompts[0] if needed == 2 else None, candidate=prompts[-1], fused=wanted.fused)
+
+
+def _show_cost(cost: AbCost) -> None:
+    error_console().print(
+        f"{cost.users:,} users: about {cost.tokens:,.0f} tokens, at most {cost.minutes:,.1f} minutes; "
+        "stored answers take none",
+        markup=False,
+    )
+
+
+def _show(result: AbReport, page: Path) -> None:
+    say = console().print
+    say(printable(result.verdict.sentence), markup=False, highlight=False)
+    if result.partial:
+        say(printable(f"partial: {result.partial}"), markup=False, highlight=False)
+    for one in result.others:
+        say(printable(one.sentence), markup=False, highlight=False)
+    told = [one for one in result.slices if one.verdict.outcome in (AbOutcome.better, AbOutcome.worse)]
+    for one_slice in told:
+        verdict = one_slice.verdict
+        line = (
+            f"{one_slice.by}, {one_slice.slice} ({verdict.users:,} users): {verdict.outcome}, {verdict.difference:+.4f}"
+        )
+        say(printable(line), markup=False, highlight=False)
+    say(printable(f"report: {page}"), markup=False, highlight=False, soft_wrap=True)
+
+
+def _gate(result: AbReport, wanted: AbFile) -> None:
+    """End with the exit code that the verdict asks for."""
+    name = "the blessed values" if result.verdict.baseline == BLESSED else result.verdict.baseline
+    worst = min((one.candidate - one.baseline for one in result.users), default=0.0)
+    if wanted.max_loss is not None and -worst > wanted.max_loss:
+        error_console().print(f"gate: a user loses {-worst:.4f} NDCG@10 against {name}", markup=False)
+        raise typer.Exit(_WORSE)
+    if result.verdict.outcome is AbOutcome.worse and FailIf.worse in wanted.fail_if:
+        error_console().print(f"gate: worse than {name}", markup=False)
+        raise typer.Exit(_WORSE)
+    if result.verdict.outcome is AbOutcome.undecided and FailIf.undecided in wanted.fail_if:
+        error_console().print(f"gate: undecided against {name}", markup=False)
+        raise typer.Exit(_UNDECIDED)

@@ -1,0 +1,145 @@
+"""For whom? The verdict in parts of the users, corrected for looking at many."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from eval.arms.inputs import Cases
+from eval.compare import holm, paired, randomisation_p
+from eval.metrics import PerUser
+from eval.report.verdict import AbVerdict, judge
+from retrieval import Columns, InputError
+
+LEAST = 10
+"""Minimum number of users in a slice."""
+_MOST_VALUES = 8
+"""Maximum number of values of an attribute; the rarer ones are one slice."""
+
+
+class SliceVerdict(BaseModel):
+    """The verdict on the users of one slice. Its p value is corrected for the number of slices (Holm 1979)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    by: str
+    slice: str
+    verdict: AbVerdict
+
+
+def slice_verdicts(
+    names: tuple[str, str],
+    values: tuple[PerUser, PerUser],
+    cases: Cases,
+    truth: Mapping[str, frozenset[str]],
+    *,
+    attributes: Sequence[str] = (),
+    metric: str,
+    margin: float,
+    seed: int = 0,
+) -> list[SliceVerdict]:
+    """Judge two arms in slices: history length, popularity of what was held out, and attributes that are named.
+
+    Args:
+        names: the arm and the baseline.
+        values: one value per user, in the order of the cases.
+        truth: relevant held-out items by user.
+        attributes: names of attributes; a user is in the slice of the value that most relevant items have.
+
+    Raises:
+        InputError: If the catalog has no such attribute.
+    """
+    users = list(cases.of)
+    groups: dict[tuple[str, str], NDArray[np.bool_]] = {}
+    for by, labels in (
+        ("history", _by_history(cases)),
+        ("held out", _by_popularity(cases, truth)),
+        *((name, _by_attribute(cases, truth, name)) for name in attributes),
+    ):
+        for label in dict.fromkeys(one for one in labels if one is not None):
+            groups[by, label] = np.array([one == label for one in labels])
+    assert all(len(mask) == len(users) for mask in groups.values())  # noqa: S101  # for the reader
+    usable = {
+        key: tuple(np.where(mask, one, np.nan) for one in values)
+        for key, mask in groups.items()
+        if int((mask & ~np.isnan(values[0] - values[1])).sum()) >= LEAST
+    }
+    corrected = holm([randomisation_p(paired(*some), seed=seed) for some in usable.values()])
+    found = []
+    for ((by, label), some), p in zip(usable.items(), corrected, strict=True):
+        verdict = judge(names, (some[0], some[1]), metric=metric, margin=margin, seed=seed, p_of=p)
+        if verdict is not None:
+            found.append(SliceVerdict(by=by, slice=label, verdict=verdict))
+    return found
+
+
+def _by_history(cases: Cases) -> list[str | None]:
+    lengths = [len(case.history) for case in cases.of.values()]
+    bounds = ((5, "at most 5"), (20, "6 to 20"), (50, "21 to 50"))
+    return [next((label for most, label in bounds if length <= most), "more than 50") for length in lengths]
+
+
+def _by_popularity(cases: Cases, truth: Mapping[str, frozenset[str]]) -> list[str | None]:
+    """Split users at the median of how popular their relevant items are, by training interactions."""
+    rows = cases.train.interactions.drop_nulls(Columns.item).group_by(Columns.item).len()
+    counts = dict(rows.iter_rows())
+    means = [
+        np.mean([counts.get(item, 0) for item in relevant]) if (relevant := truth.get(user)) else None
+        for user in cases.of
+    ]
+    known = [one for one in means if one is not None]
+    middle = float(np.median(known)) if known else 0.0
+    return [None if one is None else "rare items" if one < middle else "popular items" for one in means]
+
+
+def _by_attribute(cases: Cases, truth: Mapping[str, frozenset[str]], name: str) -> list[str | None]:
+    items = cases.train.items
+    if name not in items.columns or name in (Columns.item, Columns.title):
+        known = [column for column in items.columns if column not in (Columns.item, Columns.title)]
+        raise InputError(
+            f"the catalog has no attribute '{name[:60]}'",
+            field="--slice",
+            remedy=f"There are: {', '.join(known)}" if known else "This catalog has none",
+            code="unknown_attribute",
+        )
+    if items[name].dtype.is_numeric() and items[name].n_unique() > _MOST_VALUES:
+        return _by_number(cases, truth, dict(items.select(Columns.item, name).iter_rows()))
+    of_item = {item: _texts(value) for item, value in items.select(Columns.item, name).iter_rows()}
+    labels: list[str | None] = []
+    for user in cases.of:
+        counts: dict[str, int] = {}
+        for item in sorted(truth.get(user, ())):
+            for value in of_item.get(item, ()):
+                counts[value] = counts.get(value, 0) + 1
+        labels.append(max(sorted(counts), key=lambda one: counts[one]) if counts else None)
+    sizes = {label: labels.count(label) for label in labels if label is not None}
+    kept = sorted(sizes, key=lambda label: (-sizes[label], label))[:_MOST_VALUES]
+    return [None if label is None else label if label in kept else "other" for label in labels]
+
+
+def _by_number(
+    cases: Cases, truth: Mapping[str, frozenset[str]], of_item: Mapping[str, float | None]
+) -> list[str | None]:
+    """Split users at the quartiles of their relevant items' mean value."""
+    means: list[float | None] = []
+    for user in cases.of:
+        values = [value for item in truth.get(user, ()) if (value := of_item.get(item)) is not None]
+        means.append(float(np.mean(values)) if values else None)
+    known = [one for one in means if one is not None]
+    if not known:
+        return list[str | None]([None] * len(means))
+    edges = [float(edge) for edge in np.quantile(known, (0.25, 0.5, 0.75))]
+    names = [
+        f"below {edges[0]:g}",
+        f"{edges[0]:g} to {edges[1]:g}",
+        f"{edges[1]:g} to {edges[2]:g}",
+        f"from {edges[2]:g}",
+    ]
+    return [None if one is None else names[int(np.searchsorted(edges, one, side="right"))] for one in means]
+
+
+def _texts(value: object) -> list[str]:
+    if value is None:
+        return []
+    return [str(one) for one in value] if isinstance(value, list | tuple) else [str(value)]
