@@ -7,7 +7,7 @@ again. When to stop depends on the time alone, never on the results, so the erro
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from eval.experiment import ExperimentRun, run_experiment
 from eval.manifest import ExperimentConfig
 from eval.protocol import Relevance
 from prompts import PromptLibrary
-from retrieval import Dataset, InputError
+from retrieval import Columns, Dataset, InputError
 
 CLASSICAL = ("als", "ease", "transitions", "retrieval")
 """Arms that every comparison holds, and that ask no LLM."""
@@ -56,6 +56,7 @@ class AbSetup(BaseModel):
             compared with blessed values.
         candidate: the other one.
         fused: whether fitted fusions are judged, as users see them, instead of the prompts' own rankings.
+        slices: attributes of the catalog by which the verdict is sliced.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,6 +64,7 @@ class AbSetup(BaseModel):
     baseline: str | None = Field(default=None, min_length=1)
     candidate: str = Field(min_length=1)
     fused: bool = False
+    slices: tuple[str, ...] = ()
 
     def arms(self) -> tuple[Arm, ...]:
         """Return all arms of the comparison: the classical ones, and both prompts.
@@ -128,30 +130,37 @@ async def run_ab(
         predicted: called with the predicted cost after the pilot.
 
     Raises:
-        InputError: If a prompt does not exist or ranks nothing.
+        InputError: If a prompt does not exist or ranks nothing, or the catalog lacks an attribute.
         LLMError: If the server cannot be reached.
     """
+    _check_slices(dataset, setup.slices)
     began = time.monotonic()
     users = config.users
-    whole = config.model_copy(update={"arms": setup.arms()})
+    arms = setup.arms()
+    # A likelihood does not depend on the order of the candidates, so no second order is read.
+    ordered = any(library.get(arm.reference).meta.scoring != "likelihood" for arm in arms if arm.reference)
+    whole = config.model_copy(update={"arms": arms, **({} if ordered else {"order_users": 0})})
+
+    async def run(at: ExperimentConfig, *, opens: bool) -> ExperimentRun:
+        told = {"purpose": purpose, "origin": origin}
+        return await run_experiment(at, dataset, library, reads, out, **told, opens=opens, report=report)
 
     async def stage(size: int) -> ExperimentRun:
         limited = {"users": size} | ({"fit_users": min(whole.fit_users or size, size)} if setup.fused else {})
-        at = whole.model_copy(update=limited)
-        return await run_experiment(at, dataset, library, reads, out, purpose=purpose, origin=origin, report=report)
+        return await run(whole.model_copy(update=limited), opens=False)
 
     # The fusion needs a minimum of users with relevant candidates, so its pilot compares the prompts alone.
     pilot = whole.model_copy(update={"users": PILOT, "arms": tuple(arm for arm in whole.arms if arm.kind != "fused")})
-    run = await run_experiment(pilot, dataset, library, reads, out, purpose=purpose, origin=origin, report=report)
-    available = len(run.fold.truth(Relevance.any))
+    first = await run(pilot, opens=True)
+    available = len(first.fold.truth(Relevance.any))
     total = min(users or available, available)
-    cost = _predicted(run, total, reads.concurrency, fused=setup.fused)
+    cost = _predicted(first, total, reads.concurrency, fused=setup.fused)
     predicted(cost)
     if total <= PILOT and not setup.fused:
-        return AbRun(run, setup, _real(cost, run, 0.0))
+        return AbRun(first, setup, _real(cost, first, 0.0))
     sizes = sorted({max(round(total * share), PILOT) for share in _STAGES})
     after = time.monotonic()
-    reached: ExperimentRun | None = None if setup.fused else run
+    reached: ExperimentRun | None = None if setup.fused else first
     partial = None
     for size in sizes[-1:] if minutes is None else sizes:
         left = None if minutes is None else max(minutes * 60 - (time.monotonic() - began), 0.0)
@@ -172,6 +181,17 @@ async def run_ab(
     if partial is not None:
         partial += f": {judged:,} of {total:,} users were judged"
     return AbRun(reached, setup, _real(cost, reached, (time.monotonic() - after) / 60), partial)
+
+
+def _check_slices(dataset: Dataset, names: Sequence[str]) -> None:
+    known = [column for column in dataset.items.columns if column not in (Columns.item, Columns.title)]
+    if unknown := [name for name in names if name not in known]:
+        raise InputError(
+            f"the catalog has no attribute '{unknown[0][:60]}'",
+            field="--slice",
+            remedy=f"There are: {', '.join(known)}" if known else "This catalog has none",
+            code="unknown_attribute",
+        )
 
 
 def _predicted(run: ExperimentRun, users: int, concurrency: int, *, fused: bool) -> AbCost:

@@ -59,6 +59,7 @@ async def run_experiment(
     *,
     purpose: str = "",
     origin: str = "",
+    opens: bool = True,
     report: ProgressCallback = lambda *_: None,
 ) -> ExperimentRun:
     """Run everything that has not been run yet.
@@ -68,6 +69,7 @@ async def run_experiment(
         out: folder of all runs.
         purpose: purpose of the run; required to open test.
         origin: origin of the data and the parameters, for the record.
+        opens: whether a run on test is logged as a look at it; False for a part of a look that was logged.
 
     Raises:
         InputError: If an arm does not exist, or something that it needs is missing.
@@ -119,7 +121,7 @@ async def run_experiment(
     folder = out / manifest.run
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2))
-    if config.part is Part.test:
+    if config.part is Part.test and opens:
         log_opening(out / OPENED, manifest)
     record = RankingsLog(folder / RANKINGS)
     fits: dict[str, FusionFit] = {}

@@ -39,14 +39,15 @@ PUBLIC = {
     "positions_by_score prompt_ending rank_inputs read_labelled_reasons requests_scope resolve_model "
     "run_batch runs_on_cpu save_fit server_options this_machine try_second_look_on users_scope "
     "write_reasons",
-    "eval": "AdapterCost AnswerStore ApiBench Arm ColdItemsBench DEFAULT_ARMS EvalBench EvalReport "
-    "EvidenceBench ExperimentConfig ExperimentRun FRACTION FaultSoak FitBench FlagsCost HoldoutProtocol "
-    "LeakError Mean OPENED Part ProgressCallback PromptsBench Ratio Reads ReasonsBench Regime Relevance "
-    "RerankBench RetrievalBench Training WISH_ARMS WishReport adapter_training bench_adapter bench_api "
-    "bench_cold_items bench_eval bench_evidence bench_faults bench_fit bench_flags bench_prompts "
-    "bench_reasons bench_rerank bench_retrieval build_report copy_openings count_openings "
-    "fit_fusion_weights judge_wishes make_fold parameters_saw_test parse_arm read_wishes run_experiment "
-    "tables training_part wishes_text",
+    "eval": "AbCost AbOutcome AbReport AbRun AbSetup AbVerdict AdapterCost AnswerStore ApiBench Arm BLESSED "
+    "BlessedBaseline ColdItemsBench DEFAULT_ARMS EvalBench EvalReport EvidenceBench ExperimentConfig "
+    "ExperimentRun FRACTION FaultSoak FitBench FlagsCost HoldoutProtocol LeakError MARGIN Mean OPENED Part "
+    "ProgressCallback PromptsBench Ratio Reads ReasonsBench Regime Relevance RerankBench RetrievalBench "
+    "Training WISH_ARMS WishReport adapter_training bench_adapter bench_api bench_cold_items bench_eval "
+    "bench_evidence bench_faults bench_fit bench_flags bench_prompts bench_reasons bench_rerank "
+    "bench_retrieval build_ab_report build_report copy_openings count_openings fit_fusion_weights judge_wishes "
+    "make_fold parameters_saw_test parse_arm per_user_table read_wishes run_ab run_experiment tables "
+    "training_part wishes_text write_report",
     "tuning": "PromptWriter TrainingData TrainingEstimate TrainingProgress TuningOptions split_for_training tune",
     "api": "Settings create_app load_settings",
 }

@@ -208,7 +208,6 @@ class _AbTask:
             library,
             opened=count_openings([self.out / OPENED, PUBLISHED / OPENED], done.run.manifest.data_hash),
             margin=wanted.margin,
-            attributes=wanted.slices,
             blessed=None if self.baseline is None else self.baseline.values,
         )
         return result, write_report(result, per_user_table(done.run), self.report or done.run.folder / "report")
@@ -249,7 +248,9 @@ def _setup(wanted: AbFile, settings: Settings) -> AbSetup:
         raise InputError(
             "compares the prompts' own rankings", field="--against", remedy="Drop --fused", code="conflict"
         )
-    return AbSetup(baseline=prompts[0] if needed == 2 else None, candidate=prompts[-1], fused=wanted.fused)
+    return AbSetup(
+        baseline=prompts[0] if needed == 2 else None, candidate=prompts[-1], fused=wanted.fused, slices=wanted.slices
+    )
 
 
 def _show_cost(cost: AbCost) -> None:

@@ -145,11 +145,12 @@ async def _run(
     cache: bool,
 ) -> EvalReport:
     library = PromptLibrary(settings.prompts_dir)
-    provenance = {"purpose": purpose, "origin": data.origin}
     with ExitStack() as stack:
         tell = stack.enter_context(progress())
         if engine is None:
-            run = await run_experiment(config, data.dataset, library, None, out, **provenance, report=tell)
+            run = await run_experiment(
+                config, data.dataset, library, None, out, purpose=purpose, origin=data.origin, report=tell
+            )
         else:
             store = AnswerStore(out / "answers.sqlite") if cache else None
             if store is not None:
@@ -158,7 +159,9 @@ async def _run(
             stack.callback(memory.close)
             limit, tuned = settings.llm.history_limit, tuned_on(settings, data.dataset)
             async with Reads(engine, store, history_limit=limit, memory=memory, tuned=tuned) as reads:
-                run = await run_experiment(config, data.dataset, library, reads, out, **provenance, report=tell)
+                run = await run_experiment(
+                    config, data.dataset, library, reads, out, purpose=purpose, origin=data.origin, report=tell
+                )
     judged = build_report(run, opened=count_openings([out / OPENED, PUBLISHED / OPENED], run.manifest.data_hash))
     (run.folder / "report.json").write_text(judged.model_dump_json(indent=2))
     return judged

@@ -1,7 +1,7 @@
 """Report of a comparison of two rank prompts."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
@@ -114,18 +114,15 @@ def build_ab_report(
     *,
     opened: int,
     margin: float = MARGIN,
-    attributes: Sequence[str] = (),
     blessed: Mapping[str, float] | None = None,
 ) -> AbReport:
     """Judge a finished comparison.
 
     Args:
         margin: share of the baseline's mean that does not matter.
-        attributes: attributes of the catalog by which the verdict is sliced.
         blessed: the baseline's value by hash of the user, if the baseline is not an arm.
 
     Raises:
-        InputError: If the catalog has no such attribute.
         DataError: If too few users were answered to judge.
     """
     run, seed = ab.run, ab.run.manifest.config.seed
@@ -172,7 +169,7 @@ def build_ab_report(
             (primary[names[0]], primary[names[1]]),
             run.cases,
             truth,
-            attributes=attributes,
+            attributes=ab.setup.slices,
             metric=PRIMARY,
             margin=margin,
             seed=seed,

@@ -87,6 +87,7 @@ def ranks(report: AbReport) -> str:
         for name, counts in report.ranks.items():
             colour = _SECOND if name == report.verdict.arm else _FIRST
             axes.plot(list(counts), list(counts.values()), marker="o", color=colour, label=name)
+        axes.set_xticks(list(next(iter(report.ranks.values()), {})))
         axes.set_xlabel("first n of the list")
         axes.set_ylabel("liked items found")
         axes.legend(frameon=False)

@@ -1,5 +1,6 @@
 """For whom? The verdict in parts of the users, corrected for looking at many."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from eval.arms.inputs import Cases
 from eval.compare import holm, paired, randomisation_p
 from eval.metrics import PerUser
 from eval.report.verdict import AbVerdict, judge
-from retrieval import Columns, InputError
+from retrieval import Columns
 
 LEAST = 10
 """Minimum number of users in a slice."""
@@ -45,21 +46,19 @@ def slice_verdicts(
         names: the arm and the baseline.
         values: one value per user, in the order of the cases.
         truth: relevant held-out items by user.
-        attributes: names of attributes; a user is in the slice of the value that most relevant items have.
+        attributes: names of attributes of the catalog; a user is in the slice of the value that most relevant
+            items have.
 
-    Raises:
-        InputError: If the catalog has no such attribute.
     """
-    users = list(cases.of)
     groups: dict[tuple[str, str], NDArray[np.bool_]] = {}
-    for by, labels in (
+    for by, (labels, order) in (
         ("history", _by_history(cases)),
         ("held out", _by_popularity(cases, truth)),
         *((name, _by_attribute(cases, truth, name)) for name in attributes),
     ):
-        for label in dict.fromkeys(one for one in labels if one is not None):
+        present = {one for one in labels if one is not None}
+        for label in (one for one in order if one in present):
             groups[by, label] = np.array([one == label for one in labels])
-    assert all(len(mask) == len(users) for mask in groups.values())  # noqa: S101  # for the reader
     usable = {
         key: tuple(np.where(mask, one, np.nan) for one in values)
         for key, mask in groups.items()
@@ -74,13 +73,18 @@ def slice_verdicts(
     return found
 
 
-def _by_history(cases: Cases) -> list[str | None]:
+Labels = tuple[list[str | None], Sequence[str]]
+"""Slice of each user, None for no slice; and the names of the slices in the order to show them."""
+
+
+def _by_history(cases: Cases) -> Labels:
+    bounds = ((5, "at most 5"), (20, "6 to 20"), (50, "21 to 50"), (math.inf, "more than 50"))
     lengths = [len(case.history) for case in cases.of.values()]
-    bounds = ((5, "at most 5"), (20, "6 to 20"), (50, "21 to 50"))
-    return [next((label for most, label in bounds if length <= most), "more than 50") for length in lengths]
+    found = [next(label for most, label in bounds if length <= most) for length in lengths]
+    return list[str | None](found), [label for _, label in bounds]
 
 
-def _by_popularity(cases: Cases, truth: Mapping[str, frozenset[str]]) -> list[str | None]:
+def _by_popularity(cases: Cases, truth: Mapping[str, frozenset[str]]) -> Labels:
     """Split users at the median of how popular their relevant items are, by training interactions."""
     rows = cases.train.interactions.drop_nulls(Columns.item).group_by(Columns.item).len()
     counts = dict(rows.iter_rows())
@@ -90,19 +94,12 @@ def _by_popularity(cases: Cases, truth: Mapping[str, frozenset[str]]) -> list[st
     ]
     known = [one for one in means if one is not None]
     middle = float(np.median(known)) if known else 0.0
-    return [None if one is None else "rare items" if one < middle else "popular items" for one in means]
+    names = ("rare items", "popular items")
+    return [None if one is None else names[int(one >= middle)] for one in means], names
 
 
-def _by_attribute(cases: Cases, truth: Mapping[str, frozenset[str]], name: str) -> list[str | None]:
+def _by_attribute(cases: Cases, truth: Mapping[str, frozenset[str]], name: str) -> Labels:
     items = cases.train.items
-    if name not in items.columns or name in (Columns.item, Columns.title):
-        known = [column for column in items.columns if column not in (Columns.item, Columns.title)]
-        raise InputError(
-            f"the catalog has no attribute '{name[:60]}'",
-            field="--slice",
-            remedy=f"There are: {', '.join(known)}" if known else "This catalog has none",
-            code="unknown_attribute",
-        )
     if items[name].dtype.is_numeric() and items[name].n_unique() > _MOST_VALUES:
         return _by_number(cases, truth, dict(items.select(Columns.item, name).iter_rows()))
     of_item = {item: _texts(value) for item, value in items.select(Columns.item, name).iter_rows()}
@@ -115,12 +112,10 @@ def _by_attribute(cases: Cases, truth: Mapping[str, frozenset[str]], name: str) 
         labels.append(max(sorted(counts), key=lambda one: counts[one]) if counts else None)
     sizes = {label: labels.count(label) for label in labels if label is not None}
     kept = sorted(sizes, key=lambda label: (-sizes[label], label))[:_MOST_VALUES]
-    return [None if label is None else label if label in kept else "other" for label in labels]
+    return [None if label is None else label if label in kept else "other" for label in labels], [*kept, "other"]
 
 
-def _by_number(
-    cases: Cases, truth: Mapping[str, frozenset[str]], of_item: Mapping[str, float | None]
-) -> list[str | None]:
+def _by_number(cases: Cases, truth: Mapping[str, frozenset[str]], of_item: Mapping[str, float | None]) -> Labels:
     """Split users at the quartiles of their relevant items' mean value."""
     means: list[float | None] = []
     for user in cases.of:
@@ -128,7 +123,7 @@ def _by_number(
         means.append(float(np.mean(values)) if values else None)
     known = [one for one in means if one is not None]
     if not known:
-        return list[str | None]([None] * len(means))
+        return list[str | None]([None] * len(means)), ()
     edges = [float(edge) for edge in np.quantile(known, (0.25, 0.5, 0.75))]
     names = [
         f"below {edges[0]:g}",
@@ -136,7 +131,7 @@ def _by_number(
         f"{edges[1]:g} to {edges[2]:g}",
         f"from {edges[2]:g}",
     ]
-    return [None if one is None else names[int(np.searchsorted(edges, one, side="right"))] for one in means]
+    return [None if one is None else names[int(np.searchsorted(edges, one, side="right"))] for one in means], names
 
 
 def _texts(value: object) -> list[str]:

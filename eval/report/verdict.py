@@ -152,7 +152,7 @@ def _sentence(one: AbVerdict) -> str:
     ]
     if one.cost and one.base_cost:
         tokens = one.cost.tokens - one.base_cost.tokens
-        parts.append(f"{tokens:+,.0f} tokens and {one.cost.ms - one.base_cost.ms:+,.0f} ms per request")
+        parts.append(f"{tokens:+,.0f} tokens and {one.cost.ms - one.base_cost.ms:+,.0f} ms per read at this run's load")
     text = "; ".join(parts) + "."
     if one.outcome is AbOutcome.equivalent:
         return f"{text} Differences within {_share(one.margin, one.base)} were said not to matter."

@@ -44,7 +44,7 @@ def seeing(prefix: str, continuation: str) -> float:
 async def compared(
     library: PromptLibrary, dataset: Dataset, reads: Reads, out: Path, *prompts: str, **more: object
 ) -> AbRun:
-    setup = AbSetup(baseline=prompts[0] if len(prompts) > 1 else None, candidate=prompts[-1])
+    setup = AbSetup(baseline=prompts[0] if len(prompts) > 1 else None, candidate=prompts[-1], slices=("genres",))
     config = CONFIG.model_copy(update=more)
     return await run_ab(setup, config, dataset, library, reads, out)
 
@@ -58,7 +58,7 @@ async def test_a_prompt_with_hidden_titles_is_worse(
 ) -> None:
     standin.logprob = seeing
     run = await compared(library, dataset, reads, tmp_path / "runs", "mine@1", "mine@3")
-    report = reported(run, library, attributes=("genres",))
+    report = reported(run, library)
     assert report.verdict.outcome == "worse"
     assert (report.verdict.arm, report.verdict.baseline, report.verdict.users) == (
         "llm:mine@3",
@@ -167,13 +167,14 @@ async def test_blessed_values_replace_a_prompt(
         BlessedBaseline.read(file)
 
 
-async def test_unknown_attributes_are_named(
+async def test_unknown_attributes_are_named_before_anything_is_asked(
     library: PromptLibrary, dataset: Dataset, reads: Reads, standin: StandIn, tmp_path: Path
 ) -> None:
-    run = await compared(library, dataset, reads, tmp_path / "runs", "mine@1", "mine@3", users=20)
+    setup = AbSetup(baseline="mine@1", candidate="mine@3", slices=("colour",))
     with pytest.raises(InputError, match="no attribute 'colour'") as error:
-        reported(run, library, attributes=("colour",))
+        await run_ab(setup, CONFIG, dataset, library, reads, tmp_path / "runs")
     assert "genres" in (error.value.remedy or "")
+    assert completions(standin) == 0
 
 
 async def test_a_fused_comparison_judges_what_users_see(

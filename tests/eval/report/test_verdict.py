@@ -62,7 +62,7 @@ def test_the_sentence_says_what_would_settle_it() -> None:
     )
     assert verdict is not None
     assert verdict.sentence.startswith("undecided: llm:b against llm:a: ")
-    assert "+20 tokens and -100 ms per request" in verdict.sentence
+    assert "+20 tokens and -100 ms per read" in verdict.sentence
     assert f"{verdict.users_for_margin:,} would show 5.0%" in verdict.sentence
     assert "is the least these 40 users could show" in verdict.sentence
     assert verdict.margin == pytest.approx(0.05 * base.mean())
