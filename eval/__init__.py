@@ -20,6 +20,7 @@ from eval.bench.runner import EvalBench, bench_eval
 from eval.compare import Mean
 from eval.errors import LeakError
 from eval.experiment import ExperimentRun, run_experiment
+from eval.feedback import ANSWERS, RESPONSES, FeedbackReport, feedback_text, report_feedback
 from eval.fusion import fit_fusion_weights
 from eval.guard import Training, adapter_training
 from eval.manifest import DEFAULT_ARMS, OPENED, ExperimentConfig, copy_openings, count_openings
@@ -34,11 +35,13 @@ from eval.search_guard import parameters_saw_test, training_part
 from eval.wishes import WISH_ARMS, WishReport, judge_wishes, read_wishes, wishes_text
 
 __all__ = [
+    "ANSWERS",
     "BLESSED",
     "DEFAULT_ARMS",
     "FRACTION",
     "MARGIN",
     "OPENED",
+    "RESPONSES",
     "WISH_ARMS",
     "AbCost",
     "AbOutcome",
@@ -58,6 +61,7 @@ __all__ = [
     "ExperimentConfig",
     "ExperimentRun",
     "FaultSoak",
+    "FeedbackReport",
     "FitBench",
     "FlagsCost",
     "HoldoutProtocol",
@@ -92,6 +96,7 @@ __all__ = [
     "build_report",
     "copy_openings",
     "count_openings",
+    "feedback_text",
     "fit_fusion_weights",
     "judge_wishes",
     "make_fold",
@@ -99,6 +104,7 @@ __all__ = [
     "parse_arm",
     "per_user_table",
     "read_wishes",
+    "report_feedback",
     "run_ab",
     "run_experiment",
     "tables",

@@ -53,7 +53,15 @@ from reranker.reasons.agreement import Agreement, agreement, read_labelled_reaso
 from reranker.reasons.second_look import SecondLookFigures
 from reranker.reasons.writer import Basis, Reason, ReasonStatistics, ReasonWriter, Wanted, write_reasons
 from reranker.recommender import Recommender
-from reranker.request import MAX_CANDIDATES, MAX_DEADLINE_MS, MAX_ITEMS, TASKS, PromptChoice, RecommendationRequest
+from reranker.request import (
+    MAX_CANDIDATES,
+    MAX_DEADLINE_MS,
+    MAX_ITEMS,
+    TASKS,
+    PromptChoice,
+    RecommendationRequest,
+    Task,
+)
 from reranker.scoring import (
     Calibration,
     OrderSensitivity,
@@ -157,6 +165,7 @@ __all__ = [
     "SecondLookFigures",
     "StabilityReport",
     "StartProgress",
+    "Task",
     "UnderstoodBody",
     "Usage",
     "Wanted",

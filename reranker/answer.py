@@ -166,6 +166,10 @@ class _Ranked(_AnswerPart):
     recommendation_id: str | None = Field(
         default=None, description="events that name it are linked to this answer; null if answers are not stored"
     )
+    experiments: dict[str, str] = Field(
+        default_factory=dict,
+        description="the prompt that the user got, by online experiment that the answer is part of",
+    )
     ranker: Ranker
     degraded: list[Degraded] = Field(description="empty if no stage was replaced by its fallback")
     fallback: Notice | None

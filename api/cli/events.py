@@ -18,6 +18,7 @@ from api.http.event_verdicts import MOST_EVENTS, SOURCE, VerdictBody, store_even
 from api.http.json_body import decode
 from api.http.problems import Refused
 from api.settings.model import load_settings
+from eval import ANSWERS, feedback_text, report_feedback
 from retrieval import EVENTS, DataError, InputError, Store, Verdict, load
 
 _PARQUET = b"PAR1"
@@ -26,7 +27,7 @@ _CHECK_FAILED = 3
 Row = tuple[int, dict[str, Any] | VerdictBody]
 """Number of a row, and its event."""
 _IDS = ("event_id", "user_id", "item_id", "recommendation_id")
-app = typer.Typer(help="Export, import and delete stored events.", no_args_is_help=True)
+app = typer.Typer(help="Export, import, report and delete stored events.", no_args_is_help=True)
 
 
 @app.command("export")
@@ -113,6 +114,42 @@ def prune(
     finally:
         store.close()
     console().print(f"deleted {events:,} events and {answers:,} answers older than {age:,} days")
+
+
+@app.command()
+def report(as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False) -> None:
+    """Report click-through and conversion by ranker, prompt version, online experiment and position.
+
+    Rates are corrected for the position: lower ones are looked at less (position-based model).
+    """
+    store = opened(load_settings())
+    try:
+        with status("reading the store"):
+            answers, responses = store.answers_with_responses()
+    finally:
+        store.close()
+    found = report_feedback(pl.DataFrame(list(map(_answer, answers.iter_rows(named=True))), schema=ANSWERS), responses)
+    lines = feedback_text(found).splitlines()
+    typer.echo(found.model_dump_json(indent=2) if as_json else "\n".join(map(printable, lines)))
+
+
+def _answer(row: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer's row of the report's table."""
+    content = json.loads(row["content"])
+
+    def prompt(task: str) -> str | None:
+        used = content["prompts"].get(task)
+        return None if used is None else f"{used['name']}@{used['version']}"
+
+    return {
+        "recommendation_id": row["recommendation_id"],
+        "user": row["user"],
+        "items": content["items"],
+        "ranker": content["ranker"],
+        "rank_prompt": prompt("rank"),
+        "reason_prompt": prompt("reason"),
+        "experiments": [f"{name}: {given}" for name, given in content.get("experiments", {}).items()],
+    }
 
 
 def _write_parquet(store: Store, file: Path) -> int:

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Mapping
 from typing import TypeVar
 
 from api.http.feedback import KnownUser
@@ -17,9 +18,13 @@ class StoredAnswers:
 
     Args:
         known: the store's data on the user.
+        experiments: prompt that the user got, by experiment.
     """
 
-    def __init__(self, service: Service, user_id: str | None, known: KnownUser) -> None:
+    def __init__(
+        self, service: Service, user_id: str | None, known: KnownUser, experiments: Mapping[str, str] | None = None
+    ) -> None:
+        self._experiments = dict(experiments or {})
         self._feedback = service.feedback
         self._build = service.build
         self._user_id = user_id
@@ -34,6 +39,7 @@ class StoredAnswers:
         added: dict[str, object] = {"degraded": [*self._degraded, *part.degraded]} if self._degraded else {}
         if not isinstance(part, DoneEvent):
             added["recommendation_id"] = self._id
+            added["experiments"] = self._experiments
         return part.model_copy(update=added)
 
     def log(self, answer: Answer) -> None:
@@ -45,6 +51,7 @@ class StoredAnswers:
             "ranker": answer.ranker,
             "model": answer.model,
             "prompts": answer.prompts.model_dump(),
+            "experiments": answer.experiments,
             "degraded": [degraded.code for degraded in answer.degraded],
             "build": self._build,
         }

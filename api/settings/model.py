@@ -16,6 +16,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from api.settings.experiments import OnlineExperiment, check_experiments
 from api.settings.text import explain, nearest
 from reranker import LlmSettings
 from retrieval import DataSettings, EmbeddingSettings, InputError, StoreSettings, current_data, readers
@@ -52,6 +53,8 @@ class Settings(BaseSettings):
     llm: LlmSettings = LlmSettings()
     embeddings: EmbeddingSettings = EmbeddingSettings()
     store: StoreSettings = StoreSettings()
+    experiments: dict[str, OnlineExperiment] = {}
+    """Online experiments by name: shares of the users by prompt."""
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     deadline_ms: int = Field(default=30_000, ge=1, le=600_000)
@@ -78,6 +81,11 @@ class Settings(BaseSettings):
     """Who may try drafts, save and promote prompts, change items and forget users: programs on this machine, or where
     API keys exist those with the scope (``loopback``), or no one (``off``).
     """
+
+    @field_validator("experiments")
+    @classmethod
+    def _one_experiment_per_prompt(cls, experiments: dict[str, OnlineExperiment]) -> dict[str, OnlineExperiment]:
+        return check_experiments(experiments)
 
     @field_validator("llm")
     @classmethod

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import polars as pl
 from sqlalchemy import insert, select
 
 from retrieval.store import tables
@@ -41,6 +42,33 @@ class AnswersPart(StorePart):
             rows = [row for row in rows if row["recommendation_id"] not in logged]
             if rows:
                 connection.execute(insert(tables.recommendations), rows)
+
+    def answers_with_responses(self) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Return the answers to users, and the events that name them.
+
+        Returns:
+            A table of answers: ``recommendation_id``, ``user`` (a number; null if unknown), ``content`` (JSON); and one
+            of events: ``recommendation_id``, ``item_id``, ``event``.
+
+        Raises:
+            StoreError: If the database fails.
+        """
+        answers, events = tables.recommendations.c, tables.events.c
+        with self._database.reading() as connection:
+            given = connection.execute(
+                select(answers.recommendation_id, answers.user_number, answers.content).order_by(answers.created)
+            ).all()
+            done = connection.execute(
+                select(events.recommendation_id, events.item_id, events.event).where(
+                    events.recommendation_id.is_not(None), events.item_id.is_not(None)
+                )
+            ).all()
+        columns = {"recommendation_id": pl.String, "user": pl.Int64, "content": pl.String}
+        responses = {"recommendation_id": pl.String, "item_id": pl.String, "event": pl.String}
+        return (
+            pl.DataFrame([tuple(row) for row in given], schema=columns, orient="row"),
+            pl.DataFrame([tuple(row) for row in done], schema=responses, orient="row"),
+        )
 
     def recommendation(self, recommendation_id: str) -> Mapping[str, Any] | None:
         """Return the list of an answer and what led to it; None if it was not logged.

@@ -1,6 +1,7 @@
 """``POST /v1/recommendations``."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -10,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.sse import EventSourceResponse, format_sse_event
 
 from api.http.dependencies import RecommenderDep, ServiceDep
+from api.http.experiments import assign
 from api.http.json_body import JsonRoute
 from api.http.keys import KeyScope
 from api.http.models import RecommendationBody
@@ -53,8 +55,10 @@ async def recommend(
         request_id=request.state.request_id,
         known=known,
     )
-    answers = StoredAnswers(service, body.user_id, known)
     allow_prompts(request, service, wanted.prompts)
+    prompts, assigned = assign(service.settings.experiments, body.user_id, wanted.prompts)
+    wanted = dataclasses.replace(wanted, prompts=prompts)
+    answers = StoredAnswers(service, body.user_id, known, assigned)
     request.state.ends = request.state.began + wanted.deadline_ms / 1000
     await service.load_prompts(wanted.prompts)
     if body.stream:
