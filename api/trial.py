@@ -45,9 +45,9 @@ async def passed(template: PromptTemplate, retriever: Retriever, user_ids: Seque
     """
 
     def check_all() -> None:
-        for user_id in user_ids:
+        for number, user_id in enumerate(user_ids, start=1):
             if not retriever.has_user(user_id):
-                raise InputError(f"there is no user '{user_id[:80]}'", field="user_ids", code="unknown_user")
+                raise InputError(f"user {number} of the list does not exist", field="user_ids", code="unknown_user")
         check_template(template, [user_sample(retriever, user_id, locale=template.meta.locale) for user_id in user_ids])
 
     await asyncio.to_thread(check_all)  # renders in subprocesses, which takes about a second
