@@ -31,7 +31,8 @@ from retrieval.models.content import item_features, predict_values
 from retrieval.models.item_knn import ItemKnn
 from retrieval.models.popularity import popularity
 from retrieval.provenance import describe_data, describe_origin, rebuild_dataset, with_relative_paths
-from retrieval.retriever import Notice, RetrievalRequest, Retrieved, Retriever
+from retrieval.request import Notice, RetrievalRequest, Retrieved
+from retrieval.retriever import Retriever
 from retrieval.search import HELD_BACK, Search, SearchBudget, choose_parameters, known_parameters, search_parameters
 from retrieval.store.events import EVENTS
 from retrieval.store.keys import ApiKey, split_key

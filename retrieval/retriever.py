@@ -9,19 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.artifact import Artifact
-from retrieval.catalog import Filter, quote_ids
+from retrieval.catalog import quote_ids
 from retrieval.combination import weighted
-from retrieval.data.dataset import Log, confidences
-from retrieval.data.events import Meaning, meaning
-from retrieval.data.schema import Candidate, Evidence, HistoryEntry, Interaction, Item, Source
-from retrieval.data.text import plain_id
-from retrieval.diversity import Diversify, diversified_order
+from retrieval.data.schema import Candidate, Evidence, Item, Source
+from retrieval.diversity import diversified_order
 from retrieval.embeddings import Embedder
 from retrieval.errors import EmbeddingError, InputError
+from retrieval.histories import HistoryReader, Visitor, unknown_items
 from retrieval.models.als import Floats, Matrix
 from retrieval.models.contract import Histories
 from retrieval.models.popularity import POOL, spread
 from retrieval.proposals import best, propose
+from retrieval.request import Notice, RetrievalRequest, Retrieved
 from retrieval.wish import Wish, WishCondition
 from retrieval.wish_search import SOURCES, WishSearch, blended, wish_interactions
 
@@ -41,92 +40,6 @@ _CHUNK = 128
 
 
 @dataclass(frozen=True)
-class RetrievalRequest:
-    """Whom to find candidates for. Without a user, a history and a query the visitor is a stranger.
-
-    Args:
-        user_id: a user of the fitted data; an unknown one is treated as a stranger, and the answer says so.
-        history: replaces the user's stored history, oldest first; works without a user.
-        newer: what the user did since the data were fitted, oldest first; counted in addition to the stored history.
-        stored_history: whether to count the history of the fitted data; False for a user who was forgotten since.
-        query: words that are searched for; blended with the history where there is one.
-        wish: a wish that was understood; replaces ``query``.
-        candidate_ids: score these items instead of searching.
-        exclude_ids: never propose these.
-        withdrawn: items that are no longer offered; unlike ``exclude_ids``, unknown ids are no problem.
-        filter: only items whose attributes fit, see :data:`retrieval.catalog.Filter`.
-        count: how many candidates a search returns; each model proposes as many, and the best of their union are kept.
-        diversify: whether alike items stand apart, see :mod:`retrieval.diversity`; False leaves retrieval's order.
-    """
-
-    user_id: str | None = None
-    history: Sequence[Interaction] | None = None
-    newer: Sequence[Interaction] = ()
-    stored_history: bool = True
-    query: str | None = None
-    wish: Wish | None = None
-    candidate_ids: Sequence[str] | None = None
-    exclude_ids: Sequence[str] = ()
-    withdrawn: frozenset[str] = frozenset()
-    filter: Filter = field(default_factory=dict)
-    count: int = 20
-    diversify: Diversify = False
-
-
-@dataclass(frozen=True)
-class Notice:
-    """Something that the answer must say: a stable code and a sentence."""
-
-    code: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Retrieved:
-    """Candidates, best first, with what they rest on.
-
-    ``visitor`` is the history that the candidates were scored with, as models see it, and ``scales`` what a unit of
-    each signal adds to a candidate's score.
-    """
-
-    candidates: list[Candidate]
-    history: list[HistoryEntry]
-    visitor: Histories
-    fallback: Notice | None = None
-    warnings: list[Notice] = field(default_factory=list)
-    scales: Mapping[str, float] = field(default_factory=dict)
-    relaxed: Sequence[WishCondition] = ()
-    """Conditions of the wish that were dropped because too few items meet them."""
-    wish_error: EmbeddingError | None = None
-    """Why the wish was not compared by meaning, if that failed."""
-
-    @property
-    def liked(self) -> dict[str, Item]:
-        """The history items whose latest interaction was meant positively, by id, the earliest first."""
-        latest = {entry.item.item_id: entry for entry in self.history if entry.item}
-        return {
-            item_id: entry.item
-            for item_id, entry in latest.items()
-            if entry.item and meaning(entry.interaction.event, entry.interaction.weight) is Meaning.positive
-        }
-
-
-@dataclass(frozen=True)
-class _Visitor:
-    """What is known of whoever asks."""
-
-    history: list[HistoryEntry]
-    seen: NDArray[np.int64]
-    taste: Histories
-    fallback: Notice | None
-
-    @property
-    def known(self) -> bool:
-        """Whether there is a liked item in the history."""
-        return bool(self.taste.confidences.nnz)
-
-
-@dataclass(frozen=True)
 class _Scored:
     """Items with their scores and what they rest on, best first."""
 
@@ -140,9 +53,6 @@ class _Scored:
     wish_error: EmbeddingError | None = None
 
 
-_NOTHING_LIKED = Notice("nothing_liked", "the history holds no known item that was liked, popular items are shown")
-_UNKNOWN_USER = Notice("unknown_user", "the user is unknown, popular items are shown")
-_NO_USER = Notice("no_user", "neither a user nor a history was given, popular items are shown")
 _NO_MATCH = Notice("no_match", "no available item shares a word with the query, items are ranked without it")
 
 
@@ -162,8 +72,7 @@ class Retriever:
         self._combination = artifact.manifest.combination
         self._log = artifact.log
         self._users = artifact.user_ids
-        self._user_position = {user: position for position, user in enumerate(artifact.user_ids)}
-        self._newest = artifact.log.newest
+        self._histories = HistoryReader(artifact)
         self.wishes = WishSearch(artifact.catalog, artifact.text_index, artifact.embeddings, embedder)
 
     def changed_files(self) -> list[str]:
@@ -184,7 +93,7 @@ class Retriever:
 
     def has_user(self, user_id: str) -> bool:
         """Whether the fitted data hold the user."""
-        return user_id in self._user_position or plain_id(user_id) in self._user_position
+        return self._histories.position(user_id) is not None
 
     def popularity(self) -> NDArray[np.float32]:
         """Decayed number of likings of each item, shape (items,)."""
@@ -226,18 +135,20 @@ class Retriever:
         Raises:
             InputError: a user is unknown, or the build has no such model.
         """
-        unknown = [user for user in user_ids if user not in self._user_position]
-        if unknown:
+        places = {user: self._histories.position(user) for user in user_ids}
+        if unknown := [user for user, place in places.items() if place is None]:
             raise InputError(f"names unknown users: {quote_ids(unknown)}", field="user_ids", code="unknown_user")
         if model is not None and model not in self.models.models:
             told = self.models.left_out.get(model, f"there are {', '.join(self.models.models)}")
             raise InputError(f"'{model}' was not fitted on these data: {told}", field="model", code="unknown_model")
         positions = np.full((len(user_ids), count), -1, dtype=np.int64)
         scores = np.full((len(user_ids), count), -np.inf)
-        users = np.array([self._user_position[user] for user in user_ids], dtype=np.int64)
+        users = np.array([places[user] for user in user_ids], dtype=np.int64)
         for start in range(0, len(users), _CHUNK):
             some_users = users[start : start + _CHUNK]
-            histories = Histories.of(self._logs(some_users), self._artifact.user_items[some_users], some_users)
+            histories = Histories.of(
+                self._histories.logs(some_users), self._artifact.user_items[some_users], some_users
+            )
             table = (
                 self.models.signals(histories)
                 if model is None
@@ -278,7 +189,7 @@ class Retriever:
         if request.wish is not None:
             request = replace(request, newer=[*request.newer, *wish_interactions(request.wish)])
         warnings: list[Notice] = []
-        visitor = self._visitor(request, warnings)
+        visitor = self._histories.visitor(request, warnings)
         blocked = self._ineligible(request, visitor, warnings)
         if request.candidate_ids is not None:
             scored, fallback = self._given(blocked, request, visitor)
@@ -328,30 +239,7 @@ class Retriever:
             found[item.item_id] = carrying[:count]
         return found
 
-    def _visitor(self, request: RetrievalRequest, warnings: list[Notice]) -> _Visitor:
-        user = request.user_id
-        position = None if user is None else self._user_position.get(user, self._user_position.get(plain_id(user)))
-        given = [*(request.history or ()), *request.newer]
-        known = [one for one in given if one.item_id is None or self.catalog.position(one.item_id) is not None]
-        unknown = [one.item_id for one in given if one.item_id and self.catalog.position(one.item_id) is None]
-        if unknown:
-            warnings.append(_unknown_items("history", unknown))
-        if request.history is not None or not request.stored_history:
-            position = None
-        if position is not None and not known:
-            history = self._stored(position)
-            row = self._artifact.user_items[position]
-            taste = Histories.of(self._log.of(position), row, np.array([position]))
-        else:
-            history = [*(() if position is None else self._stored(position)), *map(self._entry, known)]
-            taste = self._taste([entry.interaction for entry in history])
-        fallback = None if taste.confidences.nnz else _fallback(request, history)
-        touched = [self.catalog.position(one.item_id) for one in known if one.item_id]
-        seen = np.array([] if position is None else self._log.of(position).items, dtype=np.int64)
-        seen = np.concatenate([seen[seen >= 0], np.array(touched, dtype=np.int64)])
-        return _Visitor(history, seen, taste, fallback)
-
-    def _ineligible(self, request: RetrievalRequest, visitor: _Visitor, warnings: list[Notice]) -> NDArray[np.bool_]:
+    def _ineligible(self, request: RetrievalRequest, visitor: Visitor, warnings: list[Notice]) -> NDArray[np.bool_]:
         """Mark the items that the request rules out, shape (items,).
 
         Ruled out before the best items are chosen, so that as many remain as were asked for.
@@ -367,7 +255,7 @@ class Retriever:
         blocked[[position for position in withdrawn if position is not None]] = True
         pairs = zip(request.exclude_ids, excluded, strict=True)
         if unknown := [item_id for item_id, position in pairs if position is None]:
-            warnings.append(_unknown_items("exclude_ids", unknown))
+            warnings.append(unknown_items("exclude_ids", unknown))
         allowed = self.catalog.allowed(request.filter)
         if allowed is not None:
             blocked |= ~allowed
@@ -383,7 +271,7 @@ class Retriever:
         return self.catalog.positions(item_ids, "candidate_ids")
 
     def _search(
-        self, blocked: NDArray[np.bool_], request: RetrievalRequest, visitor: _Visitor
+        self, blocked: NDArray[np.bool_], request: RetrievalRequest, visitor: Visitor
     ) -> tuple[_Scored, Notice | None]:
         """Choose candidates from the whole catalog."""
         pool = request.count * (_VARIANTS if request.diversify else 1)
@@ -442,7 +330,7 @@ class Retriever:
         return _Scored(top, scores[top], [Source.popular] * len(top), self.models.item_signals)
 
     def _with_query(
-        self, scored: _Scored, request: RetrievalRequest, visitor: _Visitor, blocked: NDArray[np.bool_], count: int
+        self, scored: _Scored, request: RetrievalRequest, visitor: Visitor, blocked: NDArray[np.bool_], count: int
     ) -> tuple[_Scored, Notice | None]:
         """Blend the ranking with the query if an item that is not blocked matches; choose the fallback notice."""
         if request.query is None:
@@ -465,7 +353,7 @@ class Retriever:
         return _Scored(top, scores[top], sources, scored.signals, scored.scales)
 
     def _with_wish(
-        self, request: RetrievalRequest, wish: Wish, blocked: NDArray[np.bool_], visitor: _Visitor
+        self, request: RetrievalRequest, wish: Wish, blocked: NDArray[np.bool_], visitor: Visitor
     ) -> tuple[_Scored, Notice | None]:
         """The best by a wish and the visitor's own ranking; a wish that says nothing leaves that ranking."""
         given = request.candidate_ids is not None
@@ -488,7 +376,7 @@ class Retriever:
         wished: Mapping[str, Floats],
         blocked: NDArray[np.bool_],
         request: RetrievalRequest,
-        visitor: _Visitor,
+        visitor: Visitor,
     ) -> _Scored:
         """The best by meaning, words, conditions, popularity and what the visitor likes."""
         positions = np.flatnonzero(~blocked)
@@ -518,7 +406,7 @@ class Retriever:
         return base
 
     def _given(
-        self, blocked: NDArray[np.bool_], request: RetrievalRequest, visitor: _Visitor
+        self, blocked: NDArray[np.bool_], request: RetrievalRequest, visitor: Visitor
     ) -> tuple[_Scored, Notice | None]:
         """Score the items of ``candidate_ids`` that are not blocked."""
         positions = np.flatnonzero(~blocked)
@@ -546,12 +434,12 @@ class Retriever:
         parts = np.stack([scales.get(name, 0.0) * (own[name] - own[name].mean()) for name in names])
         return [names[place] for place in parts.argmax(axis=0).tolist()]
 
-    def _signals(self, visitor: _Visitor) -> dict[str, Floats]:
+    def _signals(self, visitor: Visitor) -> dict[str, Floats]:
         """What every personal model says of all items, each of shape (items,)."""
         return {name: scores[0] for name, scores in self.models.signals(visitor.taste).items()}
 
     @staticmethod
-    def _length(visitor: _Visitor) -> int:
+    def _length(visitor: Visitor) -> int:
         return int(visitor.taste.confidences.nnz)
 
     def _blocked(self, positions: NDArray[np.integer]) -> NDArray[np.bool_]:
@@ -570,52 +458,6 @@ class Retriever:
             )
         ]
 
-    def _logs(self, users: NDArray[np.int64]) -> Log:
-        """The parts of the log of these users, one after the other."""
-        lengths = np.diff(self._log.indptr)[users]
-        starts = np.repeat(self._log.indptr[users] - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
-        rows = starts + np.arange(int(lengths.sum()))
-        return Log(
-            indptr=np.concatenate([[0], np.cumsum(lengths)]),
-            items=self._log.items[rows],
-            events=self._log.events[rows],
-            weights=self._log.weights[rows],
-            timestamps=self._log.timestamps[rows],
-            event_names=self._log.event_names,
-        )
-
-    def _stored(self, user: int) -> list[HistoryEntry]:
-        log, names, entries = self._log.of(user), self._log.event_names, []
-        columns = (log.items, log.events, log.weights, log.timestamps)
-        places = range(int(self._log.indptr[user]), int(self._log.indptr[user + 1]))
-        for place, item, event, weight, timestamp in zip(places, *(column.tolist() for column in columns), strict=True):
-            found = self.catalog.item(item) if item >= 0 else None
-            item_id, text = found.item_id if found else None, self._artifact.texts.get(place)
-            entries.append(HistoryEntry(found, Interaction(item_id, names[event], weight, timestamp or None, text)))
-        return entries
-
-    def _entry(self, interaction: Interaction) -> HistoryEntry:
-        position = self.catalog.position(interaction.item_id)
-        return HistoryEntry(None if position is None else self.catalog.item(position), interaction)
-
-    def _taste(self, interactions: Sequence[Interaction]) -> Histories:
-        """A history as models see it, by the same functions that they were fitted with."""
-        names = sorted({one.event for one in interactions})
-        codes = {name: code for code, name in enumerate(names)}
-        positions = [self.catalog.position(one.item_id) for one in interactions]
-        log = Log(
-            indptr=np.array([0, len(interactions)]),
-            items=np.array([-1 if one is None else one for one in positions], dtype=np.int32),
-            events=np.array([codes[one.event] for one in interactions], dtype=np.int32),
-            weights=np.array([one.weight for one in interactions], dtype=np.float64),
-            timestamps=np.array([one.timestamp or 0 for one in interactions], dtype=np.int64),
-            event_names=names,
-        )
-        now = max(filter(None, (self._newest, log.newest)), default=None)
-        half_life = self.manifest.parameters.half_life_days
-        row = confidences(log, log.users(), (1, len(self.catalog)), now=now, half_life_days=half_life)
-        return Histories.of(log, row)
-
 
 def _blend(matches: Floats, base: Floats, *, personal: bool) -> Floats:
     """Reciprocal rank fusion of the query's matches with the visitor's own ranking, shape (items,).
@@ -631,16 +473,6 @@ def _blend(matches: Floats, base: Floats, *, personal: bool) -> Floats:
     blended = (1.0 if personal else _TIE_WEIGHT) / (_RANK_OFFSET + base_rank)
     blended[found] += _TEXT_WEIGHT / (_RANK_OFFSET + text_rank)
     return blended.astype(np.float32)
-
-
-def _unknown_items(field: str, item_ids: Sequence[str]) -> Notice:
-    return Notice("unknown_item", f"{field} names unknown items, which are ignored: {quote_ids(item_ids)}")
-
-
-def _fallback(request: RetrievalRequest, history: Sequence[HistoryEntry]) -> Notice:
-    if history or request.history is not None:
-        return _NOTHING_LIKED
-    return _UNKNOWN_USER if request.user_id is not None else _NO_USER
 
 
 def _nothing_left(request: RetrievalRequest, allowed: NDArray[np.bool_] | None, *, seen: bool = False) -> Notice:
