@@ -25,6 +25,7 @@ from eval.fusion import fit_fusion_weights
 from eval.guard import Training, adapter_training
 from eval.manifest import DEFAULT_ARMS, OPENED, ExperimentConfig, copy_openings, count_openings
 from eval.protocol import FRACTION, HoldoutProtocol, Part, Relevance, make_fold
+from eval.rankings_log import forget_in_runs
 from eval.report import tables
 from eval.report.ab import BLESSED, AbReport, build_ab_report, per_user_table
 from eval.report.blessed import BlessedBaseline
@@ -98,6 +99,7 @@ __all__ = [
     "count_openings",
     "feedback_text",
     "fit_fusion_weights",
+    "forget_in_runs",
     "judge_wishes",
     "make_fold",
     "parameters_saw_test",

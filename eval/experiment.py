@@ -29,12 +29,12 @@ from eval.arms.llm import ProgressCallback, Reads
 from eval.fusion import fit_fusion_weights
 from eval.manifest import OPENED, ExperimentConfig, RunManifest, log_opening, make_manifest
 from eval.protocol import Fold, Part, make_fold
-from eval.rankings_log import RankingRow, RankingsLog, user_key
+from eval.rankings_log import RANKINGS, RankingRow, RankingsLog, user_key
 from prompts import PromptLibrary, PromptTemplate
 from reranker import FusionFit, Read, order_sensitivity
 from retrieval import Dataset, InputError, encode_dataset
 
-RANKINGS, MANIFEST = "rankings.jsonl", "manifest.json"
+MANIFEST = "manifest.json"
 _EXPENSIVE = frozenset({"pointwise", "permutation", "listwise"})
 
 

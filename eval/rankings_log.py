@@ -34,9 +34,39 @@ class RankingRow(BaseModel):
     order_flip: bool | None = None
 
 
+RANKINGS = "rankings.jsonl"
+"""Name of the log in a run's folder."""
+
+
 def user_key(user: str) -> str:
     """Return the hash by which the log names a user."""
     return hashlib.sha256(user.encode()).hexdigest()[:16]
+
+
+def forget_in_runs(out: Path, user: str) -> tuple[int, int]:
+    """Remove a user from the runs below a folder: the lines of the rankings, and whole reports that hold the user.
+
+    Returns:
+        The numbers of lines and of reports removed.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    key, lines, reports = user_key(user), 0, 0
+    for log in sorted(out.glob(f"*/{RANKINGS}")):
+        found = log.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in found if f'"user":"{key}"' not in line]
+        if len(kept) < len(found):
+            scratch = log.with_name(f".{log.name}.unfinished")
+            scratch.write_text("".join(kept), encoding="utf-8")
+            scratch.replace(log)
+            lines += len(found) - len(kept)
+    for report in sorted(out.glob("**/report.json")):
+        if key in report.read_text(encoding="utf-8"):
+            for file in report.parent.iterdir() if report.parent.name == "report" else [report]:
+                file.unlink()
+            reports += 1
+    return lines, reports
 
 
 class RankingsLog:

@@ -2,7 +2,7 @@
 
 from retrieval.artifact import Artifact, load
 from retrieval.artifact_writer import fit
-from retrieval.builds import current_build
+from retrieval.builds import current_build, remove_other_builds
 from retrieval.catalog import Catalog, Filter
 from retrieval.combination import deviation
 from retrieval.data import checks, readers, splits
@@ -136,6 +136,7 @@ __all__ = [
     "read_small_file",
     "readers",
     "rebuild_dataset",
+    "remove_other_builds",
     "search_parameters",
     "split_key",
     "splits",

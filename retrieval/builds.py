@@ -120,6 +120,31 @@ def publish(directory: Path, scratch: Path, built: Path, name: str, checksums: M
             os.close(held)
 
 
+def remove_other_builds(directory: Path) -> list[str]:
+    """Remove all builds but the current one, such as after a user was forgotten whom they hold.
+
+    Returns:
+        Names of the builds that stay because a process has loaded them.
+
+    Raises:
+        ArtifactError: If the folder cannot be written to, or another process keeps it locked.
+    """
+    kept = []
+    with scratch_folder(directory) as scratch, _locked(directory):
+        current = current_build(directory)
+        for build in directory.glob("build-*"):
+            if build.name == current:
+                continue
+            if _is_held(build):
+                kept.append(build.name)
+            else:
+                _move(build, scratch)
+        with suppress(ArtifactError):
+            if _named(directory / _PREVIOUS) not in kept:
+                (directory / _PREVIOUS).unlink(missing_ok=True)
+    return sorted(kept)
+
+
 def lock_build(folder: Path) -> int | None:
     """Lock a build against removal until the returned file descriptor is closed; None if it cannot be locked."""
     try:

@@ -6,16 +6,16 @@ import pytest
 
 PUBLIC = {
     "retrieval": "AlsModel AlsParameters ApiKey Artifact ArtifactError Candidate Catalog Columns DataError "
-    "DataSettings Dataset Diversify EVENTS Embedder EmbeddingError EmbeddingSettings EncodedDataset Evidence Example "
-    "Filter Finding ForgetReceipt HELD_BACK HistoryEntry IMPRESSION InputError Interaction Item ItemKnn "
-    "LoggedRecommendation Manifest Meaning NotFoundError Notice Penalty RATING RATING_BEST "
+    "DataSettings Dataset Diversify EVENTS Embedder EmbeddingError EmbeddingSettings EncodedDataset Evidence "
+    "Example Filter Finding ForgetReceipt HELD_BACK HistoryEntry IMPRESSION InputError Interaction Item "
+    "ItemKnn LoggedRecommendation Manifest Meaning NotFoundError Notice Penalty RATING RATING_BEST "
     "RetrievalRequest Retrieved Retriever Search SearchBudget Source Split Store StoreError StoreMark "
     "StoreSettings StoredItem UserEvent UserState Verdict WhyrankError Wish WishCondition WishMethod "
-    "add_stored checked_id checks choose_parameters counts_as cross_validated current_build "
-    "current_data current_manifest describe_data describe_origin deviation diversified_order "
-    "encode_dataset fit flush_to_disk item_features known_parameters load make_dataset meaning "
-    "open_embedder popularity predict_values read_small_file readers rebuild_dataset search_parameters "
-    "split_key splits with_relative_paths",
+    "add_stored checked_id checks choose_parameters counts_as cross_validated current_build current_data "
+    "current_manifest describe_data describe_origin deviation diversified_order encode_dataset fit "
+    "flush_to_disk item_features known_parameters load make_dataset meaning open_embedder popularity "
+    "predict_values read_small_file readers rebuild_dataset remove_other_builds search_parameters split_key "
+    "splits with_relative_paths",
     "prompts": "BudgetError BudgetSteps BudgetedPrompt CandidateInput DEFAULT_ALIAS DRAFT EXAMPLE EvidenceInput "
     "FACTS FrontMatter HistoryInput ItemInput KNOWN LibraryError MAX_DOCUMENT MAX_LENGTH Message Prompt "
     "PromptEditor PromptLibrary PromptTemplate Rendered RuntimeFailures SHAPES Sample Sampling "
@@ -45,8 +45,8 @@ PUBLIC = {
     "RetrievalBench Training WISH_ARMS WishReport adapter_training bench_adapter bench_api bench_cold_items "
     "bench_eval bench_evidence bench_faults bench_fit bench_flags bench_prompts bench_reasons bench_rerank "
     "bench_retrieval build_ab_report build_report copy_openings count_openings feedback_text "
-    "fit_fusion_weights judge_wishes make_fold parameters_saw_test parse_arm per_user_table read_wishes "
-    "report_feedback run_ab run_experiment tables training_part wishes_text write_report",
+    "fit_fusion_weights forget_in_runs judge_wishes make_fold parameters_saw_test parse_arm per_user_table "
+    "read_wishes report_feedback run_ab run_experiment tables training_part wishes_text write_report",
     "tuning": "PromptWriter TrainingData TrainingEstimate TrainingProgress TuningOptions split_for_training tune",
     "api": "Settings create_app load_settings",
 }

@@ -12,14 +12,16 @@ from typing import IO, Annotated, Any
 import polars as pl
 import typer
 
-from api.cli.output import console, printable, status
+from api.cli.ids import IdCommand
+from api.cli.output import console, printable, status, tell_note
 from api.cli.stored import opened
 from api.http.event_verdicts import MOST_EVENTS, SOURCE, VerdictBody, store_events
 from api.http.json_body import decode
 from api.http.problems import Refused
 from api.settings.model import load_settings
-from eval import ANSWERS, feedback_text, report_feedback
-from retrieval import EVENTS, DataError, InputError, Store, Verdict, load
+from eval import ANSWERS, feedback_text, forget_in_runs, report_feedback
+from reranker import BatchFolder
+from retrieval import EVENTS, DataError, InputError, Store, Verdict, checked_id, current_build, load
 
 _PARQUET = b"PAR1"
 _SHOWN = 10
@@ -27,7 +29,7 @@ _CHECK_FAILED = 3
 Row = tuple[int, dict[str, Any] | VerdictBody]
 """Number of a row, and its event."""
 _IDS = ("event_id", "user_id", "item_id", "recommendation_id")
-app = typer.Typer(help="Export, import, report and delete stored events.", no_args_is_help=True)
+app = typer.Typer(help="Export, import, report and delete stored events; forget users.", no_args_is_help=True)
 
 
 @app.command("export")
@@ -131,6 +133,51 @@ def report(as_json: Annotated[bool, typer.Option("--json", help="Print the repor
     found = report_feedback(pl.DataFrame(list(map(_answer, answers.iter_rows(named=True))), schema=ANSWERS), responses)
     lines = feedback_text(found).splitlines()
     typer.echo(found.model_dump_json(indent=2) if as_json else "\n".join(map(printable, lines)))
+
+
+@app.command(cls=IdCommand)
+def forget(
+    user_id: Annotated[str, typer.Argument(help="The user.")],
+    folders: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--in", help="Folder of 'whyrank batch' or 'whyrank eval' to remove the user from; may be repeated."
+        ),
+    ] = None,
+) -> None:
+    """Forget a user, as DELETE /v1/users does, and remove the user's rows and reports from folders.
+
+    The artifact holds the user until the next 'whyrank fit', which also removes earlier builds.
+    """
+    settings = load_settings()
+    plain = checked_id(user_id, "USER_ID")
+    for folder in folders or ():
+        if not folder.is_dir():
+            raise InputError(f"'{folder}' is no folder", field="--in", code="no_folder")
+    store = opened(settings, create=True)
+    try:
+        receipt = store.forget(plain)
+    finally:
+        store.close()
+    say = console().print
+    say(
+        f"store: {receipt.events:,} events and {receipt.recommendations:,} answers deleted, "
+        f"{receipt.visitors:,} merged visitors"
+    )
+    if not receipt.erased:
+        tell_note("the deleted rows are still in the store's log: run the command again when no other program reads it")
+    for folder in folders or ():
+        try:
+            lines, reports = forget_in_runs(folder, plain)
+        except OSError as error:
+            raise InputError(
+                f"'{folder}' cannot be changed ({error.strerror})", field="--in", code="unwritable"
+            ) from error
+        batches = [found.parent for found in (folder / "CURRENT", *folder.glob("*/CURRENT")) if found.is_file()]
+        rows = sum(BatchFolder(batch).forget(plain) for batch in batches if any(batch.glob("run-*")))
+        say(f"{folder}: {rows:,} batch rows, {lines:,} logged rankings and {reports:,} reports removed", markup=False)
+    if current_build(settings.artifact) is not None and load(settings.artifact).user_ids.count(plain):
+        say(f"awaiting: {settings.artifact} holds the user until the next 'whyrank fit'", markup=False)
 
 
 def _answer(row: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from retrieval import (
     describe_origin,
     open_embedder,
     readers,
+    remove_other_builds,
     with_relative_paths,
 )
 from retrieval import fit as fit_artifact
@@ -105,6 +106,7 @@ def fit(
     }
     chosen = {name: value for name, value in values.items() if value is not None}
     parameters, found = choose(dataset, chosen, mark=mark, seed=seed, search=search, trials=trials, budget=budget)
+    before = current_manifest(settings.artifact)
     began = time.perf_counter()
     embedder = open_embedder(settings.embeddings)
     manifest = fit_to(settings.artifact, dataset, files, parameters, search=found, store=mark, embedder=embedder)
@@ -115,6 +117,17 @@ def fit(
     )
     for line in _describe_models(manifest):
         console().print(line, markup=False)
+    if mark is not None and _forgotten_since(before, mark):
+        held = remove_other_builds(settings.artifact)
+        told = f"; {', '.join(held)} is in use and is removed by the next fit" if held else ""
+        console().print(f"earlier builds were removed, since users were forgotten{told}", markup=False)
+
+
+def _forgotten_since(before: Manifest | None, mark: StoreMark) -> bool:
+    """Return whether users were forgotten whom earlier builds may hold."""
+    if before is None or before.store is None or before.store.store != mark.store:
+        return mark.forget > 0
+    return before.store.forget < mark.forget
 
 
 def _describe_models(manifest: Manifest) -> Iterator[str]:

@@ -16,7 +16,7 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -212,6 +212,38 @@ class BatchFolder:
                 shutil.rmtree(found, ignore_errors=True)
             elif found.name.startswith(".tmp-"):
                 found.unlink(missing_ok=True)
+
+    def forget(self, user_id: str) -> int:
+        """Remove a user's rows from all runs that are kept; return their number.
+
+        Raises:
+            BatchError: If the folder cannot be written to, or a batch writes to it.
+        """
+        removed = 0
+        with self.locked():
+            for run in sorted(path.name for path in self.path.iterdir() if _RUN.fullmatch(path.name)):
+                rows = dict[str, int]()
+                for file in sorted((self.path / run).glob("*.parquet")):
+                    table = pl.read_parquet(file)
+                    kept = table.filter(pl.col("user_id").ne_missing(user_id))
+                    if kept.height < table.height:
+                        kind, number = file.stem.rsplit("-", 1)
+                        rows[file.name] = self.write_shard(run, int(number), kept, kind=kind).rows
+                        removed += table.height - kept.height
+                if rows:
+                    self._correct(run, rows)
+        return removed
+
+    def _correct(self, run: str, rows: Mapping[str, int]) -> None:
+        """Write the new numbers of rows into the manifest of a run, if it is finished."""
+        file = self.path / run / MANIFEST
+        if not file.is_file():
+            return
+        manifest = BatchManifest.model_validate_json(read_small_file(file, _LARGEST_MANIFEST))
+        shards = tuple(shard.model_copy(update={"rows": rows.get(shard.name, shard.rows)}) for shard in manifest.shards)
+        fewer = {kind: sum(one.rows for one in shards if one.name.startswith(kind)) for kind in ("shard-", "carried-")}
+        counted = {"shards": shards, "rows": fewer["shard-"], "carried": fewer["carried-"]}
+        self._write(file, manifest.model_copy(update=counted).model_dump_json(indent=2))
 
     def _write(self, path: Path, text: str) -> None:
         scratch = self.path / f".tmp-{path.name}"

@@ -15,11 +15,11 @@ from eval.arms.arms import parse_arm
 from eval.arms.inputs import Regime
 from eval.arms.llm import Reads
 from eval.errors import LeakError
-from eval.experiment import RANKINGS, ExperimentRun, run_experiment
+from eval.experiment import ExperimentRun, run_experiment
 from eval.fusion import fit_fusion_weights
 from eval.manifest import OPENED, ExperimentConfig, copy_openings, count_openings
 from eval.protocol import Part, Relevance
-from eval.rankings_log import user_key
+from eval.rankings_log import RANKINGS, user_key
 from eval.report.results import EvalReport, build_report, per_user
 from eval.report.tables import text
 from prompts import PromptLibrary

@@ -1,6 +1,7 @@
 """``whyrank events``: exports can be imported, and every row that cannot be stored is named."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from api.cli.main import app
+from eval.rankings_log import user_key
 from retrieval import EVENTS, Store, UserEvent
 
 Command = Callable[..., Result]
@@ -48,6 +50,83 @@ def test_an_export_is_imported_once(store: Store, name: str, tmp_path: Path, mon
     assert copied.sort("source", "event_id").equals(original.sort("source", "event_id"))
     assert original.schema == EVENTS
     other.close()
+
+
+def test_a_user_is_forgotten_everywhere(
+    store: Store, artifact_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole way: events, a batch, rankings and a report, two fits; then no file holds the id or its hash."""
+    user, key = "u1", user_key("u1")
+    data = tmp_path / "data"
+    shutil.copytree(artifact_dir, data / "artifact")
+    monkeypatch.setenv("WHYRANK_ARTIFACT", str(data / "artifact"))
+    monkeypatch.setenv("WHYRANK_STORE__URL", f"sqlite:///{data / 'store.sqlite'}")
+    kept = Store(data / "store.sqlite")
+    kept.put_events("web", [UserEvent("e", user, "like", "i1"), UserEvent("e2", "other", "like", "i1")])
+    run = CliRunner().invoke(app, ["batch", "--no-llm", "--output", str(data / "nightly"), "-k", "2"])
+    assert run.exit_code == 0, run.output
+    log = data / "runs" / "r" / "rankings.jsonl"
+    log.parent.mkdir(parents=True)
+    log.write_text(
+        f'{{"arm":"als","user":"{key}","ranking":[]}}\n{{"arm":"als","user":"{user_key("u2")}","ranking":[]}}\n'
+    )
+    (log.parent / "report").mkdir()
+    for name in ("report.json", "report.html", "users.csv"):
+        (log.parent / "report" / name).write_text(f"user {key}")
+    told = _run("forget", user, "--in", str(data / "nightly"), "--in", str(data / "runs"))
+    assert "store: 1 events" in told
+    assert "1 batch rows" in told
+    assert "1 logged rankings and 1 reports removed" in told
+    assert "awaiting" in told
+    rows = pl.read_parquet(next((data / "nightly").glob("run-*/*.parquet")))
+    assert (rows["user_id"] == user).sum() == 0
+    assert rows.height > 0
+    manifest = json.loads(next((data / "nightly").glob("run-*/manifest.json")).read_text())
+    assert manifest["rows"] == sum(shard["rows"] for shard in manifest["shards"]) == rows.height
+    assert log.read_text().count("\n") == 1
+    again = CliRunner().invoke(app, ["batch", "--no-llm", "--output", str(data / "nightly"), "-k", "2"])
+    assert again.exit_code == 0, again.output
+    kept.close()
+    assert key.encode() not in b"".join(file.read_bytes() for file in data.rglob("*") if file.is_file())
+    assert user not in {
+        row for file in (data / "nightly").rglob("*.parquet") for row in pl.read_parquet(file)["user_id"]
+    }
+
+
+def test_a_fit_after_forgetting_removes_earlier_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"user{who},{(who + step) % 12},purchase,{1000 + step}" for who in range(30) for step in range(6)]
+    (tmp_path / "did.csv").write_text("\n".join(["user_id,item_id,event,timestamp", *rows, "canary-81f3,1,purchase,1"]))
+    (tmp_path / "items.csv").write_text("\n".join(["item_id,title", *(f"{item},Thing {item}" for item in range(12))]))
+    fit = ["fit", "--interactions", "did.csv", "--items", "items.csv", "--no-search", "--out", "artifact"]
+    monkeypatch.setenv("WHYRANK_ARTIFACT", "artifact")
+
+    def fitted(*more: str) -> str:
+        done = CliRunner().invoke(app, [*fit, *more])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    def holding() -> list[Path]:
+        files = [file for file in (tmp_path / "artifact").rglob("*") if file.is_file()]
+        return [file for file in files if b"canary-81f3" in file.read_bytes()]
+
+    fitted("--factors", "4")
+    fitted("--factors", "5")
+    assert len(list((tmp_path / "artifact").glob("build-*"))) == 2
+    assert holding()
+    assert "awaiting" in _run("forget", "canary-81f3")
+    assert "earlier builds were removed" in fitted("--factors", "6")
+    assert not holding()
+    assert len(list((tmp_path / "artifact").glob("build-*"))) == 1
+    assert "earlier builds" not in fitted("--factors", "7")
+    assert len(list((tmp_path / "artifact").glob("build-*"))) == 2
+
+
+def test_wrong_input_to_forget_is_named(store: Store, tmp_path: Path) -> None:
+    for words, field in ((("forget", " "), "USER_ID"), (("forget", "u", "--in", "nowhere"), "--in")):
+        error = CliRunner().invoke(app, ["events", *words]).exception
+        assert getattr(error, "field", None) == field
+    assert store.user_state("u").newer, "nothing was forgotten"
 
 
 def test_an_export_of_nothing_is_a_table_without_rows(store: Store) -> None:
