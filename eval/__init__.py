@@ -17,6 +17,7 @@ from eval.bench.reasons import ReasonsBench, bench_reasons
 from eval.bench.rerank import RerankBench, bench_rerank
 from eval.bench.retrieval import Ratio, RetrievalBench, bench_retrieval
 from eval.bench.runner import EvalBench, bench_eval
+from eval.bench.store import StoreBench, bench_store
 from eval.compare import Mean
 from eval.errors import LeakError
 from eval.experiment import ExperimentRun, run_experiment
@@ -78,6 +79,7 @@ __all__ = [
     "Relevance",
     "RerankBench",
     "RetrievalBench",
+    "StoreBench",
     "Training",
     "WishReport",
     "adapter_training",
@@ -93,6 +95,7 @@ __all__ = [
     "bench_reasons",
     "bench_rerank",
     "bench_retrieval",
+    "bench_store",
     "build_ab_report",
     "build_report",
     "copy_openings",

@@ -21,6 +21,7 @@ from api.cli.bench_output import (
     show_prompts,
     show_rerank,
     show_retrieval,
+    show_store,
 )
 from api.cli.bench_reasons_output import show_evidence, show_reasons
 from api.cli.data import fitted_data
@@ -40,6 +41,7 @@ from eval import (
     bench_reasons,
     bench_rerank,
     bench_retrieval,
+    bench_store,
 )
 from prompts import PromptLibrary
 from reranker import Engine, LLMStartError, embedded, find_or_start_server, find_server
@@ -140,6 +142,19 @@ def cold_items(
     with status("hiding items") as report:
         result = bench_cold_items(data.dataset, data.parameters, users=users, seed=seed, report=report)
     _print(result, show_cold_items, as_json=as_json)
+
+
+@app.command()
+def store(
+    as_json: AsJson = False,
+    events: Annotated[
+        int, typer.Option(min=1000, help="Number of events stored before reads are measured.")
+    ] = 5_000_000,
+) -> None:
+    """Compare durable writes of events, and reads of a user's latest, with bare sqlite3."""
+    with status("writing") as report:
+        result = bench_store(events=events, report=report)
+    _print(result, show_store, as_json=as_json)
 
 
 @app.command()

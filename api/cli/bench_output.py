@@ -15,6 +15,7 @@ from eval import (
     Ratio,
     RerankBench,
     RetrievalBench,
+    StoreBench,
 )
 
 
@@ -101,6 +102,17 @@ def show_cold_items(result: ColdItemsBench) -> None:
     for one in result.differences:
         told = f"{one.arm} - {one.baseline}"
         _say(f"  {told:<24} {one.difference:+.4f} ({one.low:+.4f} to {one.high:+.4f})")
+
+
+def show_store(result: StoreBench) -> None:
+    """Print the figures of the store."""
+    _say("durable events per second, against bare sqlite3 with the same durability; above 1 is faster")
+    for size, rate in result.batches.items():
+        _say(f"  batches of {size:<4} {rate.ratio:5.2f} x   {rate.ours:10,.0f}/s   bare {rate.bare:10,.0f}/s")
+    latest = result.latest_ms
+    _say(f"with {result.stored:,} events stored")
+    _say(f"  a user's 200 latest  {latest.ratio:5.2f} x   {latest.ours:.2f} ms   bare {latest.bare:.2f} ms")
+    _say(f"  the store's part of a recommendation: {result.state_ms:.2f} ms")
 
 
 def show_rerank(result: RerankBench) -> None:
