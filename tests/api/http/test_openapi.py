@@ -1,6 +1,8 @@
 """Every route under generated requests: no failures, and only answers that the OpenAPI page describes."""
 
+import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import hypothesis
@@ -8,6 +10,8 @@ import pytest
 import schemathesis
 from schemathesis.config import SchemathesisConfig
 
+from api.http.security import needs_key
+from retrieval import Store
 from tests.api.process import serving
 from tests.standin import StandIn
 
@@ -42,6 +46,26 @@ def page(artifact_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             assert '"event": "fault"' not in service.log.read_text()
 
 
+@pytest.fixture(scope="module")
+def keyed(
+    artifact_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[schemathesis.BaseSchema, str]]:
+    """The page of a service that asks for keys, and one that may do everything."""
+    folder = tmp_path_factory.mktemp("keyed")
+    with StandIn() as standin, closing(Store(folder / "store.sqlite")) as store:
+        _, key = store.create_key("test", frozenset({"admin"}))
+        environment = {
+            "WHYRANK_ARTIFACT": str(shutil.copytree(artifact_dir, folder / "artifact")),
+            "WHYRANK_LLM__URL": standin.url,
+            "WHYRANK_STORE__URL": f"sqlite:///{folder / 'store.sqlite'}",
+            "WHYRANK_PROMPTS_DIR": str(folder / "prompts"),
+        }
+        with serving(folder, **environment) as service:
+            yield schemathesis.openapi.from_url(f"{service.url}/openapi.json", config=CONFIG), key
+            assert '"event": "fault"' not in service.log.read_text()
+            assert key not in service.log.read_text()
+
+
 OPERATIONS = """
 POST /v1/recommendations
 POST /v1/wishes/understand
@@ -74,6 +98,30 @@ GET /metrics
 def test_no_route_is_left_out(page: schemathesis.BaseSchema) -> None:
     found = {f"{method.upper()} {path}" for path, methods in page.raw_schema["paths"].items() for method in methods}
     assert found == set(OPERATIONS)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_route_answers_as_described_with_a_key_and_without(
+    keyed: tuple[schemathesis.BaseSchema, str], operation: str
+) -> None:
+    page, key = keyed
+    method, path = operation.split()
+    described = page[path][method]
+
+    @hypothesis.given(case=described.as_strategy(generation_mode=POSITIVE))
+    @hypothesis.settings(
+        max_examples=EXAMPLES // 5,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    def every(case: schemathesis.Case) -> None:  # type: ignore[type-arg]
+        allowed = case.call_and_validate(headers={"authorization": f"Bearer {key}"})
+        assert allowed.status_code != 401
+        if needs_key(path):
+            assert case.call(headers={"authorization": "Bearer none"}).status_code in (401, 408, 413)
+
+    every()
 
 
 @pytest.mark.parametrize("mode", [POSITIVE, NEGATIVE], ids=["allowed", "wrong"])
