@@ -24,6 +24,7 @@ from retrieval.errors import (
     StoreError,
     WhyrankError,
 )
+from retrieval.extension import extend_artifact
 from retrieval.logit import Example, Penalty, cross_validated
 from retrieval.manifest import Manifest, current_data, current_manifest
 from retrieval.models.als import AlsModel, AlsParameters
@@ -123,6 +124,7 @@ __all__ = [
     "deviation",
     "diversified_order",
     "encode_dataset",
+    "extend_artifact",
     "fit",
     "flush_to_disk",
     "item_features",

@@ -73,6 +73,8 @@ class Retriever:
         self._log = artifact.log
         self._users = artifact.user_ids
         self._histories = HistoryReader(artifact)
+        self._unfitted = np.arange(len(artifact.catalog)) >= artifact.manifest.items
+        """Items that were put since the fit, shape (items,): models know nothing of them."""
         self.wishes = WishSearch(artifact.catalog, artifact.text_index, artifact.embeddings, embedder)
 
     def changed_files(self) -> list[str]:
@@ -155,7 +157,7 @@ class Retriever:
                 else {model: self.models.models[model].scores(histories)}
             )
             for place, user in enumerate(some_users):
-                blocked = self._blocked(self._seen[user].indices)
+                blocked = self._blocked(self._seen[user].indices) | self._unfitted
                 own = {name: values[place] for name, values in table.items()}
                 length = int(histories.confidences[place].nnz)
                 if model is not None:
@@ -278,11 +280,14 @@ class Retriever:
         if request.wish is not None:
             scored, fallback = self._with_wish(request, request.wish, blocked, visitor)
             return self._diversified(scored, request), fallback
+        fitted = blocked | self._unfitted
+        if (~fitted).sum() < request.count:
+            fitted = blocked  # better an item that no model knows than none
         if visitor.known:
             signals, length = self._signals(visitor), self._length(visitor)
-            scored = self._combined(signals, blocked, request.count, length, most=pool)
+            scored = self._combined(signals, fitted, request.count, length, most=pool)
         else:
-            scored = self._popular(blocked, pool)
+            scored = self._popular(fitted, pool)
         scored, fallback = self._with_query(scored, request, visitor, blocked, pool)
         return self._diversified(scored, request), fallback
 
@@ -403,7 +408,7 @@ class Retriever:
         if not scored.scales:
             return self.models.likings
         base: Floats = weighted(scored.signals, scored.scales).astype(np.float32)
-        return base
+        return np.where(self._unfitted, base.min(initial=0.0), base)
 
     def _given(
         self, blocked: NDArray[np.bool_], request: RetrievalRequest, visitor: Visitor

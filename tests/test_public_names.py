@@ -12,8 +12,8 @@ PUBLIC = {
     "RetrievalRequest Retrieved Retriever Search SearchBudget Source Split Store StoreError StoreMark "
     "StoreSettings StoredItem UserEvent UserState Verdict WhyrankError Wish WishCondition WishMethod "
     "add_stored checked_id checks choose_parameters counts_as cross_validated current_build current_data "
-    "current_manifest describe_data describe_origin deviation diversified_order encode_dataset fit "
-    "flush_to_disk item_features known_parameters load make_dataset meaning open_embedder popularity "
+    "current_manifest describe_data describe_origin deviation diversified_order encode_dataset extend_artifact "
+    "fit flush_to_disk item_features known_parameters load make_dataset meaning open_embedder popularity "
     "predict_values read_small_file readers rebuild_dataset remove_other_builds search_parameters split_key "
     "splits with_relative_paths",
     "prompts": "BudgetError BudgetSteps BudgetedPrompt CandidateInput DEFAULT_ALIAS DRAFT EXAMPLE EvidenceInput "

@@ -84,6 +84,15 @@ class Feedback:
         """Ids of items that are no longer offered, as of the last look."""
         return self._withdrawn
 
+    @property
+    def revision(self) -> int:
+        """Changes with every change of items, as of the last look; -1 before the first."""
+        return self._revision
+
+    def items(self) -> list[StoredItem]:
+        """Return all items that were put into the store or withdrawn, as of the last look."""
+        return list(self._items.values())
+
     def item(self, item_id: str) -> StoredItem | None:
         """Return an item that was put into the store or withdrawn, as of the last look."""
         return self._items.get(item_id)

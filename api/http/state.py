@@ -21,7 +21,16 @@ from api.observability import places
 from api.settings.model import Settings
 from prompts import PromptLibrary, Stamp, TemplateError, file_stamp
 from reranker import FUSION_FILE, TASKS, DocumentRanker, Engine, FusionFit, Memory, PromptChoice, Recommender, load_fit
-from retrieval import Retriever, StoreError, WhyrankError, current_build, load, open_embedder
+from retrieval import (
+    Artifact,
+    Retriever,
+    StoreError,
+    WhyrankError,
+    current_build,
+    extend_artifact,
+    load,
+    open_embedder,
+)
 
 _OWN_FILES = 128
 """File descriptors for artifacts, prompts, the log and connections being accepted."""
@@ -29,7 +38,10 @@ FAMILIES = ("rank", "reason", "rerank")
 """Template families that requests use by default."""
 _RETRY_S = 30.0
 _RETAIN_S = 3600.0
-"""Retry interval for an artifact that failed to load and has not changed since."""
+_EXTENDING = 10.0
+"""Retry interval for an artifact that failed to load and has not changed since; interval of retention; and how many
+times as long as taking up changed items takes, the service waits until it takes up the next.
+"""
 
 log = structlog.get_logger()
 
@@ -70,6 +82,10 @@ class Service:
         self.build, self._weights = self._newest()
         """The newest build seen."""
         self._tried = time.monotonic()
+        self._artifact: Artifact | None = None
+        """The build without the store's items; referenced, since it keeps its files."""
+        self._extended, self._extend_at = -1, 0.0
+        """Revision of the store's items that the recommender knows, and when the next may be taken up."""
         self.recommender = self._load()
         self._note_artifact()
         if engine is not None:
@@ -81,6 +97,8 @@ class Service:
             await asyncio.sleep(self.settings.reload_s)
             with self.watching.round("artifact"):
                 await self.refresh()
+            with self.watching.round("items"):
+                await self._take_up_items()
             with self.watching.round("prompt"):
                 await self._prepare()
             with self.watching.round("keys"):
@@ -118,6 +136,17 @@ class Service:
         problem = f"files of the artifact have changed on disk; the loaded version goes on serving: {shown}"
         if self.watching.tell("artifact files", f"{problem}. Run 'whyrank fit' again" if changed else None) and changed:
             log.error("artifact_overwritten", files=changed)
+
+    async def _take_up_items(self) -> None:
+        """Make new and changed items findable. Costs as little of the time as :data:`_EXTENDING` says."""
+        revision = self.feedback.revision
+        if self._artifact is None or revision == self._extended or time.monotonic() < self._extend_at:
+            return
+        began = time.monotonic()
+        self.recommender = await asyncio.to_thread(self._with_items, self._artifact)
+        self._extended = revision
+        now = time.monotonic()
+        self._extend_at = now + (now - began) * _EXTENDING
 
     async def _take_up(self) -> None:
         try:
@@ -184,8 +213,14 @@ class Service:
         return name, file_stamp(self.settings.artifact / FUSION_FILE)
 
     def _load(self) -> Recommender:
-        artifact = self.settings.artifact
-        recommender = self.recommender_of(Retriever(load(artifact), self._embedder), self.library, load_fit(artifact))
+        self._artifact = load(self.settings.artifact)
+        return self._with_items(self._artifact)
+
+    def _with_items(self, artifact: Artifact) -> Recommender:
+        """Create a recommender over a build and the store's items."""
+        extended = extend_artifact(artifact, self.feedback.items(), self._embedder)
+        fit = load_fit(self.settings.artifact)
+        recommender = self.recommender_of(Retriever(extended, self._embedder), self.library, fit)
         recommender.wishes.warm_up()
         return recommender
 

@@ -29,7 +29,7 @@ def add_stored(dataset: Dataset, events: pl.DataFrame, items: Sequence[StoredIte
     Returns:
         The data set, and what was dropped or changed on the way.
     """
-    catalog, findings = _with_items(dataset.items, [item for item in items if item.title is not None])
+    catalog, findings = with_items(dataset.items, [item for item in items if item.title is not None])
     same = [Columns.user, Columns.item, Columns.event, Columns.timestamp, Columns.text]
     fresh = events.join(dataset.interactions, on=same, how="anti", nulls_equal=True)
     if repeated := events.height - fresh.height:
@@ -47,7 +47,13 @@ def add_stored(dataset: Dataset, events: pl.DataFrame, items: Sequence[StoredIte
     return make_dataset(dataset.name, dataset.noun, catalog, interactions), findings
 
 
-def _with_items(catalog: pl.DataFrame, items: Sequence[StoredItem]) -> tuple[pl.DataFrame, list[Finding]]:
+def with_items(catalog: pl.DataFrame, items: Sequence[StoredItem]) -> tuple[pl.DataFrame, list[Finding]]:
+    """Return a catalog with stored items: changed ones in their places, new ones at the end; and what was left out.
+
+    Args:
+        catalog: table with ``item_id``, ``title`` and one column per attribute.
+        items: items with titles.
+    """
     if not items:
         return catalog, []
     findings = list[Finding]()

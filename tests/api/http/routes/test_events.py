@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from api import Settings, create_app
 from api.cli.main import app
 from retrieval import Manifest, Retriever, Store, StoreSettings, load
+from tests.api.process import wait_for
 from tests.checkerboard import USERS, checkerboard, own_parity
 
 URL = "/v1/recommendations"
@@ -165,6 +166,32 @@ def test_a_forgotten_user_is_a_stranger(plain: TestClient) -> None:
         assert refused.json()["type"].startswith("/problems/unknown-user")
     _send(plain, _like(2, "i0", user="u0"))
     assert plain.get("/v1/users/u0").json()["interactions"] == 1
+
+
+def test_new_and_changed_items_are_found_at_once(plain: TestClient) -> None:
+    def found(query: str) -> list[tuple[str, str]]:
+        answer = plain.post(URL, json={"query": query, "k": 3, "understand": False}).json()
+        return [(item["item_id"], item["retrieval_source"]) for item in answer["items"]]
+
+    before = _recommended(plain, "u0")
+    items = [
+        {"item_id": "z1", "title": "Zebra crossing", "attributes": {"genres": ["Zoology"]}},
+        {"item_id": "i3", "title": "Quagga"},
+    ]
+    assert plain.put("/v1/items", json={"items": items}).json()["changed"] == 2
+    wait_for(lambda: found("zebra")[0] == ("z1", "text"))
+    assert found("quagga")[0] == ("i3", "text")
+    understood = plain.post(URL, json={"query": "something with zoology", "k": 2}).json()
+    assert understood["items"][0]["item_id"] == "z1"
+    assert plain.get("/v1/items?query=zebra").json()["items"][0]["item_id"] == "z1"
+    assert plain.get("/v1/items/z1/similar").status_code == 200
+    assert _recommended(plain, "u0") == before, "models know nothing of new items"
+    event = {"event_id": "1", "user_id": "u0", "event": "like", "item_id": "z1"}
+    assert plain.post("/v1/events", json={"events": [event]}).json()["counts"]["accepted"] == 1
+    assert not plain.post(URL, json={"user_id": "u0", "k": 2}).json()["warnings"]
+    assert plain.post(URL, json={"candidate_ids": ["z1", "i1"], "k": 2}).status_code == 200
+    plain.delete("/v1/items/z1")
+    assert "z1" not in [item for item, _ in found("zebra")]
 
 
 def test_a_visitor_is_merged_into_an_account(plain: TestClient) -> None:
