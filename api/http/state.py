@@ -8,6 +8,7 @@ report the failure.
 import asyncio
 import contextlib
 import time
+from dataclasses import replace
 
 import structlog
 
@@ -24,6 +25,7 @@ from reranker import FUSION_FILE, TASKS, DocumentRanker, Engine, FusionFit, Memo
 from retrieval import (
     Artifact,
     Retriever,
+    StoredItem,
     StoreError,
     WhyrankError,
     current_build,
@@ -84,8 +86,10 @@ class Service:
         self._tried = time.monotonic()
         self._artifact: Artifact | None = None
         """The build without the store's items; referenced, since it keeps its files."""
-        self._extended, self._extend_at = -1, 0.0
-        """Revision of the store's items that the recommender knows, and when the next may be taken up."""
+        self._added: list[StoredItem] = []
+        """Items of the store that the recommender knows in addition to the build."""
+        self._added_revision, self._add_at = -1, 0.0
+        """Revision of the store's items when they were last looked at, and when they may be again."""
         self.recommender = self._load()
         self._note_artifact()
         if engine is not None:
@@ -139,14 +143,17 @@ class Service:
 
     async def _take_up_items(self) -> None:
         """Make new and changed items findable. Costs as little of the time as :data:`_EXTENDING` says."""
-        revision = self.feedback.revision
-        if self._artifact is None or revision == self._extended or time.monotonic() < self._extend_at:
+        revision, began = self.feedback.revision, time.monotonic()
+        if self._artifact is None or revision == self._added_revision or began < self._add_at:
             return
-        began = time.monotonic()
-        self.recommender = await asyncio.to_thread(self._with_items, self._artifact)
-        self._extended = revision
-        now = time.monotonic()
-        self._extend_at = now + (now - began) * _EXTENDING
+        if self._titled() != self._added:
+            self.recommender = await asyncio.to_thread(self._over, self._artifact)
+        self._added_revision, now = revision, time.monotonic()
+        self._add_at = now + (now - began) * _EXTENDING
+
+    def _titled(self) -> list[StoredItem]:
+        """Items of the store as they are added to a build; whether one is withdrawn is asked at each request."""
+        return [replace(item, withdrawn=False) for item in self.feedback.items() if item.title is not None]
 
     async def _take_up(self) -> None:
         try:
@@ -213,15 +220,18 @@ class Service:
         return name, file_stamp(self.settings.artifact / FUSION_FILE)
 
     def _load(self) -> Recommender:
-        self._artifact = load(self.settings.artifact)
-        return self._with_items(self._artifact)
+        artifact = load(self.settings.artifact)
+        recommender = self._over(artifact)
+        self._artifact = artifact
+        return recommender
 
-    def _with_items(self, artifact: Artifact) -> Recommender:
+    def _over(self, artifact: Artifact) -> Recommender:
         """Create a recommender over a build and the store's items."""
-        extended = extend_artifact(artifact, self.feedback.items(), self._embedder)
-        fit = load_fit(self.settings.artifact)
-        recommender = self.recommender_of(Retriever(extended, self._embedder), self.library, fit)
+        added = self._titled()
+        retriever = Retriever(extend_artifact(artifact, added, self._embedder), self._embedder)
+        recommender = self.recommender_of(retriever, self.library, load_fit(self.settings.artifact))
         recommender.wishes.warm_up()
+        self._added = added
         return recommender
 
     def recommender_of(self, retriever: Retriever, library: PromptLibrary, fit: FusionFit | None) -> Recommender:

@@ -194,6 +194,22 @@ def test_new_and_changed_items_are_found_at_once(plain: TestClient) -> None:
     assert "z1" not in [item for item, _ in found("zebra")]
 
 
+def test_without_changed_items_nothing_is_loaded_again(artifact_dir: Path, store_file: Path) -> None:
+    settings = Settings(artifact=artifact_dir, store=StoreSettings(url=f"sqlite:///{store_file}"), reload_s=0.05)
+    service = create_app(settings, None)
+    with TestClient(service, client=("127.0.0.1", 1), base_url="http://localhost") as client:
+        loaded = service.state.service.recommender
+        client.delete("/v1/items/i1")
+        time.sleep(0.5)
+        assert service.state.service.recommender is loaded
+        client.put("/v1/items", json={"items": [{"item_id": "n", "title": "N"}]})
+        wait_for(lambda: service.state.service.recommender is not loaded)
+        known = service.state.service.recommender
+        client.delete("/v1/items/n")
+        time.sleep(0.5)
+        assert service.state.service.recommender is known
+
+
 def test_a_visitor_is_merged_into_an_account(plain: TestClient) -> None:
     _send(plain, _like(1, "i1", user="visitor"))
     assert plain.post("/v1/users/visitor/merge", json={"into": "u1"}).json() == {"events": 1}
