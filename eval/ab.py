@@ -7,7 +7,7 @@ again. When to stop depends on the time alone, never on the results, so the erro
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from eval.arms.arms import Arm, parse_arm
 from eval.arms.llm import ProgressCallback, Reads
 from eval.experiment import ExperimentRun, run_experiment
-from eval.manifest import ExperimentConfig
+from eval.manifest import ExperimentConfig, RunManifest
 from eval.protocol import Relevance
 from prompts import PromptLibrary
 from retrieval import Columns, Dataset, InputError
 
-CLASSICAL = ("als", "ease", "transitions", "retrieval")
-"""Arms that every comparison holds, and that ask no LLM."""
+CLASSICAL = ("als", "ease", "itemknn", "transitions", "retrieval")
+"""Arms without the LLM. Every comparison holds those that the data allow; ``itemknn`` stands in for ``ease``."""
 PILOT = 10
 """Number of users whose reads measure the cost."""
 _STAGES = (0.25, 0.5, 0.75, 1.0)
@@ -66,8 +66,8 @@ class AbSetup(BaseModel):
     fused: bool = False
     slices: tuple[str, ...] = ()
 
-    def arms(self) -> tuple[Arm, ...]:
-        """Return all arms of the comparison: the classical ones, and both prompts.
+    def prompts(self) -> tuple[Arm, ...]:
+        """Return the arms of the prompts' own rankings.
 
         Raises:
             InputError: If a prompt cannot be one of an arm, or both are the same.
@@ -81,9 +81,20 @@ class AbSetup(BaseModel):
                 remedy="Give two versions, such as rank@1 rank@draft",
                 code="same_prompt",
             )
-        fused = [parse_arm(f"fused:{one}") for one in prompts] if self.fused else []
-        twin = [parse_arm("fused-nollm")] if self.fused else []
-        return (*map(parse_arm, CLASSICAL), *asking, *twin, *fused)
+        return tuple(asking)
+
+    def arms(self, models: Container[str]) -> tuple[Arm, ...]:
+        """Return all arms of the comparison.
+
+        Args:
+            models: names of the models that retrieval has fitted.
+        """
+        left_out = {"itemknn" if "linear" in models else "ease", "" if "transitions" in models else "transitions"}
+        classical = [parse_arm(name) for name in CLASSICAL if name not in left_out]
+        if not self.fused:
+            return (*classical, *self.prompts())
+        fused = [parse_arm(arm.name.replace("llm:", "fused:", 1)) for arm in self.prompts()]
+        return (*classical, *self.prompts(), parse_arm("fused-nollm"), *fused)
 
     def judged(self) -> tuple[str, str | None]:
         """Return the names of the two arms that the verdict is about: the candidate and the baseline, if it is one."""
@@ -119,6 +130,7 @@ async def run_ab(
     purpose: str = "",
     origin: str = "",
     minutes: float | None = None,
+    check: Callable[[RunManifest], None] = lambda _: None,
     predicted: Callable[[AbCost], None] = lambda _: None,
     report: ProgressCallback = lambda *_: None,
 ) -> AbRun:
@@ -127,6 +139,7 @@ async def run_ab(
     Args:
         config: the experiment; its arms are replaced by those of the comparison, and ``users`` bounds everything.
         minutes: time limit. At least the pilot is finished.
+        check: called with the pilot's manifest; raises if the comparison is not to go on.
         predicted: called with the predicted cost after the pilot.
 
     Raises:
@@ -136,10 +149,10 @@ async def run_ab(
     _check_slices(dataset, setup.slices)
     began = time.monotonic()
     users = config.users
-    arms = setup.arms()
+    prompts = setup.prompts()
     # A likelihood does not depend on the order of the candidates, so no second order is read.
-    ordered = any(library.get(arm.reference).meta.scoring != "likelihood" for arm in arms if arm.reference)
-    whole = config.model_copy(update={"arms": arms, **({} if ordered else {"order_users": 0})})
+    ordered = any(library.get(arm.reference).meta.scoring != "likelihood" for arm in prompts if arm.reference)
+    whole = config.model_copy(update={} if ordered else {"order_users": 0})
 
     async def run(at: ExperimentConfig, *, opens: bool) -> ExperimentRun:
         told = {"purpose": purpose, "origin": origin}
@@ -149,18 +162,17 @@ async def run_ab(
         limited = {"users": size} | ({"fit_users": min(whole.fit_users or size, size)} if setup.fused else {})
         return await run(whole.model_copy(update=limited), opens=False)
 
-    # The fusion needs a minimum of users with relevant candidates, so its pilot compares the prompts alone.
-    pilot = whole.model_copy(update={"users": PILOT, "arms": tuple(arm for arm in whole.arms if arm.kind != "fused")})
-    first = await run(pilot, opens=True)
+    # The fusion needs a minimum of users with relevant candidates, so the pilot compares the prompts alone.
+    first = await run(whole.model_copy(update={"users": PILOT, "arms": prompts}), opens=True)
+    check(first.manifest)
+    whole = whole.model_copy(update={"arms": setup.arms(first.cases.retriever.models.models)})
     available = len(first.fold.truth(Relevance.any))
     total = min(users or available, available)
     cost = _predicted(first, total, reads.concurrency, fused=setup.fused)
     predicted(cost)
-    if total <= PILOT and not setup.fused:
-        return AbRun(first, setup, _real(cost, first, 0.0))
     sizes = sorted({max(round(total * share), PILOT) for share in _STAGES})
     after = time.monotonic()
-    reached: ExperimentRun | None = None if setup.fused else first
+    reached = None if setup.fused else await stage(PILOT)
     partial = None
     for size in sizes[-1:] if minutes is None else sizes:
         left = None if minutes is None else max(minutes * 60 - (time.monotonic() - began), 0.0)

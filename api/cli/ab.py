@@ -137,10 +137,12 @@ def ab(
     settings = load_settings()
     baseline = None if wanted.against is None else BlessedBaseline.read(wanted.against)
     setup = _setup(wanted, settings)
-    setup.arms()
+    setup.prompts()
     data = for_eval(fitted_data(settings), wanted.protocol)
     error_console().print(f"judged on {data.origin}", markup=False)
-    out.mkdir(parents=True, exist_ok=True)
+    for folder, field in ((out, "--out"), (report, "--report"), (wanted.bless and wanted.bless.parent, "--bless")):
+        if folder is not None:
+            _make(folder, field)
     with status("looking for the LLM") as tell, find_or_start_server(settings.llm, report=tell) as engine:
         task = _AbTask(wanted, setup, data, settings, engine, baseline, out, report)
         result, page = asyncio.run(task.run())
@@ -198,11 +200,10 @@ class _AbTask:
                     purpose=wanted.purpose,
                     origin=self.data.origin,
                     minutes=wanted.max_minutes,
+                    check=lambda manifest: None if self.baseline is None else self.baseline.check(manifest),
                     predicted=_show_cost,
                     report=show,
                 )
-        if self.baseline is not None:
-            self.baseline.check(done.run.manifest)
         result = build_ab_report(
             done,
             library,
@@ -211,6 +212,14 @@ class _AbTask:
             blessed=None if self.baseline is None else self.baseline.values,
         )
         return result, write_report(result, per_user_table(done.run), self.report or done.run.folder / "report")
+
+
+def _make(folder: Path, field: str) -> None:
+    """Make a folder before anything is asked, so that no answer is lost for want of a place."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"'{folder}' cannot be made ({error.strerror})", field=field, code="unwritable") from error
 
 
 def _wanted(experiment: Path | None, **options: Any) -> AbFile:

@@ -219,7 +219,7 @@ def progress() -> Iterator[Tell]:
         def draw(step: str, done: int, total: int) -> None:
             if step not in steps:
                 steps[step] = bars.add_task(step, total=total)
-            bars.update(steps[step], completed=done)  # type: ignore[arg-type]  # TaskID is an int
+            bars.update(steps[step], completed=done, total=total)  # type: ignore[arg-type]  # TaskID is an int
 
         yield draw
 

@@ -147,6 +147,18 @@ async def test_the_files(library: PromptLibrary, reads: Reads, standin: StandIn,
     assert report.verdict.outcome.value.capitalize() in (tmp_path / "report" / "report.md").read_text()
 
 
+async def test_data_without_times_are_compared_with_what_they_allow(
+    library: PromptLibrary, reads: Reads, standin: StandIn, tmp_path: Path
+) -> None:
+    standin.logprob = seeing
+    dataset = histories()
+    timeless = dataset.interactions.with_columns(timestamp=pl.lit(None, dtype=pl.Int64))
+    run = await compared(library, dataset.with_interactions(timeless), reads, tmp_path / "runs", "mine@1", "mine@3")
+    assert {one.arm for one in reported(run, library).arms} == {"als", "ease", "retrieval", "llm:mine@1", "llm:mine@3"}
+    assert {arm.name for arm in run.setup.arms(("als", "itemknn"))} >= {"itemknn"}
+    assert "ease" not in {arm.name for arm in run.setup.arms(("als", "itemknn"))}
+
+
 async def test_blessed_values_replace_a_prompt(
     library: PromptLibrary, dataset: Dataset, reads: Reads, standin: StandIn, tmp_path: Path
 ) -> None:

@@ -75,6 +75,7 @@ def test_blessed_values_and_a_file(library: Path, standin: StandIn) -> None:
         (("mine@1", "mine@2", "--on", "test"), "purpose"),
         (("mine@1", "--against", "nothing.json"), "nothing.json"),
         (("--experiment", "nothing.toml"), "nothing.toml"),
+        (("mine@1", "mine@2", "--report", "did.csv/report"), "cannot be made"),
     ],
 )
 def test_wrong_input_is_named(library: Path, standin: StandIn, arguments: tuple[str, ...], told: str) -> None:
