@@ -16,6 +16,7 @@ def test_an_answer_has_everything_that_the_contract_names(client: TestClient) ->
         *(
             "request_id",
             "recommendation_id",
+            "experiments",
             "ranker",
             "degraded",
             "fallback",
