@@ -20,7 +20,7 @@ from eval.bench.runner import EvalBench, bench_eval
 from eval.bench.store import StoreBench, bench_store
 from eval.compare import Mean
 from eval.errors import LeakError
-from eval.experiment import ExperimentRun, run_experiment
+from eval.experiment import ExperimentRun, check_purpose, run_experiment
 from eval.feedback import ANSWERS, RESPONSES, FeedbackReport, feedback_text, report_feedback
 from eval.fusion import fit_fusion_weights
 from eval.guard import Training, adapter_training
@@ -98,6 +98,7 @@ __all__ = [
     "bench_store",
     "build_ab_report",
     "build_report",
+    "check_purpose",
     "copy_openings",
     "count_openings",
     "feedback_text",

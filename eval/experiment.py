@@ -86,13 +86,7 @@ async def run_experiment(
             remedy=f"There are: {', '.join(arm.name for arm in arms)}",
             code="unknown_arm",
         )
-    if config.part is Part.test and not purpose.strip():
-        raise InputError(
-            "is missing: every look at test is logged with what it was for",
-            field="purpose",
-            remedy='Say it, as in --purpose "release 0.2", or stay with the validation part',
-            code="missing",
-        )
+    check_purpose(config.part, purpose)
     if config.regime is Regime.injected and (wrong := [arm.name for arm in arms if arm.kind in BASELINES]):
         raise InputError(
             f"'{wrong[0]}' ranks the whole catalog, and does not see what the regime 'injected' adds",
@@ -139,6 +133,21 @@ async def run_experiment(
     manifest = manifest.model_copy(update={"finished": datetime.now(UTC), "cached_reads": stored, "fits": fits})
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2))
     return ExperimentRun(folder, manifest, cases, part, record.rows)
+
+
+def check_purpose(part: Part, purpose: str) -> None:
+    """Check that a look at the test part says what it is for.
+
+    Raises:
+        InputError: If it does not.
+    """
+    if part is Part.test and not purpose.strip():
+        raise InputError(
+            "is missing: every look at test is logged with what it was for",
+            field="purpose",
+            remedy='Say it, as in --purpose "release 0.2", or stay with the validation part',
+            code="missing",
+        )
 
 
 def _baseline(arm: Arm, cases: Cases, config: ExperimentConfig, record: RankingsLog, report: ProgressCallback) -> None:

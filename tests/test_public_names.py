@@ -44,10 +44,10 @@ PUBLIC = {
     "OPENED Part ProgressCallback PromptsBench RESPONSES Ratio Reads ReasonsBench Regime Relevance RerankBench "
     "RetrievalBench StoreBench Training WISH_ARMS WishReport adapter_training bench_adapter bench_api "
     "bench_cold_items bench_eval bench_evidence bench_faults bench_fit bench_flags bench_prompts bench_reasons "
-    "bench_rerank bench_retrieval bench_store build_ab_report build_report copy_openings count_openings "
-    "feedback_text fit_fusion_weights forget_in_runs judge_wishes make_fold parameters_saw_test parse_arm "
-    "per_user_table read_wishes report_feedback run_ab run_experiment tables training_part wishes_text "
-    "write_report",
+    "bench_rerank bench_retrieval bench_store build_ab_report build_report check_purpose copy_openings "
+    "count_openings feedback_text fit_fusion_weights forget_in_runs judge_wishes make_fold parameters_saw_test "
+    "parse_arm per_user_table read_wishes report_feedback run_ab run_experiment tables training_part "
+    "wishes_text write_report",
     "tuning": "PromptWriter TrainingData TrainingEstimate TrainingProgress TuningOptions split_for_training tune",
     "api": "Settings create_app load_settings",
 }

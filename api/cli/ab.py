@@ -32,6 +32,7 @@ from eval import (
     Part,
     Reads,
     build_ab_report,
+    check_purpose,
     count_openings,
     per_user_table,
     run_ab,
@@ -138,6 +139,7 @@ def ab(
     baseline = None if wanted.against is None else BlessedBaseline.read(wanted.against)
     setup = _setup(wanted, settings)
     setup.prompts()
+    check_purpose(wanted.on, wanted.purpose)
     data = for_eval(fitted_data(settings), wanted.protocol)
     error_console().print(f"judged on {data.origin}", markup=False)
     for folder, field in ((out, "--out"), (report, "--report"), (wanted.bless and wanted.bless.parent, "--bless")):

@@ -31,6 +31,7 @@ from eval import (
     WishReport,
     adapter_training,
     build_report,
+    check_purpose,
     copy_openings,
     count_openings,
     judge_wishes,
@@ -96,6 +97,7 @@ def evaluate(
         judged_wishes = _judge_wishes(settings, wishes, named, seed)
         typer.echo(judged_wishes.model_dump_json(indent=2) if json else wishes_text(judged_wishes))
         return
+    check_purpose(on, purpose)
     data = for_eval(fitted_data(settings), protocol)
     config = _config(
         protocol=protocol,
