@@ -5,6 +5,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from prompts import write_atomically
+
 
 class RankingRow(BaseModel):
     """One arm's answer for one user, as logged.
@@ -57,9 +59,7 @@ def forget_in_runs(out: Path, user: str) -> tuple[int, int]:
         found = log.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in found if f'"user":"{key}"' not in line]
         if len(kept) < len(found):
-            scratch = log.with_name(f".{log.name}.unfinished")
-            scratch.write_text("".join(kept), encoding="utf-8")
-            scratch.replace(log)
+            write_atomically(log, "".join(kept))
             lines += len(found) - len(kept)
     for report in sorted(out.glob("**/report.json")):
         if key in report.read_text(encoding="utf-8"):

@@ -2,7 +2,6 @@
 
 import json
 import time
-from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
@@ -156,19 +155,17 @@ def _read_copy(file: Path) -> dict[str, ApiKey]:
     Raises:
         InputError: If it is damaged: nobody could be let in, and nobody may be.
     """
-    with suppress(FileNotFoundError):
-        try:
-            return {key.key_id: key for key in map(ApiKey.of_json, json.loads(file.read_bytes()))}
-        except (ValueError, TypeError, KeyError, OSError) as error:
-            if isinstance(error, FileNotFoundError):
-                raise
-            raise InputError(
-                f"the store fails, and the copy of the API keys ({FILE}) is damaged",
-                field="store.url",
-                remedy="Start the store's database",
-                code="keys_unknown",
-            ) from error
-    return {}
+    try:
+        return {key.key_id: key for key in map(ApiKey.of_json, json.loads(file.read_bytes()))}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise InputError(
+            f"the store fails, and the copy of the API keys ({FILE}) is damaged",
+            field="store.url",
+            remedy="Start the store's database",
+            code="keys_unknown",
+        ) from error
 
 
 def _unauthorized(message: str, code: str, *, remedy: str | None = None) -> Refused:

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from eval.arms.inputs import Cases
-from eval.compare import holm, paired, randomisation_p
+from eval.compare import holm
 from eval.metrics import PerUser
-from eval.report.verdict import AbVerdict, judge
+from eval.report.verdict import AbVerdict, judge, with_corrected_p
 from retrieval import Columns
 
 LEAST = 10
@@ -64,13 +64,16 @@ def slice_verdicts(
         for key, mask in groups.items()
         if int((mask & ~np.isnan(values[0] - values[1])).sum()) >= LEAST
     }
-    corrected = holm([randomisation_p(paired(*some), seed=seed) for some in usable.values()])
-    found = []
-    for ((by, label), some), p in zip(usable.items(), corrected, strict=True):
-        verdict = judge(names, (some[0], some[1]), metric=metric, margin=margin, seed=seed, p_of=p)
-        if verdict is not None:
-            found.append(SliceVerdict(by=by, slice=label, verdict=verdict))
-    return found
+    verdicts = {
+        key: verdict
+        for key, some in usable.items()
+        if (verdict := judge(names, (some[0], some[1]), metric=metric, margin=margin, seed=seed)) is not None
+    }
+    corrected = holm([verdict.p for verdict in verdicts.values()])
+    return [
+        SliceVerdict(by=by, slice=label, verdict=with_corrected_p(verdict, p))
+        for ((by, label), verdict), p in zip(verdicts.items(), corrected, strict=True)
+    ]
 
 
 Labels = tuple[list[str | None], Sequence[str]]

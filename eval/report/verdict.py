@@ -97,7 +97,6 @@ def judge(
     margin: float = MARGIN,
     costs: tuple[ReadCost | None, ReadCost | None] = (None, None),
     seed: int = 0,
-    p_of: float | None = None,
 ) -> AbVerdict | None:
     """Judge an arm against a baseline.
 
@@ -106,7 +105,6 @@ def judge(
         values: one value per user of each; NaN where there is none.
         margin: share of the baseline's mean that does not matter.
         costs: costs of their reads.
-        p_of: p value that is corrected for other comparisons; None takes this comparison's own.
 
     Returns:
         The verdict; None if fewer than two users have both values.
@@ -119,9 +117,8 @@ def judge(
     base = float(np.asarray(values[1])[~np.isnan(values[0] - values[1])].mean())
     width = margin * base
     spread = float(differences.std(ddof=1))
-    p = one.p if p_of is None else p_of
     verdict = AbVerdict(
-        outcome=decide(one.low, one.high, p, width),
+        outcome=decide(one.low, one.high, one.p, width),
         arm=names[0],
         baseline=names[1],
         metric=metric,
@@ -131,7 +128,7 @@ def judge(
         difference=one.difference,
         low=one.low,
         high=one.high,
-        p=p,
+        p=one.p,
         gained=int((differences > 0).sum()),
         lost=int((differences < 0).sum()),
         unchanged=int((differences == 0).sum()),
@@ -142,6 +139,13 @@ def judge(
         sentence="",
     )
     return verdict.model_copy(update={"sentence": _sentence(verdict)})
+
+
+def with_corrected_p(verdict: AbVerdict, p: float) -> AbVerdict:
+    """Return the verdict with a p value that is corrected for other comparisons."""
+    outcome = decide(verdict.low, verdict.high, p, verdict.margin)
+    decided = verdict.model_copy(update={"p": p, "outcome": outcome})
+    return decided.model_copy(update={"sentence": _sentence(decided)})
 
 
 def _sentence(one: AbVerdict) -> str:

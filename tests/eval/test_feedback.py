@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from eval.feedback import ANSWERS, RESPONSES, FeedbackReport, feedback_text, report_feedback
+from eval.feedback import ANSWERS, RESPONSES, feedback_text, report_feedback
 
 EXAMINED = 1.0 / np.arange(1, 9) ** 0.7
 
@@ -38,10 +38,6 @@ def simulated(
                 if rng.random() < 0.2:
                     done.append((f"r{number}", f"i{item}", "purchase"))
     return pl.DataFrame(given, schema=ANSWERS), pl.DataFrame(done, schema=RESPONSES, orient="row")
-
-
-def row(report: FeedbackReport, by: str, value: str) -> object:
-    return next(one for one in report.rows if (one.by, one.value) == (by, value))
 
 
 def test_positions_are_examined_as_they_were() -> None:
