@@ -23,11 +23,11 @@ from prompts.inputs.samples import EXAMPLE, Sample, user_sample
 from prompts.inputs.sanitize import MAX_DOCUMENT, MAX_LENGTH, Sanitizer
 from prompts.isolation import Rendered, render_isolated
 from prompts.library.checks import check_template, render_sample
-from prompts.library.editor import PromptEditor
+from prompts.library.editor import PromptEditor, draft_hash
 from prompts.library.library import PromptLibrary, read_source
 from prompts.library.names import DEFAULT_ALIAS, DRAFT, TemplateReference, version_number
 from prompts.library.runtime_failures import RuntimeFailures
-from prompts.library.store import Stamp, file_stamp, write_atomically
+from prompts.library.store import Change, Stamp, file_stamp, write_atomically
 from prompts.pattern import FACTS
 from prompts.template import Message, Prompt, PromptTemplate
 
@@ -44,6 +44,7 @@ __all__ = [
     "BudgetSteps",
     "BudgetedPrompt",
     "CandidateInput",
+    "Change",
     "EvidenceInput",
     "FrontMatter",
     "HistoryInput",
@@ -69,6 +70,7 @@ __all__ = [
     "candidate_inputs",
     "check_template",
     "document_inputs",
+    "draft_hash",
     "evidence_inputs",
     "file_stamp",
     "fit_to_budget",

@@ -61,7 +61,13 @@ same loop works with a local tokenizer and with a server."""
 
 
 def budget_steps(
-    template: PromptTemplate, inputs: Mapping[str, object], *, context: int, reserve: int, most: int | None = None
+    template: PromptTemplate,
+    inputs: Mapping[str, object],
+    *,
+    context: int,
+    reserve: int,
+    most: int | None = None,
+    render: Callable[[Mapping[str, object]], Prompt] | None = None,
 ) -> BudgetSteps:
     """Trim a prompt until it fits: first the oldest history, in blocks of ten, then the template's ``attributes``, the
     last first. Candidates are never dropped.
@@ -72,6 +78,7 @@ def budget_steps(
         context: length of the model's context in tokens.
         reserve: number of tokens to keep free after the prompt, for a continuation or an answer.
         most: maximum number of history entries, even if more would fit.
+        render: renders the template; by default in this process.
 
     Raises:
         BudgetError: If it does not fit even without history and attributes. Gives the numbers.
@@ -79,7 +86,7 @@ def budget_steps(
     """
     tokens = 0
     for smaller, trimmed in _smaller(template, inputs, most):
-        prompt = template.render(smaller)
+        prompt = template.render(smaller) if render is None else render(smaller)
         tokens = yield prompt
         if tokens + reserve <= context:
             return BudgetedPrompt(prompt, tokens, smaller, trimmed)

@@ -60,11 +60,24 @@ class RecommendedItem(_AnswerPart):
     retrieval_score: float
     retrieval_source: Source
     llm_score: float | None = Field(description="natural log-probability, renormalised over this request's candidates")
+    score_parts: dict[str, float] = Field(
+        default={},
+        description="what each signal adds to the score, relative to this request's candidates; empty in retrieval's "
+        "own order",
+    )
     attributes: dict[str, str | int | float | bool | list[str]]
     reason: ReasonBody | None
 
     @classmethod
-    def of(cls, candidate: Candidate, *, rank: int, score: float, llm_score: float | None) -> Self:
+    def of(
+        cls,
+        candidate: Candidate,
+        *,
+        rank: int,
+        score: float,
+        llm_score: float | None,
+        score_parts: Mapping[str, float],
+    ) -> Self:
         """Convert a ranked candidate; the reason is added later."""
         item = candidate.item
         return cls(
@@ -76,6 +89,7 @@ class RecommendedItem(_AnswerPart):
             retrieval_score=candidate.score,
             retrieval_source=candidate.source,
             llm_score=llm_score,
+            score_parts=dict(score_parts),
             attributes={
                 name: list(value) if isinstance(value, tuple) else value for name, value in item.attributes.items()
             },
@@ -206,6 +220,11 @@ class ReasonEvent(_AnswerPart):
     reason: ReasonBody
 
 
+_REFUSED: dict[str, int] = Field(
+    default={}, description="number of the LLM's sentences that the check refused, by fault; others replaced them"
+)
+
+
 class DoneEvent(_AnswerPart):
     """The last event of a stream: cost, timings and replaced stages of the whole answer."""
 
@@ -213,6 +232,7 @@ class DoneEvent(_AnswerPart):
     degraded: list[Degraded] = Field(description="empty if no stage was replaced by its fallback")
     warnings: list[Notice]
     prompts: PromptsUsed
+    refused: dict[str, int] = _REFUSED
     usage: UsageBody
     timings_ms: Timings
 
@@ -223,6 +243,7 @@ Event = RankingEvent | ReasonEvent | DoneEvent
 class Answer(_Ranked):
     """Recommended items, best first, and how they were ranked."""
 
+    refused: dict[str, int] = _REFUSED
     usage: UsageBody
     timings_ms: Timings
 

@@ -118,6 +118,19 @@ def fused_scores(table: Floats, weights: Weights) -> Floats:
     return total
 
 
+def score_parts(features: Floats, weights: Weights) -> dict[str, float]:
+    """Return what each feature adds to a candidate's score, without those that add nothing; their sum is the score.
+
+    Args:
+        features: the candidate's standardised features, shape (features,).
+    """
+    added = {
+        feature.value: float(value * weights.get(feature, 0.0))
+        for feature, value in zip(Feature, features, strict=True)
+    }
+    return {name: round(value, 6) for name, value in added.items() if value}
+
+
 def fixed_weights(llm_weight: float) -> dict[Feature, float]:
     """Return the weights to use without a fit: 1 for retrieval's score and ``llm_weight`` for the LLM's gain."""
     return {Feature.retrieval_score: 1.0, Feature.llm_gain: llm_weight}

@@ -7,7 +7,8 @@ A valid request gets an answer even if the LLM fails: items in retrieval's order
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import cached_property
@@ -50,6 +51,7 @@ from reranker.fusion import (
     fusion_features,
     llm_weight,
     positions_by_score,
+    score_parts,
 )
 from reranker.reasons.counterfactual import ScoredPrompt
 from reranker.reasons.taste import Tastes, taste_sentence
@@ -229,7 +231,8 @@ class Recommender:
             chosen = [ranked[index] for index in kept][: DEFAULT_K if request.k is None else request.k]
         with context.timed("explain"):
             taste = await self._taste(request, retrieved, context)
-        yield self._ranking(retrieved, context, read, weights, scores, chosen, taste)
+        parts = [score_parts(table[position], weights or {}) for position in chosen]
+        yield self._ranking(retrieved, context, read, weights, scores, chosen, parts, taste)
         with context.timed("explain"):
             asked = (
                 await asyncio.to_thread(self._asked, request, retrieved, context, read)
@@ -237,7 +240,7 @@ class Recommender:
                 else None
             )
             wanted = await self._explainer.evidence(retrieved, chosen, context, asked) if request.reasons else []
-        prompted, sources = False, set[ReasonSource]()
+        prompted, sources, refused = False, set[ReasonSource](), Counter[str]()
         with context.timed("reasons"):
             ask = self.engine is not None and self._weight > 0 and not context.llm_failed
             if ask and read is None and any(reason.evidence for reason in wanted):
@@ -246,12 +249,13 @@ class Recommender:
             async with aclosing(writing) as reasons:
                 async for item, reason in reasons:
                     sources.add(reason.source)
+                    refused.update(refusal.fault.value for refusal in reason.refused)
                     prompted = prompted or reason.source is ReasonSource.llm or bool(reason.refused)
                     yield ReasonEvent(item_id=item.item_id, reason=ReasonBody.of(reason))
         notice = other_language(request.locale, context.reason_template.meta.locale, sources)
         if notice and request.prompts.reason is None:
             context.warnings.append(notice)
-        yield self._done(retrieved, context, read, prompted=prompted)
+        yield self._done(retrieved, context, read, prompted=prompted, refused=refused)
 
     def _weights(self, retrieved: Retrieved, context: RequestContext, read: Read | None) -> Weights | None:
         """Return the weights that order the answer; None for retrieval's own order."""
@@ -371,6 +375,7 @@ class Recommender:
         weights: Weights | None,
         scores: NDArray[np.float64],
         chosen: Sequence[int],
+        parts: Sequence[Mapping[str, float]],
         taste: TasteBody | None,
     ) -> RankingEvent:
         normalised = read.normalised if read else None
@@ -394,13 +399,22 @@ class Recommender:
                     rank=rank,
                     score=float(scores[position]),
                     llm_score=None if normalised is None else float(normalised[position]),
+                    score_parts=parts[rank - 1],
                 )
                 for rank, position in enumerate(chosen, start=1)
             ],
             taste=taste,
         )
 
-    def _done(self, retrieved: Retrieved, context: RequestContext, read: Read | None, *, prompted: bool) -> DoneEvent:
+    def _done(
+        self,
+        retrieved: Retrieved,
+        context: RequestContext,
+        read: Read | None,
+        *,
+        prompted: bool,
+        refused: Mapping[str, int],
+    ) -> DoneEvent:
         return DoneEvent(
             degraded=context.degraded,
             warnings=[*retrieved.warnings, *context.warnings],
@@ -408,6 +422,7 @@ class Recommender:
                 rank=PromptUsed.of(read.instead or context.rank_template) if read else None,
                 reason=PromptUsed.of(context.reason_template) if prompted else None,
             ),
+            refused=dict(refused),
             usage=UsageBody.of(context.usage),
             timings_ms=Timings(
                 **{step: round(seconds * 1000, 2) for step, seconds in context.seconds.items()},

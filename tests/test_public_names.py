@@ -16,11 +16,11 @@ PUBLIC = {
     "fit flush_to_disk item_features known_parameters load make_dataset meaning open_embedder popularity "
     "predict_values read_small_file readers rebuild_dataset remove_other_builds search_parameters split_key "
     "splits with_relative_paths",
-    "prompts": "BudgetError BudgetSteps BudgetedPrompt CandidateInput DEFAULT_ALIAS DRAFT EXAMPLE EvidenceInput "
+    "prompts": "BudgetError BudgetSteps BudgetedPrompt CandidateInput Change DEFAULT_ALIAS DRAFT EXAMPLE EvidenceInput "
     "FACTS FrontMatter HistoryInput ItemInput KNOWN LibraryError MAX_DOCUMENT MAX_LENGTH Message Prompt "
     "PromptEditor PromptLibrary PromptTemplate Rendered RuntimeFailures SHAPES Sample Sampling "
     "Sanitizer Scoring Stamp TemplateError TemplateReference Trimmed allowed_inputs budget_steps "
-    "candidate_inputs check_template document_inputs evidence_inputs file_stamp fit_to_budget "
+    "candidate_inputs check_template document_inputs draft_hash evidence_inputs file_stamp fit_to_budget "
     "history_inputs item_input newest_entries profile_input read_source render_isolated render_sample "
     "user_sample version_number with_attributes write_atomically",
     "reranker": "ADAPTER_FILE ADAPTER_WEIGHTS AdapterChoice AdapterManifest Agreement Answer Basis BatchError "

@@ -15,6 +15,7 @@ from api.cli.data import FittedData, fitted_data
 from api.cli.eval import PUBLISHED, progress, tuned_on, with_adapter
 from api.cli.output import console, error_console, printable, status
 from api.cli.parameters import for_eval
+from api.http.comparisons import ProgressFile
 from api.settings.model import Settings, load_settings
 from api.settings.text import explain
 from eval import (
@@ -111,6 +112,7 @@ def ab(
     seed: Annotated[int | None, typer.Option(help="Seed of samples, folds and resampling.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for runs and model answers.")] = Path("runs"),
     report: Annotated[Path | None, typer.Option(help="Folder for the report; in the run's folder by default.")] = None,
+    progress_file: Annotated[Path | None, typer.Option(help="JSON file to keep up to date with the progress.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Compare two rank prompts on the same users: better, worse, equivalent or undecided.
@@ -146,7 +148,7 @@ def ab(
         if folder is not None:
             _make(folder, field)
     with status("looking for the LLM") as tell, find_or_start_server(settings.llm, report=tell) as engine:
-        task = _AbTask(wanted, setup, data, settings, engine, baseline, out, report)
+        task = _AbTask(wanted, setup, data, settings, engine, baseline, out, report, ProgressFile(progress_file))
         result, page = asyncio.run(task.run())
     if wanted.bless is not None:
         wanted.bless.write_text(BlessedBaseline.of(result).model_dump_json(indent=1), encoding="utf-8")
@@ -169,6 +171,7 @@ class _AbTask:
     baseline: BlessedBaseline | None
     out: Path
     report: Path | None
+    file: ProgressFile
 
     async def run(self) -> tuple[AbReport, Path]:
         """Run the comparison, and write its report."""
@@ -186,6 +189,15 @@ class _AbTask:
         library = PromptLibrary(self.settings.prompts_dir)
         with ExitStack() as stack:
             show = stack.enter_context(progress())
+
+            def tell(step: str, done: int, total: int) -> None:
+                show(step, done, total)
+                self.file.tell(step, done, total)
+
+            def predicted(cost: AbCost) -> None:
+                _show_cost(cost)
+                self.file.predicted(cost.minutes, cost.tokens)
+
             store = AnswerStore(self.out / "answers.sqlite")
             stack.callback(store.close)
             memory = Memory(self.settings.llm.memory)
@@ -203,8 +215,8 @@ class _AbTask:
                     origin=self.data.origin,
                     minutes=wanted.max_minutes,
                     check=lambda manifest: None if self.baseline is None else self.baseline.check(manifest),
-                    predicted=_show_cost,
-                    report=show,
+                    predicted=predicted,
+                    report=tell,
                 )
         result = build_ab_report(
             done,

@@ -43,7 +43,7 @@ from retrieval import InputError, Retriever, current_build, load
 
 CHECK_FAILED = 3
 _SAMPLE_USERS = 3
-_MOST_TRIED = 5
+_MOST_TRIED = 10
 _FAILED_CHECKS = ("template_invalid", "template_limit", "template_misfit")
 
 app = typer.Typer(help="Read, check, try, save, promote and roll back prompt templates.", no_args_is_help=True)
@@ -180,7 +180,7 @@ def rollback(name: Name, alias: Alias = DEFAULT_ALIAS) -> None:
 @app.command("try")
 def try_template(
     what: Either,
-    user: Annotated[list[str], typer.Option(help="A user of the fitted data; repeat for up to five users.")],
+    user: Annotated[list[str], typer.Option(help="A user of the fitted data; repeat for up to ten users.")],
     k: Annotated[int, typer.Option("-k", help="How many items.", min=1, max=20)] = 5,
     query: Annotated[str | None, typer.Option(help="What the users ask for.")] = None,
     as_json: Json = False,

@@ -32,6 +32,11 @@ class Admission:
         self._taken = 0
         self._untold, self._told = 0, 0.0
 
+    @property
+    def in_flight(self) -> int:
+        """Number of requests that are being answered."""
+        return self._taken
+
     def full(self) -> bool:
         """Return whether the cap is reached."""
         return self._taken >= self._most

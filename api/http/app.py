@@ -14,9 +14,24 @@ from api.http import problems, validation
 from api.http.loop_lag import LoopLag
 from api.http.middleware import RequestMiddleware
 from api.http.query_parameters import KnownParametersOnly
-from api.http.routes import events, health, items, metrics, prompts, recommendations, rerank, root, users, wishes
+from api.http.routes import (
+    events,
+    experiments,
+    health,
+    items,
+    metrics,
+    prompt_versions,
+    prompts,
+    recommendations,
+    rerank,
+    root,
+    status,
+    users,
+    wishes,
+)
 from api.http.state import Service
 from api.settings.model import Settings
+from api.studio import STATIC as STUDIO
 from reranker import Engine, EngineSettings
 
 
@@ -39,6 +54,7 @@ def create_app(settings: Settings, engine_settings: EngineSettings | None) -> Fa
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        await asyncio.to_thread(service.comparisons.close)
         await service.feedback.close()
         if engine:
             await engine.close()
@@ -66,7 +82,22 @@ def create_app(settings: Settings, engine_settings: EngineSettings | None) -> Fa
         )
     problems.install(app)
     validation.install(app)
-    for routes in (root, recommendations, wishes, events, rerank, items, users, prompts, health, metrics):
+    for routes in (
+        root,
+        recommendations,
+        wishes,
+        events,
+        rerank,
+        items,
+        users,
+        prompts,
+        prompt_versions,
+        experiments,
+        health,
+        status,
+        metrics,
+    ):
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=root.STATIC))
+    app.mount("/studio", StaticFiles(directory=STUDIO))
     return app

@@ -138,6 +138,9 @@ def answer(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONRe
 _OF_CODE = {
     "library_read_only": 409,
     "alias_moved": 412,
+    "draft_changed": 412,
+    "nothing_to_roll_back": 409,
+    "experiment_running": 409,
     "library_damaged": 500,
     "library_not_writable": 500,
     "template_edited": 500,

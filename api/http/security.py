@@ -34,7 +34,7 @@ SECURITY_HEADERS = {
 
 def needs_key(path: str) -> bool:
     """Return whether a path needs a key where keys exist: all but the documentation and the probes."""
-    return path not in _OPEN and not path.startswith("/static/")
+    return path not in _OPEN and not path.startswith(("/static/", "/studio/"))
 
 
 def check_binding(settings: Settings, *, keys: bool) -> None:

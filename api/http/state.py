@@ -13,15 +13,29 @@ from dataclasses import replace
 import structlog
 
 from api.http.admission import Admission
+from api.http.comparisons import Comparisons
 from api.http.connections import Connections, most_connections
 from api.http.feedback import Feedback
 from api.http.keys import KeyRing
 from api.http.metrics import Metrics
+from api.http.prompt_use import PromptUse
+from api.http.recent import Recent
 from api.http.watching import Watching
 from api.observability import places
 from api.settings.model import Settings
 from prompts import PromptLibrary, Stamp, TemplateError, file_stamp
-from reranker import FUSION_FILE, TASKS, DocumentRanker, Engine, FusionFit, Memory, PromptChoice, Recommender, load_fit
+from reranker import (
+    FUSION_FILE,
+    TASKS,
+    Answer,
+    DocumentRanker,
+    Engine,
+    FusionFit,
+    Memory,
+    PromptChoice,
+    Recommender,
+    load_fit,
+)
 from retrieval import (
     Artifact,
     Retriever,
@@ -74,6 +88,9 @@ class Service:
         self.watching = Watching(lambda watcher: self.metrics.watch_errors.labels(watcher).inc())
         """Problems of the background tasks."""
         store = settings.store.open(settings.artifact)
+        self.recent = Recent()
+        self.comparisons = Comparisons(settings.runs, llm_is_local=settings.llm.url is None)
+        self.prompt_use = PromptUse(self.comparisons)
         self.feedback = Feedback(store, self.watching, lambda: self.recommender.retriever.manifest.store)
         self.keys = KeyRing(store, settings.artifact, self.watching)
         self._retained = -_RETAIN_S
@@ -229,10 +246,17 @@ class Service:
         """Create a recommender over a build and the store's items."""
         added = self._titled()
         retriever = Retriever(extend_artifact(artifact, added, self._embedder), self._embedder)
-        recommender = self.recommender_of(retriever, self.library, load_fit(self.settings.artifact))
+        fit = load_fit(self.settings.artifact)
+        recommender = self.recommender_of(retriever, self.library, fit)
         recommender.wishes.warm_up()
-        self._added = added
+        self._added, self.prompt_use.fit = added, fit
         return recommender
+
+    def answered(self, answer: Answer) -> None:
+        """Count one recommendation, for metrics and for people."""
+        self.metrics.answered(answer)
+        self.recent.answered(answer)
+        self.prompt_use.answered(answer)
 
     def recommender_of(self, retriever: Retriever, library: PromptLibrary, fit: FusionFit | None) -> Recommender:
         """Create a recommender that uses the service's LLM."""

@@ -55,6 +55,8 @@ class Settings(BaseSettings):
     store: StoreSettings = StoreSettings()
     experiments: dict[str, OnlineExperiment] = {}
     """Online experiments by name: shares of the users by prompt."""
+    runs: Path = Path("runs")
+    """Folder for comparisons of prompts that the studio starts, and their model answers."""
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     deadline_ms: int = Field(default=30_000, ge=1, le=600_000)

@@ -5,6 +5,7 @@ used from then on. The row in ``hashes.json`` is written last and makes a versio
 crash leaves behind without it are ignored.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +13,16 @@ from pathlib import Path
 from prompts.errors import LibraryError, TemplateError
 from prompts.inputs.samples import Sample
 from prompts.library.checks import check_template
-from prompts.library.library import ALIASES, HASHES, PromptLibrary
+from prompts.library.library import ALIASES, HASHES, PromptLibrary, read_source
 from prompts.library.names import DEFAULT_ALIAS, DRAFT, TemplateReference, is_alias, is_name, version_number
 from prompts.library.requirements import Requirements
 from prompts.library.store import Change, changes, locked, log, now, read_table, write_atomically, write_table
 from prompts.template import PromptTemplate
+
+
+def draft_hash(source: str) -> str:
+    """Return a text that identifies the content of a draft."""
+    return hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class PromptEditor:
@@ -105,7 +111,9 @@ class PromptEditor:
             self._take(name)
             return self._move("promote", name, alias, version, expected=expected, note=note)
 
-    def rollback(self, name: str, *, alias: str = DEFAULT_ALIAS, expected: int | None = None) -> tuple[int, int]:
+    def rollback(
+        self, name: str, *, alias: str = DEFAULT_ALIAS, expected: int | None = None, note: str = ""
+    ) -> tuple[int, int]:
         """Point an alias at the version that it had before the current one was first promoted. Repeated calls go back
         further. Versions that can no longer be used are skipped.
 
@@ -127,7 +135,7 @@ class PromptEditor:
                     remedy="Promote the version that you want",
                     code="nothing_to_roll_back",
                 )
-            self._move("rollback", name, alias, before, expected=expected)
+            self._move("rollback", name, alias, before, expected=expected, note=note)
         return current, before
 
     def start_draft(self, name: str) -> Path:
@@ -146,6 +154,52 @@ class PromptEditor:
                 write_atomically(path, source)
                 self._log("draft", name, before=None, after=None)
         return path
+
+    def save_draft(self, name: str, source: str, *, expected: str | None) -> str:
+        """Write a draft, which may still be faulty, for a known name or a new one.
+
+        Args:
+            expected: :func:`draft_hash` of the draft that it replaces; None if there is none yet.
+
+        Returns:
+            The new draft's hash.
+
+        Raises:
+            LibraryError: If somebody changed the draft meanwhile, the name is invalid, or the folder cannot be written.
+        """
+        if not is_name(name):
+            raise LibraryError(
+                f"{name[:80]!r} cannot be a name", remedy="Use small letters, digits and '-'", code="bad_name"
+            )
+        path = self._own / name / f"{DRAFT}.jinja"
+        with self._writing():
+            self._check_draft(path, name, expected)
+            is_new = not path.is_file()
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, source)
+            if is_new:
+                self._log("draft", name, before=None, after=None)
+        return draft_hash(source)
+
+    def discard_draft(self, name: str, *, expected: str) -> None:
+        """Delete the team's draft.
+
+        Raises:
+            LibraryError: If somebody changed it meanwhile, or the folder cannot be written.
+        """
+        path = self._own / name / f"{DRAFT}.jinja"
+        with self._writing():
+            self._check_draft(path, name, expected)
+            path.unlink()
+
+    def _check_draft(self, path: Path, name: str, expected: str | None) -> None:
+        found = draft_hash(read_source(path)) if path.is_file() else None
+        if found != expected:
+            raise LibraryError(
+                f"the draft of '{name}' " + ("was changed meanwhile" if found else "does not exist (any more)"),
+                remedy="Read it again, and decide which text to keep",
+                code="draft_changed",
+            )
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

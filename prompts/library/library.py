@@ -14,7 +14,7 @@ from prompts.errors import TemplateError
 from prompts.library.names import DEFAULT_ALIAS, DRAFT, TemplateReference, is_alias, is_name, version_number
 from prompts.library.requirements import Requirements
 from prompts.library.runtime_failures import RuntimeFailures
-from prompts.library.store import Stamp, Table, file_stamp, read_table
+from prompts.library.store import Change, Stamp, Table, changes, file_stamp, read_table
 from prompts.sandbox import MAX_SOURCE
 from prompts.template import PromptTemplate
 
@@ -92,6 +92,10 @@ class PromptLibrary:
             if is_alias(alias):
                 found[alias] = version
         return found
+
+    def changes(self, name: str) -> list[Change]:
+        """Return the audit log of a template, oldest first: who changed what, and why. Empty for shipped templates."""
+        return [] if self.own is None else [change for change in changes(self.own) if change.name == name]
 
     def draft(self, name: str) -> Path | None:
         """Return the draft of a template, preferring the team's; None if there is none."""

@@ -56,4 +56,5 @@ async def put_events(body: EventsBody, service: ServiceDep, retriever: Retriever
         )
     )
     counts = {verdict: sum(one.verdict is verdict for one in verdicts) for verdict in Verdict}
+    service.recent.stored(counts[Verdict.accepted])
     return VerdictsBody(verdicts=verdicts, counts=counts)

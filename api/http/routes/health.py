@@ -45,9 +45,14 @@ async def live() -> Live:
 @router.get("/ready", responses={503: {"model": Ready, "description": "The service is shutting down."}})
 async def ready(service: ServiceDep, response: Response) -> Ready:
     """Readiness. It includes the state of the LLM, which never causes a 503."""
-    manifest = service.recommender.retriever.manifest
     if service.draining:
         response.status_code = 503
+    return await readiness(service)
+
+
+async def readiness(service: Service) -> Ready:
+    """Return whether to send requests here."""
+    manifest = service.recommender.retriever.manifest
     return Ready(
         status="draining" if service.draining else "ready",
         llm=await _llm(service),

@@ -4,6 +4,7 @@ Only administrators, or keys with the scope ``prompts``, may change or try templ
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Annotated, Self
 
@@ -14,27 +15,29 @@ from api.http.dependencies import RecommenderDep, RetrieverDep, ServiceDep
 from api.http.json_body import JsonRoute
 from api.http.keys import KeyScope
 from api.http.models import Id
+from api.http.preview import RenderedBody, preview
 from api.http.problems import Refused, responses, without_folders
 from api.http.security import WithinTokenBudget, allow_prompts, check_scope, needs
-from api.http.state import Service
+from api.http.state import FAMILIES, Service
 from api.prompt_summary import PromptSummary
 from api.trial import TrialLibrary, TryAnswer, passed, template_of, tried
 from prompts import (
     DEFAULT_ALIAS,
     DRAFT,
     EXAMPLE,
+    KNOWN,
     PromptEditor,
     PromptTemplate,
     Sample,
     TemplateError,
     TemplateReference,
-    render_sample,
     user_sample,
 )
 from reranker import PromptChoice, RecommendationRequest
 from retrieval import InputError, NotFoundError, Retriever
 
-_CHANGES = needs(KeyScope.prompts, administers=True)
+CHANGES = needs(KeyScope.prompts, administers=True)
+"""Dependency of routes that change templates."""
 router = APIRouter(
     prefix="/v1/prompts",
     tags=["prompts"],
@@ -51,14 +54,42 @@ Alias = Annotated[
 Source = Annotated[str, Field(min_length=1, max_length=100_000, description="the whole file")]
 
 
-class _PromptRequest(BaseModel):
+Note = Annotated[str, Field(max_length=1000, description="what changed and why, for the audit log")]
+Who = Annotated[
+    str,
+    Field(max_length=80, description="who changes it, for the audit log; where keys exist, the key's name is added"),
+]
+
+
+class PromptRequest(BaseModel):
+    """A body that changes or tries templates."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class PromptPage(BaseModel):
-    """All templates."""
+class ListedPrompt(PromptSummary):
+    """A template, and what uses it."""
 
-    prompts: list[PromptSummary]
+    serves: list[str] = Field(
+        description="what uses it without being asked to: `recommendations`, `rerank`, `experiment NAME`; requests may "
+        "name any template"
+    )
+
+
+class InputBody(BaseModel):
+    """An input that templates may use."""
+
+    name: str
+    meaning: str
+    example: str = Field(description="how a template shows it")
+
+
+class PromptPage(BaseModel):
+    """All templates, and what they may use."""
+
+    prompts: list[ListedPrompt]
+    inputs: list[InputBody]
+    writable: bool = Field(description="whether there is a folder for changes (`prompts_dir`)")
 
 
 class PromptBody(PromptSummary):
@@ -69,11 +100,12 @@ class PromptBody(PromptSummary):
     source: str
 
 
-class NewVersion(_PromptRequest):
+class NewVersion(PromptRequest):
     """A template to save as the next version of its name."""
 
     source: Source
-    note: str = Field(default="", max_length=1000, description="what changed, for the audit log")
+    note: Note = ""
+    who: Who = ""
 
 
 class Version(BaseModel):
@@ -85,11 +117,12 @@ class Version(BaseModel):
     production: bool = Field(description="whether it serves requests now; the first version of a name does")
 
 
-class AliasTarget(_PromptRequest):
+class AliasTarget(PromptRequest):
     """The version that an alias should name."""
 
     version: int = Field(ge=1, le=1_000_000)
-    note: str = Field(default="", max_length=1000, description="why, for the audit log")
+    note: Note = ""
+    who: Who = ""
 
 
 class AliasBody(BaseModel):
@@ -100,7 +133,7 @@ class AliasBody(BaseModel):
     version: int
 
 
-class _OneOf(_PromptRequest):
+class _OneOf(PromptRequest):
     prompt: str | None = Field(default=None, min_length=1, max_length=200, examples=["rank"])
     source: Source | None = None
 
@@ -120,22 +153,12 @@ class RenderBody(_OneOf):
     query: str = Field(default="", max_length=2000)
 
 
-class RenderedBody(BaseModel):
-    """A prompt as the model would receive it."""
-
-    prompt: str
-    hash: str
-    text: str = Field(description="in readable form")
-    messages: list[dict[str, str]] | None = Field(description="messages of a chat prompt")
-    continuations: list[str] = Field(description="texts whose likelihood is read after the prompt, one per candidate")
-
-
 class TryBody(_OneOf):
     """A template, by name or source, to compare with production over the whole pipeline."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"prompt": "rank-labels", "user_ids": ["42"], "k": 3}]})
 
-    user_ids: list[Id] = Field(min_length=1, max_length=5)
+    user_ids: list[Id] = Field(min_length=1, max_length=10)
     k: int = Field(default=5, ge=1, le=20)
     query: str | None = Field(default=None, min_length=1, max_length=2000)
     deadline_ms: int = Field(default=30_000, ge=1, le=120_000, description="of each answer")
@@ -144,7 +167,25 @@ class TryBody(_OneOf):
 @router.get("")
 def list_prompts(service: ServiceDep) -> PromptPage:
     """List all templates with their versions and aliases."""
-    return PromptPage(prompts=[_summary(service, name) for name in service.library.names()])
+    listed = [_summary(service, name) for name in service.library.names()]
+    return PromptPage(
+        prompts=[ListedPrompt(**one.model_dump(), serves=_serves(service, one)) for one in listed],
+        inputs=[InputBody(name=name, meaning=known.holds, example=known.example) for name, known in KNOWN.items()],
+        writable=service.library.own is not None,
+    )
+
+
+def _serves(service: Service, summary: PromptSummary) -> list[str]:
+    """Return what uses a template without being asked to."""
+    name, found = summary.name, []
+    if summary.locale is not None and summary.family in FAMILIES:
+        with contextlib.suppress(TemplateError):
+            if service.library.find(summary.family, summary.locale).name == name:
+                found.append("rerank" if summary.family == "rerank" else "recommendations")
+    for experiment, online in service.settings.experiments.items():
+        if any(reference.partition("@")[0] == name for reference in online.shares):
+            found.append(f"experiment {experiment}")
+    return found
 
 
 @router.post("/render", responses=responses(403))
@@ -159,24 +200,12 @@ async def render_prompt(
     if body.user_id is not None:
         check_scope(request, service, KeyScope.read_users)
         await _refuse_forgotten(service, "user_id", [body.user_id])
-    return await asyncio.to_thread(_render, body, retriever, service, request)
+    template = await asyncio.to_thread(_template, body, service, request)
+    sample = await asyncio.to_thread(_sample, retriever, body.user_id, body.query, template)
+    return await preview(template, sample, service.engine, service.settings.llm.history_limit)
 
 
-def _render(body: RenderBody, retriever: Retriever, service: Service, request: Request) -> RenderedBody:
-    template = _template(body, service, request)
-    sample = _sample(retriever, body.user_id, body.query, template)
-    shown = render_sample(template, sample)
-    content = shown.prompt.content
-    return RenderedBody(
-        prompt=template.reference,
-        hash=template.hash,
-        text=str(shown.prompt),
-        messages=None if isinstance(content, str) else [message._asdict() for message in content],
-        continuations=list(shown.continuations),
-    )
-
-
-@router.post("/try", dependencies=[_CHANGES, needs(KeyScope.read_users), WithinTokenBudget], responses=responses(403))
+@router.post("/try", dependencies=[CHANGES, needs(KeyScope.read_users), WithinTokenBudget], responses=responses(403))
 async def try_prompt(body: TryBody, production: RecommenderDep, service: ServiceDep, request: Request) -> TryAnswer:
     """Run the pipeline for sample users, once with the given template and once with production."""
     await _refuse_forgotten(service, "user_ids", body.user_ids)
@@ -204,19 +233,21 @@ def read_prompt(
         reference = TemplateReference.parse(f"{name}@{version}")
     except TemplateError as error:
         raise Refused(404, error) from error
-    summary = _found(service, name)
+    summary = found(service, name)
     allow_prompts(request, service, PromptChoice(rank=f"{name}@{version}"))
-    template = _saved(service, reference)
+    template = saved(service, reference)
     return PromptBody(**summary.model_dump(), version=template.version, hash=template.hash, source=template.source)
 
 
-@router.post("/{name}", status_code=201, dependencies=[_CHANGES], responses=responses(403, 409))
-def save_prompt(name: Name, body: NewVersion, service: ServiceDep, retriever: RetrieverDep) -> Version:
+@router.post("/{name}", status_code=201, dependencies=[CHANGES], responses=responses(403, 409))
+def save_prompt(
+    name: Name, body: NewVersion, service: ServiceDep, retriever: RetrieverDep, request: Request
+) -> Version:
     """Check a template and save it as the next version of its name.
 
     The first version of a name serves requests at once, later ones when an alias is moved to them.
     """
-    template = _editor(service, retriever).save(name, body.source, note=body.note)
+    template = editor_for(request, service, body.who, retriever).save(name, body.source, note=body.note)
     version = int(template.version)
     return Version(
         name=name,
@@ -229,20 +260,21 @@ def save_prompt(name: Name, body: NewVersion, service: ServiceDep, retriever: Re
 @router.get("/{name}/aliases/{alias}", responses=responses(404))
 def read_alias(name: Name, alias: Alias, service: ServiceDep, response: Response) -> AliasBody:
     """Read the version that an alias names, with the ETag that moving it requires."""
-    version = _found(service, name).aliases.get(alias)
+    version = found(service, name).aliases.get(alias)
     if version is None:
         raise Refused(404, NotFoundError(f"'{name}' has no alias '{alias}'", field="alias", code="unknown_alias"))
-    response.headers["etag"] = _etag(version)
+    response.headers["etag"] = etag(version)
     return AliasBody(name=name, alias=alias, version=version)
 
 
-@router.put("/{name}/aliases/{alias}", dependencies=[_CHANGES], responses=responses(403, 404, 409, 412, 428))
+@router.put("/{name}/aliases/{alias}", dependencies=[CHANGES], responses=responses(403, 404, 409, 412, 428))
 def move_alias(
     name: Name,
     alias: Alias,
     body: AliasTarget,
     service: ServiceDep,
     retriever: RetrieverDep,
+    request: Request,
     response: Response,
     if_match: Annotated[str | None, Header(description="the alias's ETag, from reading it")] = None,
     if_none_match: Annotated[str | None, Header(description="`*` to create a new alias")] = None,
@@ -251,14 +283,21 @@ def move_alias(
 
     `If-Match` names the version that the alias had when it was read: 412 if it has changed since, 428 without it.
     """
-    current = _found(service, name).aliases.get(alias)
-    _check_state(current, if_match, if_none_match)
-    _editor(service, retriever).promote(name, body.version, alias=alias, expected=current, note=body.note)
-    response.headers["etag"] = _etag(body.version)
+    current = found(service, name).aliases.get(alias)
+    check_version(current, if_match, if_none_match)
+    editor_for(request, service, body.who, retriever).promote(
+        name, body.version, alias=alias, expected=current, note=body.note
+    )
+    response.headers["etag"] = etag(body.version)
     return AliasBody(name=name, alias=alias, version=body.version)
 
 
-def _check_state(current: int | None, if_match: str | None, if_none_match: str | None) -> None:
+def check_version(current: int | None, if_match: str | None, if_none_match: str | None = None) -> None:
+    """Check that a request names the version that an alias has.
+
+    Raises:
+        Refused: If it names none (428), or another (412).
+    """
     if if_match is None and if_none_match is None:
         raise Refused(
             428,
@@ -269,8 +308,8 @@ def _check_state(current: int | None, if_match: str | None, if_none_match: str |
                 code="precondition_required",
             ),
         )
-    wanted = [etag.strip() for etag in (if_match or "").split(",")]
-    matches = if_match is None or (current is not None and ("*" in wanted or _etag(current) in wanted))
+    wanted = [one.strip() for one in (if_match or "").split(",")]
+    matches = if_match is None or (current is not None and ("*" in wanted or etag(current) in wanted))
     if not matches or (if_none_match is not None and (if_none_match.strip() != "*" or current is not None)):
         raise Refused(
             412,
@@ -283,17 +322,36 @@ def _check_state(current: int | None, if_match: str | None, if_none_match: str |
         )
 
 
-def _etag(version: int) -> str:
+def etag(version: int | str) -> str:
+    """Return the ETag of a version, or of a draft's hash."""
     return f'"{version}"'
 
 
-def _editor(service: Service, retriever: Retriever) -> PromptEditor:
-    users = retriever.user_ids()
-    samples = [user_sample(retriever, user) for user in users[:: max(len(users) // 3, 1)][:3]]
-    return PromptEditor(service.library, who=_WHO, samples=samples)
+def editor_for(request: Request, service: Service, who: str, retriever: Retriever | None = None) -> PromptEditor:
+    """Create an editor in the name of a request's sender.
+
+    Args:
+        who: name that the sender gives.
+        retriever: knows users for whom a template must render; None if nothing is checked.
+    """
+    key = request.state.key
+    names = [name for name in (printable_name(who), key.name if key else "") if name]
+    users = retriever.user_ids() if retriever else ()
+    samples = [user_sample(retriever, user) for user in users[:: max(len(users) // 3, 1)][:3]] if retriever else ()
+    return PromptEditor(service.library, who=", with the key ".join(names) or _WHO, samples=samples)
 
 
-def _found(service: Service, name: str) -> PromptSummary:
+def printable_name(text: str) -> str:
+    """Return a name on one line, without control characters."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+def found(service: Service, name: str) -> PromptSummary:
+    """Summarise a template that a path names.
+
+    Raises:
+        Refused: If there is none (404).
+    """
     try:
         return _summary(service, name)
     except TemplateError as error:
@@ -307,7 +365,12 @@ def _summary(service: Service, name: str) -> PromptSummary:
     return summary.model_copy(update={"problem": problem})
 
 
-def _saved(service: Service, reference: TemplateReference) -> PromptTemplate:
+def saved(service: Service, reference: TemplateReference) -> PromptTemplate:
+    """Return a template that a path names.
+
+    Raises:
+        Refused: If there is none (404), or it cannot be used (422).
+    """
     try:
         return service.library.get(reference)
     except TemplateError as error:

@@ -97,6 +97,6 @@ async def _sent(
 
 
 def _note(answer: Answer, service: Service, request: Request) -> None:
-    service.metrics.answered(answer)
+    service.answered(answer)
     service.keys.spend(request.state.key, answer.usage.prompt_tokens + answer.usage.completion_tokens)
     request.state.told = {"ranker": answer.ranker, "degraded": [degradation.code for degradation in answer.degraded]}

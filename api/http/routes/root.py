@@ -1,10 +1,12 @@
-"""``/`` and ``/docs``: the API reference. The pages load nothing from other servers."""
+"""``/``: the studio; ``/docs``: the API reference. The pages load nothing from other servers."""
 
 from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, Response
+
+from api.studio import STATIC as STUDIO
 
 STATIC = Path(__file__).resolve().parent.parent / "static"
 _POLICY = {
@@ -17,9 +19,9 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/")
 async def root(request: Request) -> Response:
-    """Redirect browsers to the reference; list the routes for programs."""
+    """Show the studio to browsers; list the routes for programs."""
     if "text/html" in request.headers.get("accept", ""):
-        return RedirectResponse("docs")
+        return FileResponse(STUDIO / "index.html", media_type="text/html", headers=_POLICY)
     paths = request.app.openapi()["paths"]
     return JSONResponse(
         {

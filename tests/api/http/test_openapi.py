@@ -40,6 +40,7 @@ def page(artifact_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             "WHYRANK_LLM__URL": standin.url,
             "WHYRANK_STORE__URL": f"sqlite:///{folder / 'store.sqlite'}",
             "WHYRANK_PROMPTS_DIR": str(folder / "prompts"),
+            "WHYRANK_RUNS": str(folder / "runs"),
         }
         with serving(folder, **environment) as service:
             yield schemathesis.openapi.from_url(f"{service.url}/openapi.json", config=CONFIG)
@@ -59,6 +60,7 @@ def keyed(
             "WHYRANK_LLM__URL": standin.url,
             "WHYRANK_STORE__URL": f"sqlite:///{folder / 'store.sqlite'}",
             "WHYRANK_PROMPTS_DIR": str(folder / "prompts"),
+            "WHYRANK_RUNS": str(folder / "runs"),
         }
         with serving(folder, **environment) as service:
             yield schemathesis.openapi.from_url(f"{service.url}/openapi.json", config=CONFIG), key
@@ -89,6 +91,20 @@ GET /v1/prompts/{name}
 POST /v1/prompts/{name}
 GET /v1/prompts/{name}/aliases/{alias}
 PUT /v1/prompts/{name}/aliases/{alias}
+POST /v1/prompts/{name}/aliases/{alias}/rollback
+GET /v1/prompts/{name}/changes
+GET /v1/prompts/{name}/versions
+GET /v1/prompts/{name}/diff
+GET /v1/prompts/{name}/draft
+PUT /v1/prompts/{name}/draft
+DELETE /v1/prompts/{name}/draft
+GET /v1/experiments
+POST /v1/experiments
+GET /v1/experiments/{experiment_id}
+GET /v1/experiments/{experiment_id}/report
+GET /v1/experiments/{experiment_id}/page
+POST /v1/experiments/{experiment_id}/stop
+GET /v1/status
 GET /health/live
 GET /health/ready
 GET /metrics

@@ -16,8 +16,8 @@ SOURCE = PromptLibrary().get("rank").source
 CHANGED = SOURCE.replace("that one person chose", "that somebody picked")
 
 
-def client_of(settings: Settings, standin: StandIn, host: str = "127.0.0.1") -> TestClient:
-    app = create_app(settings, EngineSettings(url=standin.url))
+def client_of(settings: Settings, standin: StandIn | None, host: str = "127.0.0.1") -> TestClient:
+    app = create_app(settings, EngineSettings(url=standin.url) if standin else None)
     return TestClient(app, base_url="http://127.0.0.1:8000", client=(host, 5000))
 
 

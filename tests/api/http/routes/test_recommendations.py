@@ -10,6 +10,12 @@ from tests.standin import StandIn
 URL = "/v1/recommendations"
 
 
+def test_the_parts_of_a_score_add_up_to_it(client: TestClient) -> None:
+    for item in client.post(URL, json={"user_id": "u0", "k": 3}).json()["items"]:
+        assert "retrieval_score" in item["score_parts"]
+        assert sum(item["score_parts"].values()) == pytest.approx(item["score"], abs=1e-4)
+
+
 def test_an_answer_has_everything_that_the_contract_names(client: TestClient) -> None:
     answer = client.post(URL, json={"user_id": "u0", "k": 3}).json()
     assert set(answer) == {
@@ -28,6 +34,7 @@ def test_an_answer_has_everything_that_the_contract_names(client: TestClient) ->
             "label_mass",
             "order_stability",
             "items",
+            "refused",
             "usage",
             "taste",
         ),
