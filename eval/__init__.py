@@ -18,6 +18,7 @@ from eval.bench.rerank import RerankBench, bench_rerank
 from eval.bench.retrieval import Ratio, RetrievalBench, bench_retrieval
 from eval.bench.runner import EvalBench, bench_eval
 from eval.bench.store import StoreBench, bench_store
+from eval.choices import BlindChoice, ChoiceTally, log_choice, read_choices, tally_choices
 from eval.compare import Mean
 from eval.errors import LeakError
 from eval.experiment import ExperimentRun, check_purpose, run_experiment
@@ -56,6 +57,8 @@ __all__ = [
     "ApiBench",
     "Arm",
     "BlessedBaseline",
+    "BlindChoice",
+    "ChoiceTally",
     "ColdItemsBench",
     "EvalBench",
     "EvalReport",
@@ -105,15 +108,18 @@ __all__ = [
     "fit_fusion_weights",
     "forget_in_runs",
     "judge_wishes",
+    "log_choice",
     "make_fold",
     "parameters_saw_test",
     "parse_arm",
     "per_user_table",
+    "read_choices",
     "read_wishes",
     "report_feedback",
     "run_ab",
     "run_experiment",
     "tables",
+    "tally_choices",
     "training_part",
     "wishes_text",
     "write_report",

@@ -15,6 +15,7 @@ from api.http.loop_lag import LoopLag
 from api.http.middleware import RequestMiddleware
 from api.http.query_parameters import KnownParametersOnly
 from api.http.routes import (
+    choices,
     events,
     experiments,
     health,
@@ -93,6 +94,7 @@ def create_app(settings: Settings, engine_settings: EngineSettings | None) -> Fa
         prompts,
         prompt_versions,
         experiments,
+        choices,
         health,
         status,
         metrics,

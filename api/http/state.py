@@ -13,6 +13,7 @@ from dataclasses import replace
 import structlog
 
 from api.http.admission import Admission
+from api.http.blind_pairs import OpenPairs
 from api.http.comparisons import Comparisons
 from api.http.connections import Connections, most_connections
 from api.http.feedback import Feedback
@@ -89,6 +90,7 @@ class Service:
         """Problems of the background tasks."""
         store = settings.store.open(settings.artifact)
         self.recent = Recent()
+        self.pairs = OpenPairs()
         self.comparisons = Comparisons(settings.runs, llm_is_local=settings.llm.url is None)
         self.prompt_use = PromptUse(self.comparisons)
         self.feedback = Feedback(store, self.watching, lambda: self.recommender.retriever.manifest.store)

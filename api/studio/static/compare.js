@@ -3,7 +3,7 @@
 import { get, post } from "./api.js";
 import { remember } from "./app.js";
 import { difference, field, h, notify, replace } from "./dom.js";
-import { moment, number, t } from "./words.js";
+import { moment, number, percent, t } from "./words.js";
 
 const EVERY_MS = 2000;
 
@@ -61,7 +61,7 @@ class CompareView {
       h("p", { class: "hint" }, t("compareHint")),
       h("div", { class: "row end" }, field(t("baseline"), baseline), field(t("candidate"), candidate), field(t("users"), users), field(t("margin"), margin), h("button", { class: "main" }, t("start"))),
     );
-    replace(this.box, form, this.list, this.report);
+    replace(this.box, form, this.list, this.report, blind(prompts));
     await this.refresh();
   }
 
@@ -133,4 +133,65 @@ class CompareView {
       h("details", { class: "card" }, h("summary", {}, t("difference")), difference(report.template_diff, t("noDifference"))),
     );
   }
+}
+
+// A blind choice between the reasons of two templates.
+function blind(prompts) {
+  const references = prompts
+    .filter((one) => one.kind === "reason")
+    .flatMap((one) => [...one.versions.map((version) => `${one.name}@${version}`), ...(one.draft ? [`${one.name}@draft`] : [])]);
+  const choice = () => h("select", {}, references.map((one) => h("option", { value: one }, one)));
+  const [first, second, shown, told] = [choice(), choice(), h("div", {}), h("p", { role: "status" })];
+  if (references.length > 1) second.value = references[1];
+
+  async function tally() {
+    try {
+      const found = await get(`v1/choices?first=${encodeURIComponent(first.value)}&second=${encodeURIComponent(second.value)}`);
+      const share = (value) => (value === null ? "–" : percent(value));
+      told.textContent = found.first + found.second + found.ties
+        ? t("tally", { first: first.value, second: second.value, a: found.first, b: found.second, ties: found.ties, share: share(found.share), low: share(found.low), high: share(found.high) })
+        : t("tallyNone");
+    } catch (error) {
+      told.textContent = String(error);
+    }
+  }
+
+  async function pair() {
+    replace(shown, h("p", { class: "hint busy" }, t("loading")));
+    try {
+      const found = await post("v1/choices/pairs", { first: first.value, second: second.value });
+      if (!found.items.length) {
+        replace(shown, h("p", { class: "hint" }, t("alike")));
+        return;
+      }
+      const decide = (side) => async () => {
+        const chosen = await post("v1/choices", { pair_id: found.pair_id, choice: side }).catch((error) => (notify(String(error), "bad"), null));
+        if (!chosen) return;
+        notify(`${t("left")}: ${chosen.left}, ${t("right")}: ${chosen.right}`);
+        await tally();
+        await pair();
+      };
+      const side = (name) => h("section", { class: "card" }, h("h3", {}, t(name)), h("ul", {}, found.items.map((item) => h("li", {}, item[name]))), h("button", { type: "button", class: "main", onclick: decide(name) }, t(name)));
+      replace(
+        shown,
+        h("p", { class: "hint" }, `${t("history")}: ${found.history.join(", ")}`),
+        h("div", { class: "split" }, side("left"), side("right")),
+        h("button", { type: "button", onclick: decide("none") }, t("noPreference")),
+      );
+    } catch (error) {
+      replace(shown, h("p", { class: "problem", role: "alert" }, String(error)));
+    }
+  }
+
+  for (const select of [first, second]) select.addEventListener("change", tally);
+  tally();
+  return h(
+    "section",
+    { class: "card" },
+    h("h2", {}, t("blind")),
+    h("p", { class: "hint" }, t("blindHint")),
+    h("div", { class: "row end" }, field(t("baseline"), first), field(t("candidate"), second), h("button", { type: "button", class: "main", onclick: pair }, t("fetchPair"))),
+    told,
+    shown,
+  );
 }

@@ -4,14 +4,14 @@ import { h, svg } from "./dom.js";
 import { duration, number, t } from "./words.js";
 
 const ROW = 26;
-const WIDTH = 720;
+const WIDTH = 600;
 
 // Retrieval's order on the left, the final one on the right, and a line for each item.
 export function moves(items) {
   const before = [...items].sort((one, other) => one.retrieval_rank - other.retrieval_rank);
   const height = items.length * ROW + 8;
   const y = (place) => place * ROW + ROW / 2 + 4;
-  const cut = (text) => (text.length > 34 ? `${text.slice(0, 33)}…` : text);
+  const cut = (text) => (text.length > 30 ? `${text.slice(0, 29)}…` : text);
   const told = items.map((item) => `${item.title}: ${item.retrieval_rank} → ${item.rank}`).join("; ");
   return svg(
     "svg",
@@ -22,9 +22,9 @@ export function moves(items) {
       return svg(
         "g",
         { class: change > 0 ? "up" : change < 0 ? "down" : "" },
-        svg("path", { d: `M282 ${y(from)} C 340 ${y(from)} 380 ${y(place)} 438 ${y(place)}` }),
-        svg("text", { x: 270, y: y(from) + 5, "text-anchor": "end" }, `${cut(item.title)}  ${item.retrieval_rank}`),
-        svg("text", { x: 450, y: y(place) + 5 }, `${item.rank}  ${cut(item.title)}`),
+        svg("path", { d: `M246 ${y(from)} C 290 ${y(from)} 310 ${y(place)} 354 ${y(place)}` }),
+        svg("text", { x: 238, y: y(from) + 5, "text-anchor": "end" }, `${cut(item.title)}  ${item.retrieval_rank}`),
+        svg("text", { x: 362, y: y(place) + 5 }, `${item.rank}  ${cut(item.title)}`),
       );
     }),
   );
@@ -62,7 +62,7 @@ export function steps(timings) {
   return h(
     "span",
     { class: "steps" },
-    named.map((name) => h("span", { class: `step ${name}`, style: { "--share": String(timings[name] / total) }, title: `${t(name)}: ${duration(timings[name])}` }, h("span", {}, `${t(name)} ${duration(timings[name])}`))),
+    named.map((name) => h("span", { class: "step", style: { "--share": String(timings[name] / total) }, title: `${t(name)}: ${duration(timings[name])}` }, h("span", {}, `${t(name)} ${duration(timings[name])}`))),
   );
 }
 

@@ -32,6 +32,7 @@ NEEDED = {
     "/v1/users": "read-users",
     "/v1/prompts": "prompts",
     "/v1/experiments": "prompts",
+    "/v1/choices": "prompts",
     "/v1/status": "prompts",
 }
 """Scope by the beginning of the path, for routes that are not for administrators alone."""
@@ -109,7 +110,7 @@ def test_every_scope_against_every_route(served: TestClient, store: Store, scope
         needed = next(name for start, name in NEEDED.items() if path.startswith(start))
         if (method, path) in FOR_ADMINS:
             needed = "admin"
-        elif path == "/v1/prompts/try" or path.endswith(("/report", "/page")):
+        elif path.endswith(("/try", "/report", "/page", "/pairs")):
             needed = "prompts|read-users"
         answer = served.request(method, re.sub(r"[{}]", "", path), headers=bearer(key), json={})
         if scope in ("admin", needed):

@@ -104,6 +104,9 @@ GET /v1/experiments/{experiment_id}
 GET /v1/experiments/{experiment_id}/report
 GET /v1/experiments/{experiment_id}/page
 POST /v1/experiments/{experiment_id}/stop
+GET /v1/choices
+POST /v1/choices
+POST /v1/choices/pairs
 GET /v1/status
 GET /health/live
 GET /health/ready

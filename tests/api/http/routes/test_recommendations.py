@@ -42,7 +42,7 @@ def test_an_answer_has_everything_that_the_contract_names(client: TestClient) ->
     }
     assert set(answer["items"][0]) == {
         *("item_id", "title", "rank", "score", "retrieval_rank", "retrieval_score", "retrieval_source", "llm_score"),
-        *("attributes", "reason"),
+        *("attributes", "reason", "score_parts"),
     }
     assert set(answer["items"][0]["reason"]) == {"text", "evidence", "basis", "source"}
     assert set(answer["prompts"]["rank"]) == {"name", "version", "hash"}
