@@ -1,12 +1,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test install lint format serve clean
+.PHONY: demo studio test install lint format serve clean
 
 demo: install  ## explained recommendations for three users
 	$(BIN)/whyrank demo
 
-test: lint  ## lint, types and the whole suite, a real vLLM included
+studio: install  ## the studio in a browser, on the demo's data and LLM
+	$(BIN)/whyrank demo --studio
+
+test: lint  ## lint, types and the whole suite, a real vLLM and a browser included
+	@$(PYTHON) scripts/install_chromium.py
 	$(BIN)/pytest
 
 install:  ## .venv with everything in it; quick when nothing changed

@@ -39,7 +39,8 @@ PUBLIC = {
     "requests_scope resolve_model run_batch runs_on_cpu save_fit server_options this_machine "
     "try_second_look_on users_scope write_reasons",
     "eval": "ANSWERS AbCost AbOutcome AbReport AbRun AbSetup AbVerdict AdapterCost AnswerStore ApiBench Arm "
-    "BLESSED BlessedBaseline ColdItemsBench DEFAULT_ARMS EvalBench EvalReport EvidenceBench ExperimentConfig "
+    "BLESSED BlessedBaseline BlindChoice ChoiceTally log_choice read_choices tally_choices "
+    "ColdItemsBench DEFAULT_ARMS EvalBench EvalReport EvidenceBench ExperimentConfig "
     "ExperimentRun FRACTION FaultSoak FeedbackReport FitBench FlagsCost HoldoutProtocol LeakError MARGIN Mean "
     "OPENED Part ProgressCallback PromptsBench RESPONSES Ratio Reads ReasonsBench Regime Relevance RerankBench "
     "RetrievalBench StoreBench Training WISH_ARMS WishReport adapter_training bench_adapter bench_api "

@@ -1,12 +1,17 @@
 """``whyrank demo``: explained recommendations for three users and a wish, without preparation."""
 
+import os
 import time
+from typing import Annotated
+
+import typer
 
 from api.cli.data import tell_other_data
 from api.cli.fit import fit_to
 from api.cli.output import console, show, tell_findings
 from api.cli.parameters import choose
 from api.cli.recommend import ask
+from api.cli.serve import serve
 from api.cli.stored import with_store
 from api.settings.model import Settings, load_settings
 from reranker import RecommendationRequest
@@ -16,13 +21,21 @@ USERS = ("42", "300", "547")
 WISH = "a thoughtful war drama from the seventies"
 
 
-def demo() -> None:
+def demo(
+    studio: Annotated[
+        bool,
+        typer.Option("--studio", help="Serve the studio on the same data and LLM instead."),
+    ] = False,
+) -> None:
     """Show explained recommendations for three users and a wish."""
     settings = load_settings()
     out = console()
     began = time.perf_counter()
     artifact = _load_or_fit(settings)
     tell_other_data(settings, artifact.manifest)
+    if studio:
+        _serve_studio(settings)
+        return
     retriever = Retriever(artifact, open_embedder(settings.embeddings))
     manifest = retriever.manifest
     out.print(
@@ -45,6 +58,14 @@ def demo() -> None:
     out.print(
         f"done in {time.perf_counter() - began:.0f} s; next: 'whyrank recommend 7 -k 5', 'whyrank serve'", markup=False
     )
+
+
+def _serve_studio(settings: Settings) -> None:
+    """Serve, with a folder for prompts beside the artifact unless the settings name one."""
+    if settings.prompts_dir is None:
+        os.environ["WHYRANK_PROMPTS_DIR"] = str(settings.artifact.parent / "prompts")
+    console().print(f"The studio: http://{settings.host}:{settings.port}/ (Ctrl-C ends it)", markup=False)
+    serve()
 
 
 def _load_or_fit(settings: Settings) -> Artifact:

@@ -65,7 +65,7 @@ class PromptsView {
       else link.removeAttribute("aria-current");
     }
     this.summary = this.found.prompts.find((one) => one.name === name) ?? { name, versions: [], aliases: {}, draft: false };
-    const versions = h("section", { class: "card", "aria-label": t("versions") });
+    const versions = h("section", { class: "card" });
     const editor = h("section", { class: "card", "aria-label": t("editor") });
     const changes = h("section", { class: "card", "aria-label": t("audit") });
     replace(this.detail, versions, editor, changes);
@@ -326,9 +326,11 @@ class Editing {
 
   mark(error) {
     this.error.hidden = !error;
-    const where = error?.line ? `${t("line", { line: error.line })}: ` : "";
-    this.error.textContent = error ? where + String(error) : "";
-    this.editor.mark(error?.line ?? null, error?.column ?? null, error ? String(error) : "");
+    // A text that was only sent has a name of its own in messages, which says nothing here.
+    const told = error ? String(error).replace(/^template trial@draft: /, "") : "";
+    const where = error?.line && !told.includes(`line ${error.line}`) ? `${t("line", { line: error.line })}: ` : "";
+    this.error.textContent = where + told;
+    this.editor.mark(error?.line ?? null, error?.column ?? null, told);
   }
 
   async keep(etag = this.etag) {
