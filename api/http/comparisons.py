@@ -236,7 +236,8 @@ class Comparisons:
             *(["--fused"] if asked.fused else []),
             *(["--max-minutes", str(asked.max_minutes)] if asked.max_minutes else []),
         ]
-        return [sys.executable, "-m", "api.cli", "ab", *options]
+        # Without -P a folder named "prompts" where the service was started would be imported instead of ours.
+        return [sys.executable, "-P", "-m", "api.cli", "ab", *options]
 
     def _environment(self, llm_url: str) -> dict[str, str]:
         """The service's own environment, so that the settings are the same, and the server that it uses."""

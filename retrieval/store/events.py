@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, Select, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, delete, exists, func, insert, select, update
 
 from retrieval.data.dataset import INTERACTIONS
 from retrieval.store import tables
@@ -28,6 +28,21 @@ EVENTS = pl.Schema(
     }
 )
 """Columns of exported events."""
+_BY_KEY = (
+    select(
+        tables.events.c.key,
+        tables.events.c.body,
+        tables.events.c.user_number,
+        tables.users.c.user_id,
+        *(tables.events.c[name] for name in EVENTS.names() if name != "user_id"),
+    )
+    .outerjoin_from(tables.events, tables.users, tables.events.c.user_number == tables.users.c.number)
+    .where(tables.events.c.key.in_(bindparam("keys", expanding=True)))
+)
+"""Stored events with their users. Statements of every request are built once, since building one takes longer than
+running it.
+"""
+_INSERT = insert(tables.events).inline()
 _EXPORTED = 10_000
 """Number of events that are read at a time."""
 
@@ -90,7 +105,7 @@ class EventsPart(StorePart):
             }
             for event, key, body in fresh
         ]
-        connection.execute(insert(tables.events).inline(), rows)
+        connection.execute(_INSERT, rows)
 
     def export_events(self) -> tuple[StoreMark, pl.DataFrame]:
         """Return all events of users as a table of interactions, and how far it reaches. Impressions are left out.
@@ -166,14 +181,9 @@ class EventsPart(StorePart):
     @staticmethod
     def _stored(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, tuple[bytes, UserEvent | None]]:
         """Return the hash and the content of stored events, by key; the content is None if it was erased."""
-        events, users = tables.events, tables.users
-        columns = (users.c.user_id, *(events.c[name] for name in EVENTS.names() if name != "user_id"))
-        wanted = select(events.c.key, events.c.body, events.c.user_number, *columns).outerjoin_from(
-            events, users, events.c.user_number == users.c.number
-        )
         found: dict[bytes, tuple[bytes, UserEvent | None]] = {}
         for some in chunks(keys):
-            for row in connection.execute(wanted.where(events.c.key.in_(some))):
+            for row in connection.execute(_BY_KEY, {"keys": some}):
                 fields = {one.name: getattr(row, one.name) for one in dataclasses.fields(UserEvent)}
                 found[row.key] = row.body, None if row.user_number is None else UserEvent(**fields)
         return found

@@ -1,8 +1,9 @@
 """Users in the store: their latest events, forgetting a user, and merging a visitor into an account."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import Row, bindparam, delete, insert, or_, select, update
 
 from retrieval.data.schema import Interaction
 from retrieval.errors import InputError
@@ -12,6 +13,30 @@ from retrieval.store.records import IMPRESSION, ForgetReceipt, StoreMark, UserSt
 
 MOST_NEWER = 1000
 """Maximum number of a user's latest events that count in a request."""
+
+_FORGOTTEN = tables.forgotten.c.user_hash == bindparam("user_hash")
+_KNOWN = select(
+    select(tables.users.c.number).where(tables.users.c.user_id == bindparam("user_id")).scalar_subquery(),
+    select(tables.info.c.value).where(tables.info.c.name == ITEM_REVISION).scalar_subquery(),
+    select(tables.forgotten.c.forgotten_at).where(_FORGOTTEN).scalar_subquery(),
+    select(tables.forgotten.c.number).where(_FORGOTTEN).scalar_subquery(),
+)
+"""A user's number, the revision of the items, when and as which the user was forgotten. Statements of every request
+are built once: building one takes longer than running it.
+"""
+_EVENTS = tables.events.c
+_LATEST = (
+    # The fields of an interaction, in their order.
+    select(_EVENTS.item_id, _EVENTS.event, _EVENTS.weight, _EVENTS.timestamp, _EVENTS.text)
+    .where(
+        _EVENTS.user_number == bindparam("user"),
+        or_(_EVENTS.number > bindparam("event"), _EVENTS.merge > bindparam("merge")),
+        _EVENTS.event != IMPRESSION,
+    )
+    .order_by(_EVENTS.timestamp.desc(), _EVENTS.number.desc())
+    .limit(bindparam("most"))
+)
+"""A user's latest events after a mark."""
 
 
 class UsersPart(StorePart):
@@ -28,27 +53,17 @@ class UsersPart(StorePart):
         Raises:
             StoreError: If the database fails.
         """
-        events = tables.events.c
         with self._database.reading() as connection:
             fitted = mark if mark is not None and mark.store == self._store_id(connection) else None
-            later = events.number > 0
-            if fitted is not None:
-                later = or_(events.number > fitted.event, events.merge > fitted.merge)
-            user_hash = self._hash(connection, "user", user_id)
-            number = select(tables.users.c.number).where(tables.users.c.user_id == user_id).scalar_subquery()
-            rows = connection.execute(
-                select(events.item_id, events.event, events.weight, events.timestamp, events.text)
-                .where(events.user_number == number, later, events.event != IMPRESSION)
-                .order_by(events.timestamp.desc(), events.number.desc())
-                .limit(most)
-            ).all()
-            forgotten = connection.execute(
-                select(tables.forgotten).where(tables.forgotten.c.user_hash == user_hash)
-            ).first()
-            revision = self._count(connection, ITEM_REVISION)
-        newer = [Interaction(row.item_id, row.event, row.weight, row.timestamp, row.text) for row in reversed(rows)]
-        masked = forgotten is not None and (fitted is None or forgotten.number > fitted.forget)
-        return UserState(newer, None if forgotten is None else forgotten.forgotten_at, masked, revision)
+            wanted = {"user_id": user_id, "user_hash": self._hash(connection, "user", user_id)}
+            number, revision, forgotten_at, forget = connection.execute(_KNOWN, wanted).one()
+            rows: Sequence[Row[Any, Any, Any, Any, Any]] = []
+            if number is not None:
+                after = {"event": 0, "merge": 0} if fitted is None else {"event": fitted.event, "merge": fitted.merge}
+                rows = connection.execute(_LATEST, {"user": number, "most": most, **after}).all()
+        newer = [Interaction(*row) for row in reversed(rows)]
+        masked = forget is not None and (fitted is None or forget > fitted.forget)
+        return UserState(newer, forgotten_at, masked, int(revision))
 
     def forgotten(self) -> dict[bytes, int]:
         """Return the time at which each forgotten user was forgotten, by :meth:`user_hash`.
