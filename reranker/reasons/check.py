@@ -23,7 +23,15 @@ from reranker.reasons import lexicon
 from reranker.reasons.catalog_words import WORD, Vocabulary, supported, words_of
 from reranker.reasons.deeds import CHINESE, ENGLISH, Deed
 from reranker.reasons.relations import wrong_deed, wrong_relation
-from reranker.reasons.title_masks import EVIDENCE, ITEM, PART, PLACEHOLDERS, mask_titles, whole_word
+from reranker.reasons.title_masks import (
+    EVIDENCE,
+    EVIDENCE_PART,
+    ITEM,
+    PART,
+    PLACEHOLDERS,
+    mask_titles,
+    whole_word,
+)
 
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -93,6 +101,14 @@ class Fault(StrEnum):
     """Only titles and words that claim nothing."""
 
 
+_OF_ANOTHER = re.compile(
+    r"\b(?:it|this|that|which)(?:'s|’s| is)\b[^.;:!?]*"
+    rf"\b(?:with|featuring|starring|about|by|from)\s+(?:the\s+)?{EVIDENCE_PART}",
+    re.IGNORECASE,
+)
+"""A part of a history item's title that is said of the item: "it is an adventure with Indiana Jones"."""
+
+
 @dataclass(frozen=True)
 class Refusal:
     """A fault of a sentence; the message completes "refused because ..."."""
@@ -159,6 +175,8 @@ def check(
         problem = _clause(clause, said, item, vocabulary, language, _deed_words(deeds))
         if problem and not (claims and problem.fault is Fault.claim):
             return problem
+    if language == "en" and _OF_ANOTHER.search(masked):
+        return Refusal(Fault.attribute, f"it says of '{item.title}' what only another title says")
     name = None if language in _NOUNS_CAPITALISED else _foreign_name(masked, known | vocabulary.nouns, language)
     if name:
         return Refusal(Fault.name, f"it names '{name}', which is not in the facts")
@@ -328,7 +346,7 @@ def _repeats(masked: str, facts: _Facts, language: str) -> Refusal | None:
     # Of a short sentence, one that says an attribute twice ("a crime drama with a drama") has nothing to say.
     clauses = [words_of(clause) for clause in _CLAUSE.split(masked)] if language == "en" else []
     twice = any(clause.count(word) > 1 for clause in clauses for word in facts.words - lexicon.ENGLISH)
-    titles = set(PLACEHOLDERS.findall(masked)) - {PART}
+    titles = set(PLACEHOLDERS.findall(masked)) - {PART, EVIDENCE_PART}
     twice = twice or any(masked.count(title) > 1 for title in titles)
     if thrice or twice or len(grams) != len(set(grams)):
         return Refusal(Fault.broken, "it repeats itself")

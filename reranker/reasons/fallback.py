@@ -137,7 +137,7 @@ def _forms_chinese(named: Named, rest: Named, shared: Shared | None, new: Sequen
             f"既然你{you}，不妨看看这个：{told}。",
         ]
     common = _common_chinese(shared)
-    plus = f"，另有{'、'.join(map(_chinese_value, new))}" if new else ""
+    plus = f"，另有{'、'.join(map(chinese_value, new))}" if new else ""
     return [
         f"你{you}，它{common}{plus}{also}。",
         f"因为你{you}：{common}{plus}{also}。",
@@ -148,14 +148,16 @@ def _forms_chinese(named: Named, rest: Named, shared: Shared | None, new: Sequen
 
 
 def _common_chinese(shared: Shared) -> str:
-    values = "、".join(map(_chinese_value, shared.values))
+    values = "、".join(map(chinese_value, shared.values))
     if shared.in_title:
         return f"同为“{values}”"
     return f"{shared.name}同为{values}" if shared.name else f"同属{values}"
 
 
-def _chinese_value(value: str) -> str:
-    return lexicon.CHINESE_NAMES.get(value.casefold(), value).split()[0]
+def chinese_value(value: str) -> str:
+    """Return the usual Chinese name of an attribute value; the value itself if none is known."""
+    known = lexicon.CHINESE_NAMES.get(value.casefold())
+    return known.split()[0] if known else value
 
 
 def shared_words(item: ItemInput, evidence: Sequence[ItemInput], locale: str, usual_words: Collection[str] = ()) -> str:

@@ -14,7 +14,9 @@ PLACEHOLDERS = re.compile(r"[\ue000-\uf8ff]")
 _TITLE_WORDS = 50
 """Number of words at the beginning of a title among which a text may name a part."""
 PART = "\ue100"
-"""Placeholder for a part of a title ("Star Wars" of "Star Wars: Episode IV")."""
+"""Placeholder for a part of the item's title ("Star Wars" of "Star Wars: Episode IV")."""
+EVIDENCE_PART = "\ue101"
+"""Placeholder for a part of a history item's title that is no part of the item's own."""
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
 
 
@@ -27,8 +29,9 @@ def mask_titles(text: str, item: ItemInput, evidence: Sequence[ItemInput]) -> st
     marks[item.title] = ITEM
     for title in sorted(marks, key=len, reverse=True):
         text = _whole(title).sub(marks[title], text)
-    for title in marks:  # "Star Wars" for "Star Wars: Episode IV - A New Hope"
-        text = _without_parts(text, title)
+    # "Star Wars" for "Star Wars: Episode IV - A New Hope"
+    for title in sorted(marks, key=lambda title: marks[title] != ITEM):
+        text = _without_parts(text, title, PART if marks[title] == ITEM else EVIDENCE_PART)
     return text
 
 
@@ -38,7 +41,7 @@ def _whole(title: str) -> re.Pattern[str]:
     return re.compile(whole_word(title))
 
 
-def _without_parts(text: str, title: str) -> str:
+def _without_parts(text: str, title: str, placeholder: str) -> str:
     """Replace short forms of the title by placeholders: two or more of its consecutive words, the longest first.
 
     Text and title are compared word by word, up to :data:`_TITLE_WORDS` of the title.
@@ -71,7 +74,7 @@ def _without_parts(text: str, title: str) -> str:
             taken.update(range(at, at + length))
             chosen.append((at, length))
     for at, length in sorted(chosen, reverse=True):
-        text = text[: said[at].start()] + PART + text[said[at + length - 1].end() :]
+        text = text[: said[at].start()] + placeholder + text[said[at + length - 1].end() :]
     return text
 
 

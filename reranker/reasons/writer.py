@@ -19,7 +19,14 @@ from reranker.errors import STAGE_FAILURES, StageFailure
 from reranker.reasons.catalog_words import Vocabulary
 from reranker.reasons.check import Fault, Refusal, check, first_sentence
 from reranker.reasons.deeds import Deed, chinese_clause, english_clause, listed, listed_chinese
-from reranker.reasons.fallback import evidence_sentence, is_chinese, quoted_chinese, quoted_english, shared_words
+from reranker.reasons.fallback import (
+    chinese_value,
+    evidence_sentence,
+    is_chinese,
+    quoted_chinese,
+    quoted_english,
+    shared_words,
+)
 from reranker.reasons.second_look import Sentence, read_support
 from reranker.settings import SecondLookSettings
 from retrieval import Evidence, Item
@@ -260,7 +267,7 @@ class ReasonWriter:
 
 def _listed(values: Sequence[str], sanitizer: Sanitizer, locale: str) -> str:
     clean = [sanitizer.text(value, most=_LONGEST_FACT) for value in values]
-    return listed_chinese(clean) if is_chinese(locale) else listed(clean)
+    return listed_chinese([chinese_value(value) for value in clean]) if is_chinese(locale) else listed(clean)
 
 
 def _as_wished(values: Sequence[str], sanitizer: Sanitizer, locale: str) -> str:

@@ -35,6 +35,21 @@ def problem(text: str, item: Item = TERMINATOR, *evidence: Item, locale: str = "
     return check(text, seen(item), [seen(one) for one in evidence or (ALIEN, BLADE)], VOCABULARY, locale)
 
 
+def test_what_another_title_says_is_not_said_of_the_item() -> None:
+    sequel = Item("7", "Star Wars: Episode III - Revenge of the Sith", {"genres": ("Adventure", "Sci-Fi")})
+    liked = [
+        Item("8", "Star Wars: Episode I - The Phantom Menace", {"genres": ("Adventure", "Sci-Fi")}),
+        Item("9", "Indiana Jones and the Last Crusade", {"genres": ("Adventure",)}),
+    ]
+    opening = f"As you liked “{liked[0].title}” and “{liked[1].title}”, {sequel.title} should suit you"
+    false = problem(f"{opening}: it is a sci-fi adventure with Indiana Jones.", sequel, *liked)
+    assert false is not None
+    assert false.fault is Fault.attribute
+    assert problem(f"{opening}: it is a sci-fi adventure like Indiana Jones.", sequel, *liked) is None
+    assert problem(f"{opening}: it is a sci-fi adventure from Star Wars.", sequel, *liked) is None
+    assert problem(f"You liked Indiana Jones, and {sequel.title} is an adventure too.", sequel, *liked) is None
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -126,6 +126,13 @@ def test_chinese_lists_and_genres() -> None:
     assert "你喜欢《活着》、《花样年华》和《无间道》，它同属剧情。" in found
 
 
+def test_values_without_a_usual_chinese_name_stay_whole() -> None:
+    toys = ItemInput("Ship", {"kinds": ["Action Figures", "Comedy"]})
+    text = evidence_sentence(toys, [input_of("Robot", kinds=["Action Figures", "Comedy"])], "zh", "toys")
+    assert "Action Figures" in text
+    assert "喜剧" in text
+
+
 def test_values_that_are_no_words_are_left_out() -> None:
     item, other = ItemInput("A", {"genres": ["(no genres listed)"]}), input_of("B", genres=["(no genres listed)"])
     assert all("genres" not in text for text in texts(item, [other]))
