@@ -160,7 +160,7 @@ async def test_nothing_is_asked_without_evidence(writer: ReasonWriter, standin: 
     ("locale", "says"),
     [
         ("en", "The Terminator has what you asked for: Sci-Fi and 1984."),
-        ("zh", "“The Terminator”符合你的要求：Sci-Fi和1984。"),
+        ("zh", "“The Terminator”符合你的要求：科幻和1984。"),
     ],
 )
 def test_a_reason_speaks_of_the_wish(writer: ReasonWriter, locale: str, says: str) -> None:
