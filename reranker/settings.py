@@ -1,10 +1,10 @@
 """Settings for the LLM and for reranking."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 EMBEDDED = "embedded"
 """Name of the model that is installed with whyrank, SmolLM2-135M-Instruct."""
@@ -54,6 +54,8 @@ class EngineSettings(Limits):
 
     url: str
     """Address, such as ``http://127.0.0.1:8711``; a trailing ``/v1`` is accepted."""
+    urls: tuple[str, ...] = ()
+    """All addresses, if several servers serve the model. ``url`` is the first of them."""
     model: str | None = None
     """Name of the served model; None for the server's first."""
     api_key: SecretStr | None = None
@@ -75,6 +77,10 @@ class LlmSettings(Limits):
 
     url: Annotated[str, AfterValidator(_check_address)] | None = None
     """Address of a running vLLM, such as ``http://gpu-box:8000``; None starts one on this machine."""
+    urls: tuple[Annotated[str, AfterValidator(_check_address)], ...] = ()
+    """Addresses of several vLLM servers with the same model, in place of ``url``. Prompts with the same beginning go to
+    the same server; one that fails is passed over until it recovers.
+    """
     model: str = EMBEDDED
     """A preset (``embedded``, ``small``, ``standard``), the folder of a checkpoint, or the name of a model. With
     ``url``, the served name; ``embedded`` then means the server's first model.
@@ -102,6 +108,18 @@ class LlmSettings(Limits):
     """Additional arguments for a local vLLM; they override the chosen ones."""
     cache_dir: Path = Field(default_factory=lambda: Path.home() / ".cache" / "whyrank")
     """Folder of the embedded model's checkpoint, the servers' logs and stored reads."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_of_several(cls, data: Any) -> Any:
+        """Let ``url`` be the first of ``urls``."""
+        if isinstance(data, dict) and data.get("urls") and isinstance(data["urls"], list | tuple):
+            if data.get("url") not in (None, data["urls"][0]):
+                raise ValueError("give url or urls, one of the two")
+            if len(set(data["urls"])) < len(data["urls"]):
+                raise ValueError("urls names a server twice")
+            return {**data, "url": data["urls"][0]}
+        return data
 
     @property
     def memory(self) -> Path:

@@ -16,7 +16,7 @@ PICTURES = {
     "compare": "#compare",
     "health": "#health",
 }
-WIDE, PHONE = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
+WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
 
 def main() -> None:
@@ -45,6 +45,8 @@ def take(page: Page, url: str, address: str, target: Path) -> None:
     page.goto(f"{url.rstrip('/')}/{address}")
     page.wait_for_load_state("networkidle")
     page.wait_for_function("!document.querySelector('[aria-busy], .waiting')", timeout=120_000)
+    if address == PICTURES["compare"] and (report := page.get_by_role("button", name="Show:").first).is_visible():
+        report.click()
     page.wait_for_timeout(800)
     page.screenshot(path=target)
     print(target)

@@ -19,6 +19,7 @@ from prompts import Prompt, Sampling, Sanitizer
 from reranker.client.breaker import BreakerState
 from reranker.client.cache import CountingCache, cache_salt, digest
 from reranker.client.generation import TextWriter
+from reranker.client.pool import TransportPool
 from reranker.client.probe import ModelMonitor, ServedModel, card_of, models, same_weights, special_tokens
 from reranker.client.responses import (
     CompletionChoice,
@@ -92,7 +93,7 @@ class Engine:
     def __init__(self, settings: EngineSettings, *, model_of: "Engine | None" = None) -> None:
         self.settings = settings
         self._model_of = model_of
-        self._transport: Transport = model_of._transport if model_of else Transport(settings)
+        self._transport: Transport | TransportPool = model_of._transport if model_of else _transport(settings)
         self.tokens = Tokenizer(self._transport, self.info)
         self._writer = TextWriter(self._transport)
         self._monitor = ModelMonitor(self._probe, lambda: self._transport.outages, self._replaced)
@@ -392,3 +393,7 @@ class Engine:
         except LLMRefused:
             return False
         return True
+
+
+def _transport(settings: EngineSettings) -> Transport | TransportPool:
+    return TransportPool(settings) if len(settings.urls) > 1 else Transport(settings)

@@ -9,7 +9,7 @@ from typing import Any
 from prompts import Sampling
 from reranker.client.responses import ModelInfo, Usage
 from reranker.client.tokenizer import Tokens
-from reranker.client.transport import Transport
+from reranker.client.transport import AnyTransport
 from reranker.errors import LLMBadAnswer, LLMError, LLMRefused, LLMUnavailable
 
 _PROBE_WAIT_S = 1.0
@@ -35,7 +35,7 @@ class _Patterns:
 class TextWriter:
     """Writes text, and remembers which models support patterns."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: AnyTransport) -> None:
         self._transport = transport
         self._patterns: dict[str, _Patterns] = {}
 

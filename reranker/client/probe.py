@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from reranker.client.responses import ModelCard, ModelInfo, models_of, special_tokens_of
-from reranker.client.transport import Transport
+from reranker.client.transport import AnyTransport
 from reranker.errors import LLMBadAnswer, LLMNotServed, LLMRefused
 
 _PROBE_HANG_S = 2.0
@@ -29,12 +29,12 @@ def same_weights(first: Sequence[float], second: Sequence[float]) -> bool:
     return difference <= _SAME_WEIGHTS * len(first)
 
 
-async def models(transport: Transport) -> list[ModelCard]:
+async def models(transport: AnyTransport) -> list[ModelCard]:
     """List the served models."""
     return await transport.ask("/v1/models", read=models_of)
 
 
-async def card_of(transport: Transport, wanted: str | None) -> ModelCard:
+async def card_of(transport: AnyTransport, wanted: str | None) -> ModelCard:
     """Find a served model by name or root; by default the first. An adapter has its base model's context length.
 
     Raises:
@@ -51,7 +51,7 @@ async def card_of(transport: Transport, wanted: str | None) -> ModelCard:
     return card.model_copy(update={"max_model_len": limit})
 
 
-async def special_tokens(transport: Transport) -> frozenset[str]:
+async def special_tokens(transport: AnyTransport) -> frozenset[str]:
     """Fetch the tokenizer's special tokens; empty if the server's optional endpoint is off.
 
     The sanitizer then relies on the usual form of special tokens.

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from prompts import Prompt
 from reranker.client.cache import CountingCache
 from reranker.client.responses import ModelInfo, tokens_of
-from reranker.client.transport import Transport
+from reranker.client.transport import AnyTransport
 
 Tokens = Sequence[int]
 
@@ -25,7 +25,7 @@ class Tokenizer:
         info: returns the served model.
     """
 
-    def __init__(self, transport: Transport, info: Callable[[], Awaitable[ModelInfo]]) -> None:
+    def __init__(self, transport: AnyTransport, info: Callable[[], Awaitable[ModelInfo]]) -> None:
         self._transport = transport
         self._info = info
         self._titles = CountingCache[Hashable, tuple[int, ...]](_CACHE_TOKENS, size=len)

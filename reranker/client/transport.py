@@ -9,6 +9,7 @@ retry budget (:class:`~reranker.client.breaker.RetryBudget`).
 """
 
 import asyncio
+import hashlib
 import json
 import math
 import os
@@ -19,7 +20,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import aiohttp
 from pydantic_core import from_json
@@ -47,6 +48,10 @@ _OFF_LOOP = 2**18
 _MOST_SHOWN = 200
 """Maximum characters of the server's error message that are passed on."""
 _HEADERS = {"Accept-Encoding": "identity"}
+_SESSION = "x-session-id"
+"""Header by which a router in front of several servers can keep prompts with the same beginning at one server."""
+_AFFINITY_TOKENS, _AFFINITY_CHARACTERS = 96, 400
+"""Length of that beginning."""
 _JSON, _EVENTS = "application/json", "text/event-stream"
 
 
@@ -132,6 +137,33 @@ class _Answer:
     status: int
     kind: str
     content: bytes
+
+
+def affinity(body: Mapping[str, Any]) -> str:
+    """Return a text that completions with the same beginning of their prompts share; empty without a prompt.
+
+    The beginning is short enough to stay the same while a history grows, and long enough to differ between users.
+    """
+    prompt = body.get("prompt")
+    first = prompt[0] if isinstance(prompt, list) and prompt and isinstance(prompt[0], list) else prompt
+    if not first:
+        return ""
+    beginning = first[:_AFFINITY_CHARACTERS] if isinstance(first, str) else first[:_AFFINITY_TOKENS]
+    return hashlib.blake2b(json.dumps(beginning).encode(), digest_size=8).hexdigest()
+
+
+class AnyTransport(Protocol):
+    """What :class:`Transport` does for one server, and a pool of transports for several."""
+
+    async def ask(
+        self, path: str, body: Mapping[str, Any] | None = None, *, read: Callable[[bytes], T], most: int = 0
+    ) -> T: ...
+
+    async def complete(
+        self, body: Mapping[str, Any], read: Callable[[list[CompletionChoice]], T], *, choices: int
+    ) -> tuple[T, Usage]: ...
+
+    async def write(self, body: Mapping[str, Any], *, retry: bool = True) -> tuple[str, Usage]: ...
 
 
 class Transport:
@@ -231,6 +263,7 @@ class Transport:
         if work and body is not None and (salt := cache_salt.get()) is not None:
             body = {**body, "cache_salt": salt}
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        session = affinity(body) if work and body is not None else ""
         limit_s = self._settings.timeout_s if work else min(_LIGHT_S, self._settings.timeout_s)
         left = self._settings.retries if retry else 0
         pause = _BACKOFF_S
@@ -240,7 +273,7 @@ class Transport:
                     began = time.monotonic()
                     try:
                         async with self.gate.pass_through() if work else self._light:
-                            return await self._guarded(path, data, read, most + _LEAST_ROOM, work=work)
+                            return await self._guarded(path, data, read, most + _LEAST_ROOM, work=work, session=session)
                     except (LLMUnavailable, LLMBadAnswer) as error:
                         quick = time.monotonic() - began < _QUICK_S
                         if not (self._may_retry(error) and left > 0 and quick):
@@ -265,12 +298,12 @@ class Transport:
             self.breaker.failed()
 
     async def _guarded(
-        self, path: str, data: bytes | None, read: Callable[[_Answer], T], most: int, *, work: bool
+        self, path: str, data: bytes | None, read: Callable[[_Answer], T], most: int, *, work: bool, session: str
     ) -> T:
         self.breaker.admit(work=work)
         began = time.monotonic()
         try:
-            answer = await self._send(path, data, most, self._working if work else self._talking)
+            answer = await self._send(path, data, most, self._working if work else self._talking, session)
             if len(answer.content) > _OFF_LOOP:
                 found = await asyncio.to_thread(read, answer)
             else:
@@ -294,10 +327,10 @@ class Transport:
             self.breaker.succeeded()
         return found
 
-    async def _send(self, path: str, data: bytes | None, most: int, silence: SilenceTimeout) -> _Answer:
+    async def _send(self, path: str, data: bytes | None, most: int, silence: SilenceTimeout, session: str) -> _Answer:
         try:
             async with silence.bounded() as heard:
-                answer = await self._exchange(path, data, most, heard)
+                answer = await self._exchange(path, data, most, heard, session)
         except aiohttp.ServerTimeoutError as error:
             raise _ServerGone("the LLM server did not accept a connection in time") from error
         except TimeoutError as error:
@@ -325,13 +358,15 @@ class Transport:
             raise LLMBadAnswer(f"{path} was not answered with JSON")
         return answer
 
-    async def _exchange(self, path: str, data: bytes | None, most: int, heard: Callable[[], None]) -> _Answer:
+    async def _exchange(
+        self, path: str, data: bytes | None, most: int, heard: Callable[[], None], session: str
+    ) -> _Answer:
         parts, size = list[bytes](), 0
         async with self._client.request(
             "GET" if data is None else "POST",
             self._base + path,
             data=data,
-            headers={"Content-Type": _JSON} if data else None,
+            headers=({"Content-Type": _JSON} if data else {}) | ({_SESSION: session} if session else {}),
             allow_redirects=False,
         ) as response:
             if response.headers.get("Content-Encoding", "identity").lower() != "identity":

@@ -249,7 +249,10 @@ def engine_settings(settings: LlmSettings, url: str) -> EngineSettings:
     else:
         preset = PRESETS.get(settings.model)
         model = None if settings.model == EMBEDDED else preset.model if preset else settings.model
-    return EngineSettings.model_validate({"url": url, "model": model, "api_key": settings.api_key, **settings.limits()})
+    urls = settings.urls if url == settings.url else ()
+    return EngineSettings.model_validate(
+        {"url": url, "urls": urls, "model": model, "api_key": settings.api_key, **settings.limits()}
+    )
 
 
 def free_port() -> int:

@@ -117,7 +117,7 @@ class CompareView {
       h(
         "div",
         { class: "wide", tabindex: "0", role: "region", "aria-label": heads[0] },
-        h("table", {}, h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))), h("tbody", {}, rows.map(([head, ...cells]) => h("tr", {}, h("th", { scope: "row" }, head), cells.map((cell) => h("td", { class: "n" }, cell)))))),
+        h("table", {}, h("thead", {}, h("tr", {}, heads.map((head, place) => h("th", { scope: "col", class: place ? "n" : null }, head)))), h("tbody", {}, rows.map(([head, ...cells]) => h("tr", {}, h("th", { scope: "row" }, head), cells.map((cell) => h("td", { class: "n" }, cell)))))),
       );
     replace(
       this.report,

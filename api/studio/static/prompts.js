@@ -2,7 +2,7 @@
 
 import { call, get, post } from "./api.js";
 import { remember } from "./app.js";
-import { debounced, difference, field, h, notify, replace } from "./dom.js";
+import { difference, field, h, notify, replace } from "./dom.js";
 import { openEditor } from "./editor.js";
 import { percent, moment, number, t } from "./words.js";
 
@@ -236,7 +236,7 @@ class Editing {
     } else source = (await get(`v1/prompts/${name}`).catch(() => ({ source: "" }))).source;
     this.kept = draft ? source : null;
     this.draw(from);
-    this.editor = await openEditor(this.place, source, t("editor"), debounced(() => this.changed(), 100));
+    this.editor = await openEditor(this.place, source, t("editor"), () => this.changed());
     this.drawDraftButtons();
     await this.preview();
   }
@@ -307,20 +307,29 @@ class Editing {
     this.preview();
   }
 
-  // Only the newest preview counts: typing goes on while one is under way.
+  // One preview at a time, and the newest text last: typing goes on while one is under way.
   async preview() {
-    this.previewing?.abort();
-    const stop = (this.previewing = new AbortController());
+    this.stale = true;
+    if (this.previewing) return;
+    this.previewing = true;
+    while (this.stale && !this.closed) {
+      this.stale = false;
+      await this.render();
+    }
+    this.previewing = false;
+  }
+
+  async render() {
     const body = { source: this.editor.text(), ...(this.view.user ? { user_id: this.view.user } : {}) };
     try {
-      const found = await post("v1/prompts/render", body, { signal: stop.signal });
-      if (stop.signal.aborted) return;
+      const found = await post("v1/prompts/render", body);
+      if (this.stale || this.closed) return;
       this.mark(null);
       replace(this.shown, drawPrompt(found));
       const left = found.trimmed.history ? ` · ${t("trimmed", { n: found.trimmed.history })}` : "";
       this.counted.textContent = (found.tokens === null ? t("noCount") : t("previewTokens", { tokens: number(found.tokens), context: number(found.context) })) + left;
     } catch (error) {
-      if (error.name !== "AbortError") this.mark(error);
+      if (!this.stale && !this.closed) this.mark(error);
     }
   }
 
