@@ -20,7 +20,7 @@ from reranker.client.breaker import BreakerState
 from reranker.client.probe import card_of
 from reranker.client.responses import CompletionChoice, ModelCard, Usage
 from reranker.client.transport import Transport, affinity
-from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMNotServed, LLMRefused, LLMTimeout, LLMUnavailable
+from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMNotServed, LLMTimeout, LLMUnavailable
 from reranker.settings import EngineSettings
 
 T = TypeVar("T")
@@ -145,16 +145,12 @@ class TransportPool:
         """Return the answer of the first server that answers.
 
         Raises:
-            LLMError: The last error, if none does. A refusal of the request itself is not tried elsewhere.
+            LLMError: The last error, if none does.
         """
         failure: LLMError | None = None
         for member in await self._order(key):
             try:
                 return await send(member.transport)
-            except LLMRefused as error:
-                if not member.due():  # the request is at fault, not the server
-                    raise
-                failure = error
             except (LLMUnavailable, LLMBusy, LLMTimeout, LLMBadAnswer) as error:
                 failure = error
         raise failure or LLMUnavailable("no LLM server serves the common model", remedy="Compare what they serve")

@@ -1,6 +1,7 @@
 """Users in the store: their latest events, forgetting a user, and merging a visitor into an account."""
 
 from collections.abc import Iterable, Sequence
+from itertools import starmap
 from typing import Any
 
 from sqlalchemy import Row, bindparam, delete, insert, or_, select, update
@@ -61,7 +62,7 @@ class UsersPart(StorePart):
             if number is not None:
                 after = {"event": 0, "merge": 0} if fitted is None else {"event": fitted.event, "merge": fitted.merge}
                 rows = connection.execute(_LATEST, {"user": number, "most": most, **after}).all()
-        newer = [Interaction(*row) for row in reversed(rows)]
+        newer = list(starmap(Interaction, reversed(rows)))
         masked = forget is not None and (fitted is None or forget > fitted.forget)
         return UserState(newer, forgotten_at, masked, int(revision))
 
