@@ -28,6 +28,7 @@ from eval.guard import Training, adapter_training
 from eval.manifest import DEFAULT_ARMS, OPENED, ExperimentConfig, copy_openings, count_openings
 from eval.protocol import FRACTION, HoldoutProtocol, Part, Relevance, make_fold
 from eval.rankings_log import forget_in_runs
+from eval.reasons_ab import REASON_METRICS, ReasonsAbReport, compare_reasons, reasons_markdown
 from eval.report import tables
 from eval.report.ab import BLESSED, AbReport, build_ab_report, per_user_table
 from eval.report.blessed import BlessedBaseline
@@ -44,6 +45,7 @@ __all__ = [
     "FRACTION",
     "MARGIN",
     "OPENED",
+    "REASON_METRICS",
     "RESPONSES",
     "WISH_ARMS",
     "AbCost",
@@ -77,6 +79,7 @@ __all__ = [
     "PromptsBench",
     "Ratio",
     "Reads",
+    "ReasonsAbReport",
     "ReasonsBench",
     "Regime",
     "Relevance",
@@ -102,6 +105,7 @@ __all__ = [
     "build_ab_report",
     "build_report",
     "check_purpose",
+    "compare_reasons",
     "copy_openings",
     "count_openings",
     "feedback_text",
@@ -115,6 +119,7 @@ __all__ = [
     "per_user_table",
     "read_choices",
     "read_wishes",
+    "reasons_markdown",
     "report_feedback",
     "run_ab",
     "run_experiment",

@@ -40,6 +40,7 @@ PUBLIC = {
     "try_second_look_on users_scope write_reasons",
     "eval": "ANSWERS AbCost AbOutcome AbReport AbRun AbSetup AbVerdict AdapterCost AnswerStore ApiBench Arm "
     "BLESSED BlessedBaseline BlindChoice ChoiceTally log_choice read_choices tally_choices "
+    "REASON_METRICS ReasonsAbReport compare_reasons reasons_markdown "
     "ColdItemsBench DEFAULT_ARMS EvalBench EvalReport EvidenceBench ExperimentConfig "
     "ExperimentRun FRACTION FaultSoak FeedbackReport FitBench FlagsCost HoldoutProtocol LeakError MARGIN Mean "
     "OPENED Part ProgressCallback PromptsBench RESPONSES Ratio Reads ReasonsBench Regime Relevance RerankBench "

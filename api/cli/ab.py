@@ -2,7 +2,7 @@
 
 import asyncio
 import tomllib
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -26,22 +26,26 @@ from eval import (
     AbOutcome,
     AbReport,
     AbSetup,
+    AbVerdict,
     AnswerStore,
     BlessedBaseline,
     ExperimentConfig,
     HoldoutProtocol,
     Part,
     Reads,
+    ReasonsAbReport,
     build_ab_report,
     check_purpose,
+    compare_reasons,
     count_openings,
     per_user_table,
+    reasons_markdown,
     run_ab,
     write_report,
 )
-from prompts import PromptLibrary
-from reranker import EngineSettings, Memory, find_or_start_server
-from retrieval import InputError
+from prompts import PromptLibrary, TemplateError
+from reranker import Engine, EngineSettings, Memory, find_or_start_server
+from retrieval import InputError, Retriever, load
 
 _WORSE, _UNDECIDED = 3, 4
 USERS = 300
@@ -81,7 +85,8 @@ def ab(
     prompts: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[BASELINE] [CANDIDATE]", help="Two rank prompts, such as rank@1 rank@draft; options as for arms."
+            metavar="[BASELINE] [CANDIDATE]",
+            help="Two rank prompts, such as rank@1 rank@draft, or two reason prompts.",
         ),
     ] = None,
     experiment: Annotated[Path | None, typer.Option(help="TOML file with prompts and these options.")] = None,
@@ -115,9 +120,10 @@ def ab(
     progress_file: Annotated[Path | None, typer.Option(help="JSON file to keep up to date with the progress.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Compare two rank prompts on the same users: better, worse, equivalent or undecided.
+    """Compare two prompts on the same users: better, worse, equivalent or undecided.
 
-    Prints the cost first, measured on a few users. Writes a page, JSON, per-user values, Markdown and JUnit XML.
+    Rank prompts: prints the cost first, measured on a few users; writes a page, JSON, per-user values, Markdown and
+    JUnit XML. Reason prompts: writes reasons for the same items from the same evidence; writes JSON and Markdown.
     """
     wanted = _wanted(
         experiment,
@@ -139,6 +145,9 @@ def ab(
     )
     settings = load_settings()
     baseline = None if wanted.against is None else BlessedBaseline.read(wanted.against)
+    if _are_reasons(wanted, settings):
+        _compare_reasons(wanted, settings, out, report, json=json)
+        return
     setup = _setup(wanted, settings)
     setup.prompts()
     check_purpose(wanted.on, wanted.purpose)
@@ -228,6 +237,86 @@ class _AbTask:
         return result, write_report(result, per_user_table(done.run), self.report or done.run.folder / "report")
 
 
+_OF_RANKINGS = (
+    "fused",
+    "candidates",
+    "protocol",
+    "on",
+    "purpose",
+    "slices",
+    "max_loss",
+    "max_minutes",
+    "against",
+    "bless",
+)
+"""Options that say how rankings are judged."""
+_REASON_USERS = 50
+
+
+def _are_reasons(wanted: AbFile, settings: Settings) -> bool:
+    """Return whether the prompts are reason templates.
+
+    Raises:
+        InputError: If one is and the other is not, or an option is given that only rankings have.
+    """
+    library = PromptLibrary(settings.prompts_dir)
+    tasks = []
+    for one in wanted.prompts:
+        with suppress(TemplateError):  # a rank prompt may have options; what is wrong with it is told later
+            tasks.append(library.get(one.partition(",")[0]).meta.task)
+    if "reason" not in tasks:
+        return False
+    if tasks != ["reason", "reason"]:
+        raise InputError(
+            "a reason template is compared with another reason template",
+            field="prompts",
+            remedy="Write 'whyrank ab reason@2 reason@3'",
+            code="wrong_task",
+        )
+    given = [name for name in _OF_RANKINGS if getattr(wanted, name) != AbFile.model_fields[name].default]
+    if given:
+        option = f"--{given[0].replace('_', '-')}".replace("--slices", "--slice")
+        raise InputError("is about rankings", field=option, remedy="Drop it to compare reasons", code="conflict")
+    return True
+
+
+def _compare_reasons(wanted: AbFile, settings: Settings, out: Path, folder: Path | None, *, json: bool) -> None:
+    """Compare two reason templates on users of the artifact, and write the report."""
+    library = PromptLibrary(settings.prompts_dir)
+    baseline, candidate = (library.get(one) for one in wanted.prompts)
+    if baseline.hash == candidate.hash:
+        raise InputError(f"'{candidate.reference}' is compared with itself", field="CANDIDATE", code="same_prompt")
+    folder = folder or out / f"reasons-{baseline.hash[:8]}-{candidate.hash[:8]}"
+    _make(folder, "--report")
+    users = wanted.users if "users" in wanted.model_fields_set else _REASON_USERS
+    retriever = Retriever(load(settings.artifact))
+
+    async def run(engine_settings: EngineSettings) -> ReasonsAbReport:
+        with progress() as show:
+            async with Engine(engine_settings) as engine:
+                return await compare_reasons(
+                    engine,
+                    retriever,
+                    (baseline, candidate),
+                    users=users,
+                    margin=wanted.margin,
+                    seed=wanted.seed,
+                    report=show,
+                )
+
+    with status("looking for the LLM") as tell, find_or_start_server(settings.llm, report=tell) as engine_settings:
+        result = asyncio.run(run(engine_settings))
+    text = reasons_markdown(result)
+    (folder / "report.json").write_text(result.model_dump_json(indent=2), encoding="utf-8")
+    (folder / "report.md").write_text(text, encoding="utf-8")
+    if json:
+        typer.echo(result.model_dump_json(indent=2))
+    else:
+        console().print(printable(text), markup=False, highlight=False, soft_wrap=True)
+        console().print(printable(f"report: {folder}"), markup=False, highlight=False, soft_wrap=True)
+    _gate_outcome(result.verdict, wanted)
+
+
 def _make(folder: Path, field: str) -> None:
     """Make a folder before anything is asked, so that no answer is lost for want of a place."""
     try:
@@ -308,9 +397,14 @@ def _gate(result: AbReport, wanted: AbFile) -> None:
     if wanted.max_loss is not None and -worst > wanted.max_loss:
         error_console().print(f"gate: a user loses {-worst:.4f} NDCG@10 against {name}", markup=False)
         raise typer.Exit(_WORSE)
-    if result.verdict.outcome is AbOutcome.worse and FailIf.worse in wanted.fail_if:
+    _gate_outcome(result.verdict, wanted, name)
+
+
+def _gate_outcome(verdict: AbVerdict, wanted: AbFile, name: str | None = None) -> None:
+    name = name or verdict.baseline
+    if verdict.outcome is AbOutcome.worse and FailIf.worse in wanted.fail_if:
         error_console().print(f"gate: worse than {name}", markup=False)
         raise typer.Exit(_WORSE)
-    if result.verdict.outcome is AbOutcome.undecided and FailIf.undecided in wanted.fail_if:
+    if verdict.outcome is AbOutcome.undecided and FailIf.undecided in wanted.fail_if:
         error_console().print(f"gate: undecided against {name}", markup=False)
         raise typer.Exit(_UNDECIDED)

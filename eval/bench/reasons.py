@@ -189,7 +189,7 @@ async def bench_reasons(
         if lists
         else 0.0,
         words=mean(count_words(case.reason.text) for case in cases) if cases else 0.0,
-        distinct=_distinct((case.wanted.item.item_id, case.reason.text) for case in cases),
+        distinct=distinct_share((case.wanted.item.item_id, case.reason.text) for case in cases),
         history_drop=per_user([(user, drop) for user, drop in als if drop is not None], seed),
         llm_drop=per_user(llm, seed) if llm else None,
         prompt_tokens_per_reason=usage.prompt_tokens / max(len(cases), 1),
@@ -217,7 +217,7 @@ def _agreement(retriever: Retriever, files: Sequence[Path]) -> CheckAgreement | 
     )
 
 
-def _distinct(texts: Iterable[tuple[str, str]]) -> float | None:
+def distinct_share(texts: Iterable[tuple[str, str]]) -> float | None:
     """Return the share of distinct sentences among those of items that occur more than once."""
     by_item = defaultdict(list)
     for item_id, text in texts:

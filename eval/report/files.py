@@ -97,7 +97,7 @@ def markdown(report: AbReport) -> str:
     lines = [
         f"### {verdict.outcome.value.capitalize()}: `{verdict.arm}` against `{verdict.baseline}`",
         "",
-        _escaped(verdict.sentence),
+        escaped(verdict.sentence),
         *([f"\n**Partial:** {report.partial}."] if report.partial else []),
         "",
         "| ranker | NDCG@10 (95 % interval) | tokens | median s |",
@@ -112,7 +112,7 @@ def markdown(report: AbReport) -> str:
     if told:
         lines += ["", "Slices with a verdict, corrected for all that were looked at:", ""]
         lines += [
-            f"- {_escaped(f'{one.by}: {one.slice}')} ({one.verdict.users:,} users): {one.verdict.outcome.value}, "
+            f"- {escaped(f'{one.by}: {one.slice}')} ({one.verdict.users:,} users): {one.verdict.outcome.value}, "
             f"{one.verdict.difference:+.4f}"
             for one in told
         ]
@@ -155,6 +155,6 @@ def _number(value: float | None, shape: str) -> str:
     return "" if value is None else format(value, shape)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Escape what Markdown or HTML in it would mean, since attributes' values come from data."""
     return "".join(f"\\{char}" if char in "\\`*_{}[]<>#|!" else char for char in text)

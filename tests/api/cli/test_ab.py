@@ -63,6 +63,24 @@ def test_blessed_values_and_a_file(library: Path, standin: StandIn) -> None:
     assert (status, "seed changed" in told) == (2, True)
 
 
+def test_reasons_are_compared_from_the_same_evidence(library: Path, standin: StandIn) -> None:
+    environment = {"WHYRANK_LLM__URL": standin.url}
+    fitted = whyrank("fit", "--no-search", folder=library)
+    assert fitted.returncode == 0, fitted.stderr
+    arguments = ("reason@2", "reason@3", "--users", "12", "--report", "reasons")
+    done = whyrank("ab", *arguments, folder=library, **environment)
+    assert done.returncode == 0, done.stderr
+    assert "`reason@3` against `reason@2`" in done.stdout
+    assert {file.name for file in (library / "reasons").iterdir()} == {"report.json", "report.md"}
+    for options, told in (
+        (("reason@2", "rank@1"), "another reason template"),
+        (("reason@2", "reason@3", "--fused"), "is about rankings"),
+        (("reason@3", "reason@3"), "with itself"),
+    ):
+        wrong = whyrank("ab", *options, folder=library, **environment)
+        assert (wrong.returncode, told in " ".join(wrong.stderr.split())) == (2, True), wrong.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
