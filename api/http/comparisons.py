@@ -1,18 +1,21 @@
 """Comparisons of prompts that the service runs for its callers: ``whyrank ab`` in a process of its own, one at a time.
 
-Each has a folder below ``runs``: what was asked, the progress, the log, and the report. A comparison that was running
-when the service ended counts as stopped; started again, it goes on with the answers that it had.
+Each has a folder below ``runs``: what was asked, its process, the progress, the log, and the report. Several processes
+of the service may share it. A comparison that was running when the service ended counts as stopped; started again, it
+goes on with the answers that it had.
 """
 
 import json
 import os
 import re
 import secrets
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -26,9 +29,12 @@ from prompts import write_atomically
 from retrieval import InputError, WhyrankError
 
 FOLDER = "comparisons"
-_ASKED, _PROGRESS, _LOG, _REPORT = "asked.json", "progress.json", "log.txt", "report"
+_ASKED, _PROCESS, _PROGRESS, _LOG, _REPORT = "asked.json", "process", "progress.json", "log.txt", "report"
+_FAILED = re.compile(r"^(?:whyrank: |Traceback )", re.MULTILINE)
+"""Beginning of a line in the log of a comparison that failed, rather than was stopped."""
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
 _STOP_S = 10.0
+_PAUSE_S = 0.05
 _MOST_LOG = 4000
 
 log = structlog.get_logger()
@@ -88,8 +94,8 @@ class Comparisons:
         self._llm_is_local = llm_is_local
         self._folder = runs / FOLDER
         self._lock = threading.Lock()
-        self._process: tuple[str, subprocess.Popen[bytes]] | None = None
-        self._stopped: set[str] = set()
+        self._own: tuple[str, subprocess.Popen[bytes]] | None = None
+        """The comparison that this process started last."""
         self._reports: dict[str, AbReport] = {}
 
     def start(self, asked: ComparisonRequest, llm_url: str) -> Comparison:
@@ -115,16 +121,15 @@ class Comparisons:
                 folder.mkdir(parents=True)
                 write_atomically(folder / _ASKED, asked.model_dump_json(indent=1))
                 with (folder / _LOG).open("wb") as output:
-                    self._process = (
-                        name,
-                        subprocess.Popen(
-                            self._command(asked, folder),
-                            stdin=subprocess.DEVNULL,
-                            stdout=subprocess.DEVNULL,
-                            stderr=output,
-                            env=self._environment(llm_url),
-                        ),
+                    process = subprocess.Popen(
+                        self._command(asked, folder),
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL,
+                        stderr=output,
+                        env=self._environment(llm_url),
                     )
+                self._own = name, process
+                write_atomically(folder / _PROCESS, str(process.pid))
             except OSError as error:
                 raise InputError(
                     f"the folder for comparisons cannot be written ({error.strerror})",
@@ -136,22 +141,16 @@ class Comparisons:
 
     def stop(self, name: str) -> None:
         """Stop a comparison if it is running. The answers that it has are kept."""
-        with self._lock:
-            if self._running() != name or self._process is None:
-                return
-            self._stopped.add(name)
-            process = self._process[1]
-            process.terminate()
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        until = time.monotonic() + _STOP_S
+        while (process := self._process_of(name)) is not None:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGTERM if time.monotonic() < until else signal.SIGKILL)
+            time.sleep(_PAUSE_S)
 
     def close(self) -> None:
-        """Stop what is running."""
-        if (name := self._running()) is not None:
-            self.stop(name)
+        """Stop what this process of the service started."""
+        if self._own is not None:
+            self.stop(self._own[0])
 
     def all(self) -> list[Comparison]:
         """Return all comparisons, latest first."""
@@ -166,8 +165,9 @@ class Comparisons:
         folder = self._folder_of(name)
         asked = ComparisonRequest.model_validate_json((folder / _ASKED).read_bytes())
         report = self.report(name)
-        running = self._running() == name
-        failed = not running and report is None and name not in self._stopped and self._ended(name)
+        running = report is None and self._process_of(name) is not None
+        log = None if running or report else _log(folder / _LOG)
+        failed = bool(log and _FAILED.search(log))
         return Comparison(
             id=name,
             state="running" if running else "done" if report else "failed" if failed else "stopped",
@@ -176,7 +176,7 @@ class Comparisons:
             progress=_progress(folder / _PROGRESS),
             outcome=report.verdict.outcome.value if report else None,
             sentence=report.verdict.sentence if report else None,
-            problem=_last_lines(folder / _LOG) if failed else None,
+            problem=_last_lines(log) if log and failed else None,
         )
 
     def report(self, name: str) -> AbReport | None:
@@ -220,13 +220,18 @@ class Comparisons:
         return self._folder / name
 
     def _running(self) -> str | None:
-        if self._process is None or self._process[1].poll() is not None:
-            return None
-        return self._process[0]
+        return next((name for name in self._names() if self._process_of(name) is not None), None)
 
-    def _ended(self, name: str) -> bool:
-        """Whether a comparison ended by itself, with an error: then its log says why."""
-        return self._process is None or self._process[0] != name or self._process[1].returncode != 0
+    def _process_of(self, name: str) -> int | None:
+        """Return the running process of a comparison, which another process of the service may have started."""
+        if self._own is not None and self._own[0] == name:
+            return None if self._own[1].poll() is not None else self._own[1].pid
+        try:
+            process = int((self._folder / name / _PROCESS).read_text())
+            command = Path(f"/proc/{process}/cmdline").read_bytes()
+        except (OSError, ValueError):
+            return None
+        return process if name.encode() in command else None  # a number may belong to another process by now
 
     def _command(self, asked: ComparisonRequest, folder: Path) -> list[str]:
         options = [
@@ -253,13 +258,16 @@ def _progress(file: Path) -> ComparisonProgress | None:
         return None
 
 
-def _last_lines(file: Path) -> str | None:
+def _log(file: Path) -> str | None:
     try:
-        text = file.read_bytes()[-_MOST_LOG:].decode("utf-8", "replace")
+        return file.read_bytes()[-_MOST_LOG:].decode("utf-8", "replace")
     except FileNotFoundError:
         return None
+
+
+def _last_lines(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return "\n".join(lines[-3:]) or None
+    return "\n".join(lines[-3:])
 
 
 class ProgressFile:

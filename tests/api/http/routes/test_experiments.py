@@ -77,8 +77,20 @@ def test_a_comparison_that_fails_says_why(admin: TestClient) -> None:
 def test_a_comparison_can_be_stopped(admin: TestClient) -> None:
     name = admin.post(URL, json=WANTED).json()["id"]
     stopped = admin.post(f"{URL}/{name}/stop")
-    assert stopped.json()["state"] in ("stopped", "failed")
+    assert stopped.json()["state"] == "stopped"
+    assert stopped.json()["problem"] is None
     assert admin.post(URL, json=WANTED).status_code == 201, "another one may run"
+
+
+def test_several_processes_of_the_service_see_one_comparison(
+    admin: TestClient, settings: Settings, standin: StandIn
+) -> None:
+    name = admin.post(URL, json=WANTED).json()["id"]
+    with client_of(settings, standin) as other:
+        assert other.get(f"{URL}/{name}").json()["state"] == "running"
+        assert other.post(URL, json=WANTED).status_code == 409
+        assert other.post(f"{URL}/{name}/stop").json()["state"] == "stopped"
+    assert admin.get(f"{URL}/{name}").json()["state"] == "stopped"
 
 
 @pytest.mark.parametrize("name", ["nosuch", "20260101-000000-abcdef", "..%2f..%2fetc", "20260101-000000-abcdef%2f.."])
