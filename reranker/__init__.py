@@ -13,6 +13,7 @@ from reranker.adapter import (
 )
 from reranker.answer import Answer, Degraded, DoneEvent, Event, RankingEvent, ReasonBody, ReasonEvent
 from reranker.batch import (
+    BATCH_TABLE,
     ROW_SCHEMA,
     BatchError,
     BatchFolder,
@@ -23,7 +24,9 @@ from reranker.batch import (
     LocalPool,
     Scope,
     changed_users,
+    check_target,
     estimate_batch,
+    load_batch,
     pin_prompts,
     requests_scope,
     run_batch,
@@ -97,6 +100,7 @@ from reranker.wishes import UnderstoodBody, WishReader, WishReading, describe_un
 __all__ = [
     "ADAPTER_FILE",
     "ADAPTER_WEIGHTS",
+    "BATCH_TABLE",
     "EMBEDDED",
     "FUSION_FILE",
     "MAX_CANDIDATES",
@@ -176,6 +180,7 @@ __all__ = [
     "cache_salt",
     "candidate_signals",
     "changed_users",
+    "check_target",
     "choose_adapter",
     "describe_understood",
     "embedded",
@@ -189,6 +194,7 @@ __all__ = [
     "fusion_features",
     "label_candidates",
     "load_adapter",
+    "load_batch",
     "load_fit",
     "lora_flags",
     "measure_stability",

