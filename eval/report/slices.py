@@ -15,6 +15,8 @@ from retrieval import Columns
 
 LEAST = 10
 """Minimum number of users in a slice."""
+COLD = 5
+"""Maximum number of training interactions of a cold item."""
 _MOST_VALUES = 8
 """Maximum number of values of an attribute; the rarer ones are one slice."""
 
@@ -40,7 +42,8 @@ def slice_verdicts(
     margin: float,
     seed: int = 0,
 ) -> list[SliceVerdict]:
-    """Judge two arms in slices: history length, popularity of what was held out, and attributes that are named.
+    """Judge two arms in slices: history length, popularity of what was held out, whether cold items are among it, and
+    attributes that are named.
 
     Args:
         names: the arm and the baseline.
@@ -54,6 +57,7 @@ def slice_verdicts(
     for by, (labels, order) in (
         ("history", _by_history(cases)),
         ("held out", _by_popularity(cases, truth)),
+        ("cold items", _by_cold_items(cases, truth)),
         *((name, _by_attribute(cases, truth, name)) for name in attributes),
     ):
         present = {one for one in labels if one is not None}
@@ -89,8 +93,7 @@ def _by_history(cases: Cases) -> Labels:
 
 def _by_popularity(cases: Cases, truth: Mapping[str, frozenset[str]]) -> Labels:
     """Split users at the median of how popular their relevant items are, by training interactions."""
-    rows = cases.train.interactions.drop_nulls(Columns.item).group_by(Columns.item).len()
-    counts = dict(rows.iter_rows())
+    counts = _interactions(cases)
     means = [
         np.mean([counts.get(item, 0) for item in relevant]) if (relevant := truth.get(user)) else None
         for user in cases.of
@@ -99,6 +102,22 @@ def _by_popularity(cases: Cases, truth: Mapping[str, frozenset[str]]) -> Labels:
     middle = float(np.median(known)) if known else 0.0
     names = ("rare items", "popular items")
     return [None if one is None else names[int(one >= middle)] for one in means], names
+
+
+def _by_cold_items(cases: Cases, truth: Mapping[str, frozenset[str]]) -> Labels:
+    """Split users by whether a relevant item had few training interactions."""
+    counts, names = _interactions(cases), (f"one with at most {COLD}", "none")
+    found: list[str | None] = []
+    for user in cases.of:
+        relevant = truth.get(user)
+        cold = any(counts.get(item, 0) <= COLD for item in relevant) if relevant else None
+        found.append(None if cold is None else names[not cold])
+    return found, names
+
+
+def _interactions(cases: Cases) -> dict[str, int]:
+    """Return the number of training interactions of each item that has any."""
+    return dict(cases.train.interactions.drop_nulls(Columns.item).group_by(Columns.item).len().iter_rows())
 
 
 def _by_attribute(cases: Cases, truth: Mapping[str, frozenset[str]], name: str) -> Labels:

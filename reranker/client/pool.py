@@ -26,8 +26,8 @@ from reranker.settings import EngineSettings
 T = TypeVar("T")
 _BOUND = 1.25
 """Maximum load of a server, as a multiple of its fair share."""
-_CHECK_S = 5.0
-"""Time after which it is checked again whether a server serves the common model."""
+_CHECK_S, _AGAIN_S = 5.0, 1.0
+"""Time after which a server that serves another model is checked again, and one that had an outage."""
 _RETRIES = 1
 """Retries at one server before the next one is asked."""
 
@@ -70,10 +70,16 @@ class _Member:
     def is_open(self) -> bool:
         return self.transport.breaker.state == "open"
 
+    @property
+    def is_new(self) -> bool:
+        """Whether it was never checked."""
+        return self.checked_outages < 0
+
     def due(self) -> bool:
-        """Whether another model may be served by now."""
+        """Whether another model may be served by now, and the last check is a while ago."""
         changed = self.transport.outages != self.checked_outages
-        return changed or (not self.fits and time.monotonic() > self.checked_at + _CHECK_S)
+        since = time.monotonic() - self.checked_at
+        return (changed and since > _AGAIN_S) or (not self.fits and since > _CHECK_S)
 
 
 class TransportPool:
@@ -91,6 +97,7 @@ class TransportPool:
         self._common: ModelCard | None = None
         self._extra_outages = 0
         self._checking = asyncio.Lock()
+        self._background: asyncio.Task[None] | None = None
 
     @property
     def gate(self) -> PoolLoad:
@@ -120,6 +127,8 @@ class TransportPool:
 
     async def close(self) -> None:
         """Close the connections."""
+        if self._background is not None:
+            self._background.cancel()
         for member in self._members:
             await member.transport.close()
 
@@ -173,10 +182,15 @@ class TransportPool:
 
     async def _check(self) -> None:
         """Check servers whose model is unknown; those that do not answer are left to their breaker."""
-        if not any(member.due() for member in self._members):
-            return
+        if any(member.is_new for member in self._members):
+            await self._check_due()
+        elif any(map(_Member.due, self._members)) and (self._background is None or self._background.done()):
+            # Requests do not wait for it: a server that is gone may take seconds to say so.
+            self._background = asyncio.create_task(self._check_due())
+
+    async def _check_due(self) -> None:
         async with self._checking:
-            due = [member for member in self._members if member.due()]
+            due = [member for member in self._members if member.is_new or member.due()]
             cards = await asyncio.gather(*(self._card(member) for member in due))
             for member, card in zip(due, cards, strict=True):
                 member.checked_at, member.checked_outages = time.monotonic(), member.transport.outages

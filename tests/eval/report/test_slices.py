@@ -48,6 +48,22 @@ def test_a_gain_in_one_slice_is_found_there(shop: tuple[Cases, Fold]) -> None:
     assert {one.slice for one in found if one.by == "history"} == {"6 to 20"}
 
 
+def test_users_with_a_cold_item_are_a_slice(shop: tuple[Cases, Fold]) -> None:
+    cases, fold = shop
+    truth = fold.truth(Relevance.liked)
+    users = list(cases.of)
+    cold = {
+        user: truth.get(user, frozenset()) | ({"never seen"} if place % 2 else frozenset())
+        for place, user in enumerate(users)
+    }
+    base = np.random.default_rng(0).uniform(0.2, 0.6, len(users))
+    better = base + np.array([0.2 * (place % 2) for place in range(len(users))])
+    found = slice_verdicts(PAIR, (better, base), cases, cold, metric="ndcg@10", margin=0.02)
+    told = {one.slice: one.verdict.outcome for one in found if one.by == "cold items"}
+    assert told["one with at most 5"] == "better"
+    assert told.get("none") != "better"
+
+
 def test_many_slices_of_noise_are_not_told_apart(shop: tuple[Cases, Fold]) -> None:
     cases, fold = shop
     truth = fold.truth(Relevance.liked)
