@@ -62,3 +62,12 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], 
     number = int((folder / "data" / "postmaster.pid").read_text().split()[0])
     os.kill(number, signal.SIGQUIT)  # at once: the data are not needed any more
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of an empty database, of both kinds."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.sqlite'}"
+    created: str = request.getfixturevalue("postgres")()
+    return created

@@ -17,11 +17,11 @@ from api.http.json_body import JsonRoute
 from api.http.keys import KeyScope
 from api.http.models import Id
 from api.http.problems import Refused, responses
-from api.http.routes.prompts import CHANGES, PromptRequest, Who, printable_name
+from api.http.routes.prompts import CHANGES, PromptRequest, Who, printable_name, template_for
 from api.http.security import WithinTokenBudget, needs
 from api.http.state import Service
 from eval import BlindChoice, ChoiceTally, log_choice, read_choices, tally_choices
-from prompts import PromptTemplate, TemplateError
+from prompts import PromptTemplate
 from reranker import Answer, PromptChoice, RecommendationRequest, Recommender
 from retrieval import InputError, NotFoundError, RetrievalRequest, StoreError
 
@@ -164,20 +164,7 @@ def _templates(service: Service, first: str, second: str) -> tuple[PromptTemplat
     Raises:
         InputError: If one is none, or both are the same.
     """
-    found = []
-    for field, reference in (("first", first), ("second", second)):
-        try:
-            template = service.library.get(reference)
-        except TemplateError as error:
-            raise InputError(error.message, field=field, remedy=error.remedy, code=error.code) from error
-        if template.meta.task != "reason":
-            raise InputError(
-                f"'{template.reference}' is a {template.meta.task} template",
-                field=field,
-                remedy="Name a reason template, such as 'reason'",
-                code="wrong_task",
-            )
-        found.append(template)
+    found = [template_for(service, "reason", field, one) for field, one in (("first", first), ("second", second))]
     if found[0].hash == found[1].hash:
         raise InputError("has the same text as the first", field="second", code="same_prompt")
     return found[0], found[1]

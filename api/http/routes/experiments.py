@@ -12,11 +12,10 @@ from api.http.dependencies import ServiceDep
 from api.http.json_body import JsonRoute
 from api.http.keys import KeyScope
 from api.http.problems import Refused, responses
-from api.http.routes.prompts import CHANGES
+from api.http.routes.prompts import CHANGES, template_for
 from api.http.security import needs
 from api.http.state import Service
 from eval import AbReport
-from prompts import TemplateError
 from retrieval import InputError, NotFoundError
 
 router = APIRouter(
@@ -110,17 +109,7 @@ def _check_prompts(service: Service, body: ComparisonRequest) -> None:
         InputError: If one is not.
     """
     for field, reference in (("baseline", body.baseline), ("candidate", body.candidate)):
-        try:
-            template = service.library.get(reference.partition(",")[0])
-        except TemplateError as error:
-            raise InputError(error.message, field=field, remedy=error.remedy, code=error.code) from error
-        if template.meta.task != "rank":
-            raise InputError(
-                f"'{template.reference}' is a {template.meta.task} template",
-                field=field,
-                remedy="Name a rank template, such as 'rank'",
-                code="wrong_task",
-            )
+        template_for(service, "rank", field, reference.partition(",")[0])
     if body.baseline == body.candidate:
         raise InputError(
             "is compared with itself", field="candidate", remedy="Name another version", code="same_prompt"

@@ -33,7 +33,7 @@ from prompts import (
     TemplateReference,
     user_sample,
 )
-from reranker import PromptChoice, RecommendationRequest
+from reranker import PromptChoice, RecommendationRequest, Task
 from retrieval import InputError, NotFoundError, Retriever
 
 CHANGES = needs(KeyScope.prompts, administers=True)
@@ -339,6 +339,26 @@ def editor_for(request: Request, service: Service, who: str, retriever: Retrieve
     users = retriever.user_ids() if retriever else ()
     samples = [user_sample(retriever, user) for user in users[:: max(len(users) // 3, 1)][:3]] if retriever else ()
     return PromptEditor(service.library, who=", with the key ".join(names) or _WHO, samples=samples)
+
+
+def template_for(service: Service, task: Task, field: str, reference: str) -> PromptTemplate:
+    """Return the template for a task that a field of a request names.
+
+    Raises:
+        InputError: If it is none.
+    """
+    try:
+        template = service.library.get(reference)
+    except TemplateError as error:
+        raise InputError(error.message, field=field, remedy=error.remedy, code=error.code) from error
+    if template.meta.task != task:
+        raise InputError(
+            f"'{template.reference}' is a {template.meta.task} template",
+            field=field,
+            remedy=f"Name a {task} template, such as '{task}'",
+            code="wrong_task",
+        )
+    return template
 
 
 def printable_name(text: str) -> str:

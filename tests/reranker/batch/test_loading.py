@@ -16,14 +16,6 @@ from retrieval import InputError
 ODD = 'a "quoted"\ttitle,\nof two lines \\N; 中文'
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'shop.sqlite'}"
-    created: str = request.getfixturevalue("postgres")()
-    return created
-
-
 def item(rank: int, reason: str | None) -> dict[str, Any]:
     return {
         **{"item_id": f"i{rank}", "rank": rank, "score": 1.0 / rank, "source": "als", "retrieval_rank": rank},
