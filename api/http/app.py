@@ -21,6 +21,7 @@ from api.http.routes import (
     health,
     items,
     metrics,
+    plain,
     prompt_versions,
     prompts,
     recommendations,
@@ -85,6 +86,7 @@ def create_app(settings: Settings, engine_settings: EngineSettings | None) -> Fa
     validation.install(app)
     for routes in (
         root,
+        plain,
         recommendations,
         wishes,
         events,

@@ -5,6 +5,7 @@ Only administrators, or keys with the scope ``prompts``, may change or try templ
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Sequence
 from typing import Annotated, Self
 
@@ -47,7 +48,8 @@ router = APIRouter(
 )
 
 _WHO = "the HTTP API"
-Name = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="a template", examples=["rank"])]
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+Name = Annotated[str, Path(pattern=f"^{NAME.pattern}$", description="a template", examples=["rank"])]
 Alias = Annotated[
     str, Path(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="a movable name", examples=["production"])
 ]
@@ -201,7 +203,7 @@ async def render_prompt(
         check_scope(request, service, KeyScope.read_users)
         await _refuse_forgotten(service, "user_id", [body.user_id])
     template = await asyncio.to_thread(_template, body, service, request)
-    sample = await asyncio.to_thread(_sample, retriever, body.user_id, body.query, template)
+    sample = await asyncio.to_thread(sample_for, retriever, body.user_id, body.query, template)
     return await preview(template, sample, service.engine, service.settings.llm.history_limit)
 
 
@@ -413,7 +415,12 @@ async def _refuse_forgotten(service: Service, field: str, user_ids: Sequence[str
             raise InputError("there is no such user", field=field, code="unknown_user")
 
 
-def _sample(retriever: Retriever, user_id: str | None, query: str, template: PromptTemplate) -> Sample:
+def sample_for(retriever: Retriever, user_id: str | None, query: str, template: PromptTemplate) -> Sample:
+    """Return the inputs of a template for a user, or for the example.
+
+    Raises:
+        InputError: If there is no such user.
+    """
     if user_id is None:
         return EXAMPLE
     if not retriever.has_user(user_id):

@@ -221,6 +221,14 @@ def test_without_scripts_the_page_says_what_to_do(browser: Browser, service: Ser
     with watched_page(browser, service.url, java_script_enabled=False) as page:
         visit(page, service)
         expect(page.get_by_role("link", name="the API reference")).to_be_visible()
+        page.get_by_role("link", name="edit them in a plain text area").click()
+        area = page.get_by_label("Template")
+        area.fill(area.input_value().replace("that one person chose", "that somebody picked"))
+        page.get_by_role("button", name="Preview").click()
+        expect(page.get_by_role("region", name="Preview")).to_contain_text("that somebody picked")
+        page.get_by_label("Template").fill("---\nnothing")
+        page.get_by_role("button", name="Save as a version").click()
+        expect(page.get_by_role("alert")).to_be_visible()
 
 
 @pytest.mark.parametrize("look", ["light", "dark", "chinese", "phone"])
