@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Dialog, Page, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, expect, sync_playwright
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: scripts/install_chromium.py")
+expect.set_options(timeout=20_000)  # a busy machine takes longer than the default of five seconds
 WIDE, PHONE = {"width": 1300, "height": 900}, {"width": 390, "height": 844}
 
 
