@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from prompts import PromptTemplate
 from reranker.client.responses import Usage
+from reranker.llm_choice import LlmWhy
 from reranker.reasons.taste import Standing
 from reranker.reasons.writer import Basis, Reason, ReasonSource
 from reranker.wishes import UnderstoodBody
@@ -191,6 +192,10 @@ class _Ranked(_AnswerPart):
         default=None, description="what was understood of the wish; null without one, or with `understand: false`"
     )
     warnings: list[Notice]
+    llm_asked: LlmWhy = Field(
+        description="whether the LLM was asked to rank, and why: `always`, `no_fit`, `helps` and `may_help` asked it; "
+        "`busy`, `harms`, `off`, `wish` and `no_history` did not"
+    )
     llm_weight: float = Field(description="weight of the LLM relative to retrieval; 0 if the LLM did not rank")
     prompts: PromptsUsed
     model: str | None

@@ -10,6 +10,7 @@ from prompts import PromptTemplate, RuntimeFailures, Sanitizer, TemplateError
 from reranker.answer import Degraded
 from reranker.client.responses import Usage
 from reranker.errors import StageFailure, failure_of
+from reranker.llm_choice import LlmWhy
 from reranker.wishes import UnderstoodBody
 from retrieval import EmbeddingError, Notice
 
@@ -34,6 +35,7 @@ class RequestContext:
         degraded: stages that were replaced by their fallback.
         warnings: notices of the pipeline; those of retrieval are added to the answer.
         understood: what was understood of the wish.
+        llm_asked: whether the LLM was asked to rank, and why.
         seconds: time spent on each step.
     """
 
@@ -47,6 +49,7 @@ class RequestContext:
     degraded: list[Degraded] = field(default_factory=list)
     warnings: list[Notice] = field(default_factory=list)
     understood: UnderstoodBody | None = None
+    llm_asked: LlmWhy = LlmWhy.off
     seconds: dict[Step, float] = field(default_factory=dict)
     _started: float = field(default_factory=time.perf_counter)
 

@@ -195,8 +195,6 @@ class FusionFit(BaseModel):
         """
         if data_hash != self.data_hash:
             return "they were fitted for other data"
-        if not self.llm_helps:
-            return None  # model and prompt do not matter, since the LLM is not used
         if model is not None and model != self.model:
             return f"they were fitted for the model '{self.model}', not '{model}'"
         if template_hash is not None and template_hash != self.template_hash:

@@ -53,6 +53,7 @@ from reranker.fusion import (
     positions_by_score,
     score_parts,
 )
+from reranker.llm_choice import ASKED, LlmWhy, choose_llm, has_room
 from reranker.reasons.counterfactual import ScoredPrompt
 from reranker.reasons.taste import Tastes, taste_sentence
 from reranker.reasons.writer import ReasonSource, ReasonWriter
@@ -110,6 +111,7 @@ class Recommender:
         self._library = library
         for name in ("rank", "reason"):
             library.get(name)  # fail now if the library is unusable
+        self._settings = settings
         self._weight = settings.weight
         self.fit = fit
         self._history_limit = settings.history_limit
@@ -272,27 +274,31 @@ class Recommender:
         template = read.instead or context.rank_template
         misfit = fit.misfit(data_hash=data_hash, model=read.model, template_hash=template.hash)
         if misfit is None:
-            return fit.in_use
+            return fit.weights
         message = f"the fitted weights were not applied: {misfit}; the LLM has the fixed weight {self._weight:g}"
         context.warnings.append(Notice("fusion_misfit", message))
         return fixed_weights(self._weight)
 
-    @property
-    def _asks_to_rank(self) -> bool:
-        """Whether to read from the LLM: not if the fit found that it does not help on this data."""
-        helpless = self.fit is not None and not self.fit.llm_helps
-        misfit = self.fit is not None and self.fit.misfit(data_hash=self.retriever.manifest.data_hash)
-        return self._weight > 0 and (not helpless or bool(misfit))
+    def _llm_asked(self, request: RecommendationRequest, retrieved: Retrieved, context: RequestContext) -> LlmWhy:
+        """Decide whether the LLM ranks this request."""
+        if self.engine is None or self.reader is None:
+            return LlmWhy.off
+        room = has_room(self.engine.state(), self.engine.settings.max_in_flight)
+        why = choose_llm(self._settings, self.fit, self.retriever.manifest.data_hash, room=room)
+        if why not in ASKED:
+            return why
+        wish = request.query if "query" in context.rank_template.meta.inputs else None
+        if context.understood is not None and not wish:
+            return LlmWhy.wish  # what the history makes likely says nothing about the wish
+        if not retrieved.candidates or not (retrieved.history or wish):
+            return LlmWhy.no_history  # without either, a likelihood only measures how common a title is
+        return why
 
     async def _rank(self, request: RecommendationRequest, retrieved: Retrieved, context: RequestContext) -> Read | None:
         """Read the candidates with the LLM; None if it is not used or fails."""
-        if self.engine is None or self.reader is None or not self._asks_to_rank:
+        context.llm_asked = self._llm_asked(request, retrieved, context)
+        if self.engine is None or self.reader is None or context.llm_asked not in ASKED:
             return None
-        wish = request.query if "query" in context.rank_template.meta.inputs else None
-        if context.understood is not None and not wish:
-            return None  # what the history makes likely says nothing about the wish
-        if not retrieved.candidates or not (retrieved.history or wish):
-            return None  # without a history or wish, a likelihood only measures how common a title is
         try:
             async with asyncio.timeout(context.remaining_s() * (_RANK_SHARE if request.reasons else 1.0)):
                 context.sanitizer = await self.engine.sanitizer()
@@ -386,6 +392,7 @@ class Recommender:
             fallback=retrieved.fallback,
             understood=context.understood,
             warnings=[*retrieved.warnings, *context.warnings],
+            llm_asked=context.llm_asked,
             llm_weight=round(llm_weight(weights), 4) if read and weights else 0.0,
             prompts=PromptsUsed(
                 rank=PromptUsed.of(read.instead or context.rank_template) if read else None, reason=None

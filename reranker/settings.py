@@ -96,6 +96,12 @@ class LlmSettings(Limits):
     weight: float = Field(default=0.5, ge=0, le=10)
     """Weight of the LLM's standardised feature relative to the standardised retrieval score."""
 
+    rank: Literal["auto", "always", "never"] = "auto"
+    """Whether the LLM ranks. ``auto`` asks it where ``whyrank fuse`` measured a gain whose whole interval is above
+    zero, or did not measure one for these data; where only the mean is above zero, while there is room; else not.
+    It writes reasons in any case.
+    """
+
     second_look: SecondLookSettings | None = None
     """Second look at sentences of reasons whose words the check does not know; None takes none."""
 

@@ -59,7 +59,13 @@ def fuse(
         f"{fitted.gain_high:+.4f}",
         markup=False,
     )
-    verdict = "The LLM helps" if fitted.llm_helps else "The LLM does not help, so the service will not ask it"
+    verdict = (
+        "The LLM helps"
+        if fitted.llm_helps
+        else "The LLM may help, so the service asks it while it has room"
+        if fitted.gain > 0
+        else "The LLM does not help, so the service will not ask it"
+    )
     say(f"{verdict}; {f'weights: {file}' if file else 'nothing was stored'}", markup=False)
     for feature, weight in fitted.in_use.items():
         say(f"  {feature:<22} {weight:+.3f}", markup=False)

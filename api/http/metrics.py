@@ -47,6 +47,7 @@ class Metrics:
         self.connections_closed = counter("connections_closed", "Connections that the service ended early", "reason")
         self.loop_lag = histogram("loop_lag_seconds", "Time that the event loop was late", _SECONDS)
         self.answers = counter("answers", "Recommendations, by what ordered them", "ranker")
+        self.llm_asked = counter("llm_asked", "Recommendations, by whether the LLM was asked to rank and why", "why")
         self.degraded = counter("degraded", "Stages that were replaced by their fallback", "stage", "code")
         self.reasons = counter("reasons", "Reasons, by who wrote them", "source")
         self.stage_seconds = histogram("stage_seconds", "Time of a stage of a recommendation", _SECONDS, "stage")
@@ -68,6 +69,7 @@ class Metrics:
     def answered(self, answer: Answer) -> None:
         """Count one recommendation."""
         self.answers.labels(answer.ranker).inc()
+        self.llm_asked.labels(answer.llm_asked).inc()
         if answer.label_mass is not None:
             self.label_mass.observe(answer.label_mass)
         if answer.order_stability is not None:

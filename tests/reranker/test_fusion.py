@@ -117,7 +117,7 @@ def test_misfit_of_data_model_and_prompt() -> None:
     assert "for the model 'm', not 'n'" in str(fit.misfit(data_hash="d", model="n", template_hash="h"))
     assert "prompt rank@1" in str(fit.misfit(data_hash="d", model="m", template_hash="x"))
     helpless = a_fit(llm_helps=False)
-    assert helpless.misfit(data_hash="d", model="n", template_hash="x") is None, "no model is asked"
+    assert helpless.misfit(data_hash="d") is None
     assert helpless.in_use == helpless.twin
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from prompts import PromptLibrary
-from reranker import Answer, Engine, LlmSettings, RecommendationRequest, Recommender
+from reranker import Answer, Engine, EngineState, LlmSettings, RecommendationRequest, Recommender
 from reranker.fusion import Feature, FusionFit
 from retrieval import Retriever
 from tests.reranker.test_fusion import a_fit
@@ -41,7 +41,7 @@ async def test_fitting_weights_order_the_answer(retriever: Retriever, engine: En
 
 
 async def test_unhelpful_llm_does_not_rank(retriever: Retriever, engine: Engine, standin: StandIn) -> None:
-    turned = fitting(retriever, llm_helps=False, twin={Feature.retrieval_rank: -1.0})
+    turned = fitting(retriever, llm_helps=False, gain=-0.01, twin={Feature.retrieval_rank: -1.0})
     found = await answer(retriever, engine, turned, k=3, candidate_count=3)
     assert (found.llm_weight, found.ranker, found.degraded, found.warnings) == (0.0, "fused", [], [])
     assert found.model is None
@@ -51,6 +51,36 @@ async def test_unhelpful_llm_does_not_rank(retriever: Retriever, engine: Engine,
     assert {item.reason.source for item in found.items if item.reason and item.reason.evidence} == {"llm"}
     plain = await answer(retriever, engine, turned, reasons=False)
     assert plain.usage.llm_requests == 0
+
+
+async def asked(retriever: Retriever, engine: Engine, fit: FusionFit | None, rank: str = "auto") -> Answer:
+    settings = LlmSettings.model_validate({"rank": rank})
+    return await Recommender(retriever, engine, PromptLibrary(), settings, fit=fit).recommend(KNOWN)
+
+
+async def test_the_llm_is_asked_where_its_gain_says_so(
+    retriever: Retriever, engine: Engine, standin: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helps, may, harms = (
+        fitting(retriever, llm_helps=sure, gain=gain) for sure, gain in ((True, 0.1), (False, 0.1), (False, -0.1))
+    )
+    for fit, why in ((None, "no_fit"), (helps, "helps"), (may, "may_help"), (harms, "harms")):
+        found = await asked(retriever, engine, fit)
+        assert (found.llm_asked, found.llm_weight > 0) == (why, why != "harms")
+    for fit in (None, helps, may, harms):
+        assert (await asked(retriever, engine, fit, "always")).llm_asked == "always"
+        assert (await asked(retriever, engine, fit, "never")).llm_asked == "off"
+    assert (await asked(retriever, engine, harms, "always")).llm_weight == 2.0, "with the weights of the fit"
+    busy = EngineState(in_flight=1, waiting=1, breaker="closed", cache_entries=0, cache_hits=0, cache_misses=0)
+    monkeypatch.setattr(engine, "state", lambda: busy)
+    standin.requests.clear()
+    dropped = await asked(retriever, engine, may)
+    assert (dropped.llm_asked, dropped.degraded, dropped.ranker) == ("busy", [], "fused")
+    assert (await asked(retriever, engine, helps)).llm_asked == "helps", "what helps is asked under load, too"
+    wish = await answer(retriever, engine, helps, query="Even Story")
+    assert wish.llm_asked == "wish"
+    stranger = await answer(retriever, engine, helps, user_id="nobody")
+    assert stranger.llm_asked == "no_history"
 
 
 @pytest.mark.parametrize(
@@ -99,6 +129,6 @@ async def test_failed_read_keeps_retrieval_order(retriever: Retriever, engine: E
 
 async def test_dead_server_is_reported_for_reasons(retriever: Retriever, engine: Engine, standin: StandIn) -> None:
     standin.fault = lambda _path, _body: 500
-    found = await answer(retriever, engine, fitting(retriever, llm_helps=False))
+    found = await answer(retriever, engine, fitting(retriever, llm_helps=False, gain=-0.01))
     assert [one.stage for one in found.degraded] == ["reason"]
     assert {item.reason.source for item in found.items if item.reason} == {"evidence"}

@@ -341,7 +341,7 @@ class AnswerPanel {
     return [
       this.understood(),
       this.told,
-      h("p", { class: "hint" }, `${t("rankedBy")}: ${answer.ranker}`, answer.model ? ` · ${answer.model}` : "", answer.prompts.rank ? ` · ${answer.prompts.rank.name}@${answer.prompts.rank.version}` : ""),
+      h("p", { class: "hint" }, `${t("rankedBy")}: ${answer.ranker}`, ` · ${t("llm")}: ${t(`asked_${answer.llm_asked}`)}`, answer.model ? ` · ${answer.model}` : "", answer.prompts.rank ? ` · ${answer.prompts.rank.name}@${answer.prompts.rank.version}` : ""),
       answer.items.length ? h("ol", { class: "cards" }, [...this.cards.values()].map(({ card }) => card)) : h("p", {}, t("noItems")),
       moved,
       this.cost,

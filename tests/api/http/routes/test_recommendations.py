@@ -28,6 +28,7 @@ def test_an_answer_has_everything_that_the_contract_names(client: TestClient) ->
             "fallback",
             "understood",
             "warnings",
+            "llm_asked",
             "llm_weight",
             "prompts",
             "model",
