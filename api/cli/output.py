@@ -104,8 +104,9 @@ def show(answer: Answer, *, heading: str) -> None:
     steps = answer.timings_ms
     out.print(
         Text(
-            f"     ranker {answer.ranker} (LLM: {answer.llm_asked}); {steps.total:.0f} ms: retrieve {steps.retrieve:.1f}, "
-            f"rank {steps.rank:.0f}, explain {steps.explain:.0f}, reasons {steps.reasons:.0f}; {answer.usage.llm_requests} LLM requests, "
+            f"     ranker {answer.ranker} (LLM: {answer.llm_asked}); {steps.total:.0f} ms: "
+            f"retrieve {steps.retrieve:.1f}, rank {steps.rank:.0f}, explain {steps.explain:.0f}, "
+            f"reasons {steps.reasons:.0f}; {answer.usage.llm_requests} LLM requests, "
             f"{answer.usage.prompt_tokens} prompt tokens ({answer.usage.cached_tokens} cached), "
             f"{answer.usage.completion_tokens} written or read",
             style="dim",
