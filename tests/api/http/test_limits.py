@@ -57,7 +57,7 @@ def test_a_request_at_the_limits_is_answered(service: Service, operation: str) -
         max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
     )
     def check(headers: dict[str, str], body: bytes | None, segment: str) -> None:
-        target = path.format_map(dict.fromkeys(("item_id", "user_id", "name", "alias"), segment))
+        target = path.format_map(dict.fromkeys(("item_id", "user_id", "name", "alias", "experiment_id"), segment))
         status, content_type = answer(service, method, target, headers, body)
         assert status < 500 or (status == 503 and path.endswith(("rerank", "ready"))), status
         assert status < 400 or content_type == "application/problem+json", (status, content_type)
