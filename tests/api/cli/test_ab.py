@@ -87,7 +87,7 @@ def test_reasons_are_compared_from_the_same_evidence(library: Path, standin: Sta
         (("mine@1",), "2 are compared"),
         (("mine@1", "mine@1"), "with itself"),
         (("mine@1", "mine@9"), "no version"),
-        (("mine@1", "reason@1"), "ranks nothing"),
+        (("mine@1", "reason@1"), "compared with another reason template"),
         (("mine@1", "mine@2", "--margin", "2"), "margin"),
         (("mine@1", "mine@2", "--slice", "colour"), "kind"),
         (("mine@1", "mine@2", "--on", "test"), "purpose"),
