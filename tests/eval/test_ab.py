@@ -76,7 +76,7 @@ async def test_a_prompt_with_hidden_titles_is_worse(
     }
     assert report.strongest in ("als", "ease", "transitions", "retrieval")
     assert f"+{BLIND}" in report.template_diff
-    assert {one.by for one in report.slices} == {"history", "held out", "genres"}
+    assert {one.by for one in report.slices} == {"history", "held out", "cold items", "genres"}
     assert 0 < len(report.losses) <= 10
     assert report.losses[0].difference == min(one.candidate - one.baseline for one in report.users)
     assert report.ranks["llm:mine@1"][1] > report.ranks["llm:mine@3"][1]
