@@ -1,6 +1,5 @@
 """Blind choices between the reasons of two templates: the log, and what it says."""
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,8 +7,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict
 from scipy import stats
+
+from prompts import append_line, read_lines
 
 Preference = Literal["first", "second", "none"]
 
@@ -59,33 +60,22 @@ class ChoiceTally(BaseModel):
     high: float | None = None
     p: float | None = None
     left: float | None = None
-    agreement: float | None = Field(default=None)
+    agreement: float | None = None
 
 
 def log_choice(file: Path, choice: BlindChoice) -> None:
-    """Append a choice to a log of JSON lines.
+    """Append a choice to a log of JSON lines, durably.
 
     Raises:
         OSError: If the file cannot be written.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a", encoding="utf-8") as stream:
-        stream.write(choice.model_dump_json() + "\n")
+    append_line(file, choice.model_dump_json())
 
 
 def read_choices(file: Path) -> list[BlindChoice]:
     """Return the log; empty if there is none. A line that a crash cut short is left out."""
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return []
-    found = []
-    for line in lines:
-        try:
-            found.append(BlindChoice.model_validate(json.loads(line)))
-        except (ValidationError, ValueError):
-            continue
-    return found
+    return read_lines(file, BlindChoice)
 
 
 def tally_choices(choices: Sequence[BlindChoice], first_hash: str, second_hash: str) -> ChoiceTally:

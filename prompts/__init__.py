@@ -27,7 +27,7 @@ from prompts.library.editor import PromptEditor, draft_hash
 from prompts.library.library import PromptLibrary, read_source
 from prompts.library.names import DEFAULT_ALIAS, DRAFT, TemplateReference, version_number
 from prompts.library.runtime_failures import RuntimeFailures
-from prompts.library.store import Change, Stamp, file_stamp, write_atomically
+from prompts.library.store import Change, Stamp, append_line, file_stamp, read_lines, write_atomically
 from prompts.pattern import FACTS
 from prompts.template import Message, Prompt, PromptTemplate
 
@@ -66,6 +66,7 @@ __all__ = [
     "TemplateReference",
     "Trimmed",
     "allowed_inputs",
+    "append_line",
     "budget_steps",
     "candidate_inputs",
     "check_template",
@@ -78,6 +79,7 @@ __all__ = [
     "item_input",
     "newest_entries",
     "profile_input",
+    "read_lines",
     "read_source",
     "render_isolated",
     "render_sample",

@@ -184,6 +184,11 @@ class FusionFit(BaseModel):
     created: datetime
 
     @property
+    def llm_may_help(self) -> bool:
+        """Whether the mean gain is above zero."""
+        return self.gain > 0
+
+    @property
     def in_use(self) -> dict[Feature, float]:
         """The weights that apply."""
         return self.weights if self.llm_helps else self.twin

@@ -58,6 +58,6 @@ def choose_llm(settings: LlmSettings, fit: FusionFit | None, data_hash: str, *, 
         return LlmWhy.no_fit
     if fit.llm_helps:
         return LlmWhy.helps
-    if fit.gain <= 0:
+    if not fit.llm_may_help:
         return LlmWhy.harms
     return LlmWhy.may_help if room else LlmWhy.busy

@@ -112,9 +112,7 @@ class Recommender:
         for name in ("rank", "reason"):
             library.get(name)  # fail now if the library is unusable
         self._settings = settings
-        self._weight = settings.weight
         self.fit = fit
-        self._history_limit = settings.history_limit
         data_hash = retriever.manifest.data_hash
         self.reader = reader_for(engine, settings, data_hash, memory=memory, library=library) if engine else None
         writer = ReasonWriter(engine, retriever.catalog, retriever.manifest.noun, settings.second_look)
@@ -233,8 +231,7 @@ class Recommender:
             chosen = [ranked[index] for index in kept][: DEFAULT_K if request.k is None else request.k]
         with context.timed("explain"):
             taste = await self._taste(request, retrieved, context)
-        parts = [score_parts(table[position], weights or {}) for position in chosen]
-        yield self._ranking(retrieved, context, read, weights, scores, chosen, parts, taste)
+        yield self._ranking(retrieved, context, read, weights, table, scores, chosen, taste)
         with context.timed("explain"):
             asked = (
                 await asyncio.to_thread(self._asked, request, retrieved, context, read)
@@ -244,7 +241,7 @@ class Recommender:
             wanted = await self._explainer.evidence(retrieved, chosen, context, asked) if request.reasons else []
         prompted, sources, refused = False, set[ReasonSource](), Counter[str]()
         with context.timed("reasons"):
-            ask = self.engine is not None and self._weight > 0 and not context.llm_failed
+            ask = self.engine is not None and self._settings.weight > 0 and not context.llm_failed
             if ask and read is None and any(reason.evidence for reason in wanted):
                 await self._load_sanitizer(context)
             writing = self._explainer.reasons(wanted, context, ask=ask and not context.llm_failed)
@@ -270,14 +267,16 @@ class Recommender:
                 return None
             return fit.twin if self.engine is not None else None
         if fit is None:
-            return fixed_weights(self._weight)
+            return fixed_weights(self._settings.weight)
         template = read.instead or context.rank_template
         misfit = fit.misfit(data_hash=data_hash, model=read.model, template_hash=template.hash)
         if misfit is None:
             return fit.weights
-        message = f"the fitted weights were not applied: {misfit}; the LLM has the fixed weight {self._weight:g}"
+        message = (
+            f"the fitted weights were not applied: {misfit}; the LLM has the fixed weight {self._settings.weight:g}"
+        )
         context.warnings.append(Notice("fusion_misfit", message))
-        return fixed_weights(self._weight)
+        return fixed_weights(self._settings.weight)
 
     def _llm_asked(self, request: RecommendationRequest, retrieved: Retrieved, context: RequestContext) -> LlmWhy:
         """Decide whether the LLM ranks this request."""
@@ -312,7 +311,7 @@ class Recommender:
         context.warnings += read.notices
         # Warn of entries that did not fit the context, not of those beyond the history limit.
         dropped = read.trimmed.history - (
-            len(retrieved.history) - len(newest_entries(retrieved.history, self._history_limit))
+            len(retrieved.history) - len(newest_entries(retrieved.history, self._settings.history_limit))
         )
         if dropped or read.trimmed.attributes:
             left_out = [f"{dropped} history entries"] if dropped else []
@@ -379,9 +378,9 @@ class Recommender:
         context: RequestContext,
         read: Read | None,
         weights: Weights | None,
+        table: NDArray[np.float64],
         scores: NDArray[np.float64],
         chosen: Sequence[int],
-        parts: Sequence[Mapping[str, float]],
         taste: TasteBody | None,
     ) -> RankingEvent:
         normalised = read.normalised if read else None
@@ -406,7 +405,7 @@ class Recommender:
                     rank=rank,
                     score=float(scores[position]),
                     llm_score=None if normalised is None else float(normalised[position]),
-                    score_parts=parts[rank - 1],
+                    score_parts=score_parts(table[position], weights or {}),
                 )
                 for rank, position in enumerate(chosen, start=1)
             ],

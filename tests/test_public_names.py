@@ -19,9 +19,9 @@ PUBLIC = {
     "prompts": "BudgetError BudgetSteps BudgetedPrompt CandidateInput Change DEFAULT_ALIAS DRAFT EXAMPLE EvidenceInput "
     "FACTS FrontMatter HistoryInput ItemInput KNOWN LibraryError MAX_DOCUMENT MAX_LENGTH Message Prompt "
     "PromptEditor PromptLibrary PromptTemplate Rendered RuntimeFailures SHAPES Sample Sampling "
-    "Sanitizer Scoring Stamp TemplateError TemplateReference Trimmed allowed_inputs budget_steps "
+    "Sanitizer Scoring Stamp TemplateError TemplateReference Trimmed allowed_inputs append_line budget_steps "
     "candidate_inputs check_template document_inputs draft_hash evidence_inputs file_stamp fit_to_budget "
-    "history_inputs item_input newest_entries profile_input read_source render_isolated render_sample "
+    "history_inputs item_input newest_entries profile_input read_lines read_source render_isolated render_sample "
     "user_sample version_number with_attributes write_atomically",
     "reranker": "ADAPTER_FILE ADAPTER_WEIGHTS AdapterChoice AdapterManifest Agreement Answer BATCH_TABLE Basis "
     "BatchError BatchFolder BatchJob BatchManifest BatchOutcome BreakerState Calibration Degraded DocumentRanker "

@@ -63,7 +63,7 @@ def fuse(
         "The LLM helps"
         if fitted.llm_helps
         else "The LLM may help, so the service asks it while it has room"
-        if fitted.gain > 0
+        if fitted.llm_may_help
         else "The LLM does not help, so the service will not ask it"
     )
     say(f"{verdict}; {f'weights: {file}' if file else 'nothing was stored'}", markup=False)

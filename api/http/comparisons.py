@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from eval import AbReport
 from prompts import write_atomically
-from retrieval import InputError, WhyrankError
+from retrieval import InputError
 
 FOLDER = "comparisons"
 _ASKED, _PROCESS, _PROGRESS, _LOG, _REPORT = "asked.json", "process", "progress.json", "log.txt", "report"
@@ -77,10 +77,6 @@ class Comparison(BaseModel):
     problem: str | None = Field(description="why it failed")
 
 
-class ComparisonRunning(WhyrankError):
-    """Another comparison runs."""
-
-
 class Comparisons:
     """Runs comparisons and keeps their results.
 
@@ -105,12 +101,11 @@ class Comparisons:
             llm_url: address of the LLM server that the service uses.
 
         Raises:
-            ComparisonRunning: If another one is running.
-            InputError: If the folder cannot be written.
+            InputError: If another one is running, or the folder cannot be written.
         """
         with self._lock:
             if (running := self._running()) is not None:
-                raise ComparisonRunning(
+                raise InputError(
                     f"the comparison {running} is running, and one runs at a time",
                     remedy="Wait for it, or stop it",
                     code="experiment_running",

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from pydantic import BaseModel, Field
 
+from api.http.state import Service
 from prompts import BudgetedPrompt, BudgetSteps, Prompt, PromptTemplate, Rendered, Sample, budget_steps, render_sample
 from reranker import Engine, LLMError, prompt_ending
 
@@ -36,13 +37,14 @@ class RenderedBody(BaseModel):
     trimmed: TrimmedBody
 
 
-async def preview(template: PromptTemplate, sample: Sample, engine: Engine | None, history_limit: int) -> RenderedBody:
+async def preview(template: PromptTemplate, sample: Sample, service: Service) -> RenderedBody:
     """Render a template with a sample in a separate process, trimmed to the served model's context.
 
     Raises:
         TemplateError: If it does not render, or is too long for the model.
     """
-    context = None if engine is None else await _context(engine)
+    engine, model = service.engine, await service.served_model(_COUNT_S)
+    context = model.max_model_len if model else None
     shown: list[Rendered] = []
 
     def render(inputs: Mapping[str, object]) -> Prompt:
@@ -51,7 +53,12 @@ async def preview(template: PromptTemplate, sample: Sample, engine: Engine | Non
 
     reserve = template.meta.sampling.max_tokens if template.meta.sampling else _CONTINUATION
     steps = budget_steps(
-        template, sample.inputs, context=context or _ENDLESS, reserve=reserve, most=history_limit, render=render
+        template,
+        sample.inputs,
+        context=context or _ENDLESS,
+        reserve=reserve,
+        most=service.settings.llm.history_limit,
+        render=render,
     )
     prompt = await asyncio.to_thread(next, steps)
     while True:
@@ -72,15 +79,6 @@ async def preview(template: PromptTemplate, sample: Sample, engine: Engine | Non
         context=context,
         trimmed=TrimmedBody(history=step.trimmed.history, attributes=list(step.trimmed.attributes)),
     )
-
-
-async def _context(engine: Engine) -> int | None:
-    """Return the length of the served model's context; None if it cannot be asked."""
-    try:
-        async with asyncio.timeout(_COUNT_S):
-            return (await engine.info()).max_model_len
-    except (LLMError, TimeoutError):
-        return None
 
 
 async def _count(engine: Engine, prompt: Prompt) -> int | None:

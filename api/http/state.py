@@ -32,7 +32,9 @@ from reranker import (
     DocumentRanker,
     Engine,
     FusionFit,
+    LLMError,
     Memory,
+    ModelInfo,
     PromptChoice,
     Recommender,
     load_fit,
@@ -253,6 +255,16 @@ class Service:
         recommender.wishes.warm_up()
         self._added, self.prompt_use.fit = added, fit
         return recommender
+
+    async def served_model(self, seconds: float) -> ModelInfo | None:
+        """Describe the LLM; None without one, or if it does not answer in time."""
+        if self.engine is None:
+            return None
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.engine.info()
+        except (LLMError, TimeoutError):
+            return None
 
     def answered(self, answer: Answer) -> None:
         """Count one recommendation, for metrics and for people."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,6 +16,7 @@ from retrieval import flush_to_disk
 
 Table: TypeAlias = dict[str, dict[str, str | int]]
 Stamp: TypeAlias = tuple[int, int, int]
+Entry = TypeVar("Entry", bound=BaseModel)
 AUDIT = "audit.jsonl"
 _MOST_TABLE = 4_000_000
 """Maximum size of a table of names in bytes."""
@@ -98,8 +99,21 @@ def locked(folder: Path) -> Iterator[None]:
 
 def log(folder: Path, change: Change) -> None:
     """Append to the audit log."""
-    path = folder / AUDIT
-    line = change.model_dump_json(by_alias=True) + "\n"
+    append_line(folder / AUDIT, change.model_dump_json(by_alias=True))
+
+
+def changes(folder: Path) -> list[Change]:
+    """Return the audit log, oldest first."""
+    return read_lines(folder / AUDIT, Change)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a log, durably.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    line += "\n"
     with path.open("a+b") as stream:
         if stream.tell() and _last_byte(path) != b"\n":  # a crash cut the last line short; ours begins a new one
             line = "\n" + line
@@ -108,16 +122,16 @@ def log(folder: Path, change: Change) -> None:
         os.fsync(stream.fileno())
 
 
-def changes(folder: Path) -> list[Change]:
-    """Return the audit log, oldest first, without a line that a crash cut short."""
+def read_lines(path: Path, kind: type[Entry]) -> list[Entry]:
+    """Return the entries of a log of JSON lines, without a line that a crash cut short; empty if there is no file."""
     try:
-        lines = (folder / AUDIT).read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return []
     found = []
     for line in lines:
         try:
-            found.append(Change.model_validate_json(line))
+            found.append(kind.model_validate_json(line))
         except ValidationError:
             continue
     return found

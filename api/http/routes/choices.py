@@ -17,7 +17,8 @@ from api.http.json_body import JsonRoute
 from api.http.keys import KeyScope
 from api.http.models import Id
 from api.http.problems import Refused, responses
-from api.http.routes.prompts import CHANGES, PromptRequest, Who, printable_name, template_for
+from api.http.prompt_requests import printable_name, template_for
+from api.http.routes.prompts import CHANGES, PromptRequest, Who
 from api.http.security import WithinTokenBudget, needs
 from api.http.state import Service
 from eval import BlindChoice, ChoiceTally, log_choice, read_choices, tally_choices
@@ -116,19 +117,17 @@ async def choose(body: ChoiceBody, service: ServiceDep) -> Chosen:
     known = service.pairs.take(body.pair_id)
     if known is None:
         raise Refused(404, NotFoundError("there is no such open pair", field="pair_id", code="unknown_pair"))
-    sides = {"left": "second" if known.swapped else "first", "right": "first" if known.swapped else "second"}
-    choice = BlindChoice.model_validate(
-        {
-            "first": known.first.reference,
-            "second": known.second.reference,
-            "first_hash": known.first.hash,
-            "second_hash": known.second.hash,
-            "pair": known.lists,
-            "preferred": sides.get(body.choice, "none"),
-            "swapped": known.swapped,
-            "who": printable_name(body.who),
-            "when": datetime.now(UTC),
-        }
+    second_preferred = (body.choice == "left") == known.swapped
+    choice = BlindChoice(
+        first=known.first.reference,
+        second=known.second.reference,
+        first_hash=known.first.hash,
+        second_hash=known.second.hash,
+        pair=known.lists,
+        preferred="none" if body.choice == "none" else "second" if second_preferred else "first",
+        swapped=known.swapped,
+        who=printable_name(body.who),
+        when=datetime.now(UTC),
     )
     try:
         await asyncio.to_thread(log_choice, service.settings.runs / FILE, choice)

@@ -7,12 +7,13 @@ from fastapi import APIRouter, Path, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
-from api.http.comparisons import Comparison, ComparisonRequest, ComparisonRunning
+from api.http.comparisons import Comparison, ComparisonRequest
 from api.http.dependencies import ServiceDep
 from api.http.json_body import JsonRoute
 from api.http.keys import KeyScope
 from api.http.problems import Refused, responses
-from api.http.routes.prompts import CHANGES, template_for
+from api.http.prompt_requests import template_for
+from api.http.routes.prompts import CHANGES
 from api.http.security import needs
 from api.http.state import Service
 from eval import AbReport
@@ -57,10 +58,7 @@ async def start_experiment(body: ComparisonRequest, service: ServiceDep) -> Comp
             409, InputError("the service runs without an LLM", remedy="Start it with one", code="missing_llm")
         )
     await asyncio.to_thread(_check_prompts, service, body)
-    try:
-        return await asyncio.to_thread(service.comparisons.start, body, service.engine.settings.url)
-    except ComparisonRunning as running:
-        raise Refused(409, running) from running
+    return await asyncio.to_thread(service.comparisons.start, body, service.engine.settings.url)
 
 
 @router.get("/{experiment_id}", responses=responses(404))

@@ -12,12 +12,13 @@ from api.http.dependencies import RetrieverDep, ServiceDep
 from api.http.keys import KeyScope
 from api.http.preview import preview
 from api.http.problems import without_folders
-from api.http.routes.prompts import CHANGES, NAME, editor_for, sample_for
+from api.http.prompt_requests import editor_for, refuse_forgotten, sample_for
+from api.http.routes.prompts import CHANGES
 from api.http.security import check_scope
 from api.http.state import Service
 from api.trial import template_of
-from prompts import DRAFT, TemplateError, TemplateReference, draft_hash, read_source
-from retrieval import InputError, Retriever, WhyrankError
+from prompts import DEFAULT_ALIAS, DRAFT, TemplateError, TemplateReference, draft_hash, read_source
+from retrieval import Retriever, WhyrankError
 
 router = APIRouter(include_in_schema=False, dependencies=[CHANGES])
 
@@ -52,8 +53,6 @@ async def change(service: ServiceDep, retriever: RetrieverDep, request: Request)
 
 async def _do(service: Service, retriever: Retriever, request: Request, fields: dict[str, str]) -> dict[str, Any]:
     name, source = fields["name"], fields["source"]
-    if not NAME.fullmatch(name):
-        raise InputError("cannot be a name", field="name", remedy="Use small letters, digits and '-'", code="bad_name")
     if fields["action"] == "keep":
         editor = editor_for(request, service, fields["who"])
         fields["draft"] = await asyncio.to_thread(editor.save_draft, name, source, expected=fields["draft"] or None)
@@ -65,20 +64,21 @@ async def _do(service: Service, retriever: Retriever, request: Request, fields: 
     template = await asyncio.to_thread(template_of, source)
     if fields["user"]:
         check_scope(request, service, KeyScope.read_users)
-        if (await service.feedback.known(fields["user"])).masked:
-            raise InputError("there is no such user", field="user_id", code="unknown_user")
+        await refuse_forgotten(service, "user_id", [fields["user"]])
     sample = await asyncio.to_thread(sample_for, retriever, fields["user"] or None, "", template)
-    return {"preview": await preview(template, sample, service.engine, service.settings.llm.history_limit)}
+    return {"preview": await preview(template, sample, service)}
 
 
 def _shown(service: Service, name: str) -> HTMLResponse:
     fields = dict.fromkeys(_FIELDS, "") | {"name": name}
     try:
-        if (path := service.library.draft(name)) is not None and NAME.fullmatch(name):
+        reference = TemplateReference.parse(name)
+        path = service.library.draft(name) if reference.which == DEFAULT_ALIAS else None
+        if path is not None:
             fields["source"] = read_source(path, told=f"{name}/{DRAFT}.jinja")
             fields["draft"] = draft_hash(fields["source"])
             return _page(service, fields, {"origin": "draft"})
-        fields["source"] = service.library.get(TemplateReference.parse(name)).source
+        fields["source"] = service.library.get(reference).source
     except TemplateError as error:
         return _page(service, fields, {"problem": without_folders(str(error))}, status=404)
     return _page(service, fields, {"origin": "production"})

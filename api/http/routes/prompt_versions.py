@@ -1,6 +1,5 @@
 """``/v1/prompts/NAME/...``: drafts, differences, the audit log, and going back."""
 
-import asyncio
 import difflib
 from datetime import datetime
 from typing import Annotated
@@ -12,6 +11,7 @@ from api.http.dependencies import ServiceDep
 from api.http.json_body import JsonRoute
 from api.http.keys import KeyScope
 from api.http.problems import Refused, responses
+from api.http.prompt_requests import aliased, check_version, editor_for, etag, found, missing_precondition, saved
 from api.http.prompt_use import PromptScore, ReasonCounts
 from api.http.routes.prompts import (
     CHANGES,
@@ -21,15 +21,10 @@ from api.http.routes.prompts import (
     Note,
     PromptRequest,
     Who,
-    check_version,
-    editor_for,
-    etag,
-    found,
-    saved,
 )
 from api.http.security import allow_prompts, needs
 from api.http.state import Service
-from prompts import DRAFT, LibraryError, TemplateError, TemplateReference, draft_hash, read_source
+from prompts import DRAFT, TemplateError, TemplateReference, draft_hash, read_source
 from reranker import PromptChoice
 from retrieval import InputError, NotFoundError
 
@@ -120,10 +115,10 @@ def read_changes(name: Name, service: ServiceDep) -> ChangePage:
 
 
 @router.get("/versions")
-async def list_versions(name: Name, service: ServiceDep) -> VersionPage:
+def list_versions(name: Name, service: ServiceDep) -> VersionPage:
     """List the versions with their use and their scores."""
-    summary = await asyncio.to_thread(found, service, name)
-    scores = await asyncio.to_thread(service.prompt_use.scores, name)
+    summary = found(service, name)
+    scores = service.prompt_use.scores(name)
     changes = {change.after: change for change in service.library.changes(name) if change.action == "save"}
 
     def version(number: int) -> VersionBody:
@@ -144,8 +139,7 @@ async def list_versions(name: Name, service: ServiceDep) -> VersionPage:
             scores=[score for score in scores if template is not None and score.hash == template.hash],
         )
 
-    listed = await asyncio.to_thread(lambda: [version(number) for number in summary.versions[::-1]])
-    return VersionPage(versions=listed)
+    return VersionPage(versions=[version(number) for number in summary.versions[::-1]])
 
 
 @router.get("/diff", responses=responses(403))
@@ -221,9 +215,7 @@ def roll_back(
     """Move an alias back to the version that it named before the current one was first promoted. The next request uses
     it. Repeated calls go back further.
     """
-    current = found(service, name).aliases.get(alias)
-    if current is None:
-        raise Refused(404, NotFoundError(f"'{name}' has no alias '{alias}'", field="alias", code="unknown_alias"))
+    current = aliased(service, name, alias)
     check_version(current, if_match)
     _, version = editor_for(request, service, body.who).rollback(name, alias=alias, expected=current, note=body.note)
     response.headers["etag"] = etag(version)
@@ -260,12 +252,4 @@ def _expected(if_match: str | None, if_none_match: str | None) -> str | None:
         return if_match.strip().strip('"')
     if if_none_match is not None and if_none_match.strip() == "*":
         return None
-    raise Refused(
-        428,
-        LibraryError(
-            "is missing: a change must name the state that it replaces",
-            field="If-Match",
-            remedy="Read the draft and send its ETag; for a new draft send 'If-None-Match: *'",
-            code="precondition_required",
-        ),
-    )
+    raise missing_precondition("draft")

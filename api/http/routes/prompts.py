@@ -5,8 +5,6 @@ Only administrators, or keys with the scope ``prompts``, may change or try templ
 
 import asyncio
 import contextlib
-import re
-from collections.abc import Sequence
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Header, Path, Request, Response
@@ -17,7 +15,18 @@ from api.http.json_body import JsonRoute
 from api.http.keys import KeyScope
 from api.http.models import Id
 from api.http.preview import RenderedBody, preview
-from api.http.problems import Refused, responses, without_folders
+from api.http.problems import Refused, responses
+from api.http.prompt_requests import (
+    aliased,
+    check_version,
+    editor_for,
+    etag,
+    found,
+    refuse_forgotten,
+    sample_for,
+    saved,
+    summary_of,
+)
 from api.http.security import WithinTokenBudget, allow_prompts, check_scope, needs
 from api.http.state import FAMILIES, Service
 from api.prompt_summary import PromptSummary
@@ -25,17 +34,12 @@ from api.trial import TrialLibrary, TryAnswer, passed, template_of, tried
 from prompts import (
     DEFAULT_ALIAS,
     DRAFT,
-    EXAMPLE,
     KNOWN,
-    PromptEditor,
     PromptTemplate,
-    Sample,
     TemplateError,
     TemplateReference,
-    user_sample,
 )
-from reranker import PromptChoice, RecommendationRequest, Task
-from retrieval import InputError, NotFoundError, Retriever
+from reranker import PromptChoice, RecommendationRequest
 
 CHANGES = needs(KeyScope.prompts, administers=True)
 """Dependency of routes that change templates."""
@@ -47,15 +51,11 @@ router = APIRouter(
     dependencies=[needs(KeyScope.prompts)],
 )
 
-_WHO = "the HTTP API"
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-Name = Annotated[str, Path(pattern=f"^{NAME.pattern}$", description="a template", examples=["rank"])]
+Name = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="a template", examples=["rank"])]
 Alias = Annotated[
     str, Path(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="a movable name", examples=["production"])
 ]
 Source = Annotated[str, Field(min_length=1, max_length=100_000, description="the whole file")]
-
-
 Note = Annotated[str, Field(max_length=1000, description="what changed and why, for the audit log")]
 Who = Annotated[
     str,
@@ -169,7 +169,7 @@ class TryBody(_OneOf):
 @router.get("")
 def list_prompts(service: ServiceDep) -> PromptPage:
     """List all templates with their versions and aliases."""
-    listed = [_summary(service, name) for name in service.library.names()]
+    listed = [summary_of(service, name) for name in service.library.names()]
     return PromptPage(
         prompts=[ListedPrompt(**one.model_dump(), serves=_serves(service, one)) for one in listed],
         inputs=[InputBody(name=name, meaning=known.holds, example=known.example) for name, known in KNOWN.items()],
@@ -201,16 +201,16 @@ async def render_prompt(
     """
     if body.user_id is not None:
         check_scope(request, service, KeyScope.read_users)
-        await _refuse_forgotten(service, "user_id", [body.user_id])
+        await refuse_forgotten(service, "user_id", [body.user_id])
     template = await asyncio.to_thread(_template, body, service, request)
     sample = await asyncio.to_thread(sample_for, retriever, body.user_id, body.query, template)
-    return await preview(template, sample, service.engine, service.settings.llm.history_limit)
+    return await preview(template, sample, service)
 
 
 @router.post("/try", dependencies=[CHANGES, needs(KeyScope.read_users), WithinTokenBudget], responses=responses(403))
 async def try_prompt(body: TryBody, production: RecommenderDep, service: ServiceDep, request: Request) -> TryAnswer:
     """Run the pipeline for sample users, once with the given template and once with production."""
-    await _refuse_forgotten(service, "user_ids", body.user_ids)
+    await refuse_forgotten(service, "user_ids", body.user_ids)
     template = await asyncio.to_thread(_template, body, service, request)
     await passed(template, production.retriever, body.user_ids)
     library = TrialLibrary(service.settings.prompts_dir, template)
@@ -262,9 +262,7 @@ def save_prompt(
 @router.get("/{name}/aliases/{alias}", responses=responses(404))
 def read_alias(name: Name, alias: Alias, service: ServiceDep, response: Response) -> AliasBody:
     """Read the version that an alias names, with the ETag that moving it requires."""
-    version = found(service, name).aliases.get(alias)
-    if version is None:
-        raise Refused(404, NotFoundError(f"'{name}' has no alias '{alias}'", field="alias", code="unknown_alias"))
+    version = aliased(service, name, alias)
     response.headers["etag"] = etag(version)
     return AliasBody(name=name, alias=alias, version=version)
 
@@ -294,111 +292,6 @@ def move_alias(
     return AliasBody(name=name, alias=alias, version=body.version)
 
 
-def check_version(current: int | None, if_match: str | None, if_none_match: str | None = None) -> None:
-    """Check that a request names the version that an alias has.
-
-    Raises:
-        Refused: If it names none (428), or another (412).
-    """
-    if if_match is None and if_none_match is None:
-        raise Refused(
-            428,
-            InputError(
-                "is missing: a change must name the state that it replaces",
-                field="If-Match",
-                remedy="Read the alias and send its ETag; for a new alias send 'If-None-Match: *'",
-                code="precondition_required",
-            ),
-        )
-    wanted = [one.strip() for one in (if_match or "").split(",")]
-    matches = if_match is None or (current is not None and ("*" in wanted or etag(current) in wanted))
-    if not matches or (if_none_match is not None and (if_none_match.strip() != "*" or current is not None)):
-        raise Refused(
-            412,
-            InputError(
-                f"the alias names {current or 'no version'}",
-                field="If-Match",
-                remedy="Look at what changed, then try again",
-                code="alias_moved",
-            ),
-        )
-
-
-def etag(version: int | str) -> str:
-    """Return the ETag of a version, or of a draft's hash."""
-    return f'"{version}"'
-
-
-def editor_for(request: Request, service: Service, who: str, retriever: Retriever | None = None) -> PromptEditor:
-    """Create an editor in the name of a request's sender.
-
-    Args:
-        who: name that the sender gives.
-        retriever: knows users for whom a template must render; None if nothing is checked.
-    """
-    key = request.state.key
-    names = [name for name in (printable_name(who), key.name if key else "") if name]
-    users = retriever.user_ids() if retriever else ()
-    samples = [user_sample(retriever, user) for user in users[:: max(len(users) // 3, 1)][:3]] if retriever else ()
-    return PromptEditor(service.library, who=", with the key ".join(names) or _WHO, samples=samples)
-
-
-def template_for(service: Service, task: Task, field: str, reference: str) -> PromptTemplate:
-    """Return the template for a task that a field of a request names.
-
-    Raises:
-        InputError: If it is none.
-    """
-    try:
-        template = service.library.get(reference)
-    except TemplateError as error:
-        raise InputError(error.message, field=field, remedy=error.remedy, code=error.code) from error
-    if template.meta.task != task:
-        raise InputError(
-            f"'{template.reference}' is a {template.meta.task} template",
-            field=field,
-            remedy=f"Name a {task} template, such as '{task}'",
-            code="wrong_task",
-        )
-    return template
-
-
-def printable_name(text: str) -> str:
-    """Return a name on one line, without control characters."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
-
-
-def found(service: Service, name: str) -> PromptSummary:
-    """Summarise a template that a path names.
-
-    Raises:
-        Refused: If there is none (404).
-    """
-    try:
-        return _summary(service, name)
-    except TemplateError as error:
-        raise Refused(404 if error.code == "unknown_template" else 500, error) from error
-
-
-def _summary(service: Service, name: str) -> PromptSummary:
-    """Summarise a template without telling where its files are on this machine."""
-    summary = PromptSummary.of(service.library, name)
-    problem = summary.problem and without_folders(summary.problem)
-    return summary.model_copy(update={"problem": problem})
-
-
-def saved(service: Service, reference: TemplateReference) -> PromptTemplate:
-    """Return a template that a path names.
-
-    Raises:
-        Refused: If there is none (404), or it cannot be used (422).
-    """
-    try:
-        return service.library.get(reference)
-    except TemplateError as error:
-        raise Refused(404 if error.code == "unknown_template" else 422, error) from error
-
-
 def _template(body: _OneOf, service: Service, request: Request) -> PromptTemplate:
     """Return the template that a body names or contains. Only administrators may send one."""
     if body.source is not None:
@@ -406,23 +299,3 @@ def _template(body: _OneOf, service: Service, request: Request) -> PromptTemplat
         return template_of(body.source)
     allow_prompts(request, service, PromptChoice(rank=body.prompt))
     return service.library.get(TemplateReference.parse(str(body.prompt)))
-
-
-async def _refuse_forgotten(service: Service, field: str, user_ids: Sequence[str]) -> None:
-    """Refuse users whose fitted history is hidden, as if they were unknown."""
-    for user_id in user_ids:
-        if (await service.feedback.known(user_id)).masked:
-            raise InputError("there is no such user", field=field, code="unknown_user")
-
-
-def sample_for(retriever: Retriever, user_id: str | None, query: str, template: PromptTemplate) -> Sample:
-    """Return the inputs of a template for a user, or for the example.
-
-    Raises:
-        InputError: If there is no such user.
-    """
-    if user_id is None:
-        return EXAMPLE
-    if not retriever.has_user(user_id):
-        raise InputError("there is no such user", field="user_id", code="unknown_user")
-    return user_sample(retriever, user_id, query=query, locale=template.meta.locale)

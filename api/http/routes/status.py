@@ -12,7 +12,7 @@ from api.http.recent import MinuteBody
 from api.http.routes.health import Ready, readiness
 from api.http.security import needs
 from prompts import DEFAULT_ALIAS, PromptLibrary, TemplateError
-from reranker import BreakerState, Engine, LLMError
+from reranker import BreakerState
 
 _LLM_TIMEOUT_S = 1.0
 
@@ -44,14 +44,14 @@ class StatusBody(BaseModel):
 @router.get("/v1/status", dependencies=[needs(KeyScope.prompts)])
 async def read_status(service: ServiceDep) -> StatusBody:
     """Read the last minutes of this process: latency, degraded answers, the LLM's queue, events, and prompts."""
-    engine = service.engine
-    state = engine.state() if engine else None
+    state = service.engine.state() if service.engine else None
+    model = await service.served_model(_LLM_TIMEOUT_S)
     return StatusBody(
         ready=await readiness(service),
         llm=None
-        if engine is None or state is None
+        if state is None
         else LlmState(
-            model=await _model(engine),
+            model=model.name if model else None,
             breaker=state.breaker,
             in_flight=state.in_flight,
             waiting=state.waiting,
@@ -63,14 +63,6 @@ async def read_status(service: ServiceDep) -> StatusBody:
         minutes=service.recent.minutes(),
         prompts=await asyncio.to_thread(_production, service.library),
     )
-
-
-async def _model(engine: Engine) -> str | None:
-    try:
-        async with asyncio.timeout(_LLM_TIMEOUT_S):
-            return (await engine.info()).name
-    except (LLMError, TimeoutError):
-        return None
 
 
 def _production(library: PromptLibrary) -> dict[str, int]:

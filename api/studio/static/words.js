@@ -29,7 +29,6 @@ const WORDS = {
   liked: ["liked", "喜欢"],
   viewed: ["viewed", "看过"],
   disliked: ["disliked", "不喜欢"],
-  add: ["Add", "添加"],
   remove: ["Remove", "移除"],
   wish: ["A wish in words", "用文字描述愿望"],
   wishHint: ["Such as: a thoughtful drama from the seventies, no horror", "例如：一部七十年代的剧情片，不要恐怖片"],
@@ -151,7 +150,6 @@ const WORDS = {
   withProduction: ["Production", "生产版本"],
   audit: ["Who changed what", "修改记录"],
   noAudit: ["No changes: the template is as shipped", "无修改：与自带模板相同"],
-  newName: ["New name", "新名称"],
   yourName: ["Your name, for the log", "你的名字（用于记录）"],
   ok: ["OK", "确定"],
   was: ["was {rank}", "原为第 {rank}"],
@@ -179,8 +177,6 @@ const WORDS = {
   arm: ["Ranker", "排序方法"],
   difference: ["Difference", "差异"],
   interval: ["95 % interval", "95% 区间"],
-  gained: ["gained", "变好"],
-  lost: ["lost", "变差"],
   blind: ["Which reasons are better? A blind choice", "哪组理由更好？盲选"],
   blindHint: ["You see reasons of two templates for the same items, in random order. Choose without knowing which is which.", "同一批物品、两个模板的理由，顺序随机。请在不知道来源的情况下选择。"],
   left: ["Left", "左"],
@@ -213,7 +209,6 @@ const WORDS = {
   noProblems: ["Nothing needs attention", "一切正常"],
   serving: ["Prompts in production", "生产中的提示词"],
   noTraffic: ["No answers in the last minutes", "最近几分钟没有回答"],
-  minute: ["Minute", "时间"],
 };
 
 const LANGUAGE = "whyrank-language";
