@@ -4,21 +4,20 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from eval.bench.evidence import CANDIDATES, count_different_openings, count_words
-from eval.bench.reasons import distinct_share
+from eval.bench.evidence import count_different_openings, count_words
+from eval.bench.reasons import distinct_share, sampled_users, wanted_reasons, written_reasons
 from eval.compare import Difference, Mean, compare, interval
 from eval.metrics import PerUser
 from eval.report.files import escaped
 from eval.report.verdict import MARGIN, AbVerdict, ReadCost, judge
 from prompts import PromptTemplate, Sanitizer
-from reranker import Engine, Explainer, Reason, ReasonWriter, Usage, Wanted, write_reasons
-from retrieval import DataError, RetrievalRequest, Retriever
+from reranker import Engine, Explainer, Reason, ReasonWriter, Usage, Wanted
+from retrieval import DataError, Retriever
 
 SHOWN = "shown"
 REASON_METRICS = {
@@ -32,7 +31,6 @@ REASON_METRICS = {
 """Per-user metrics and what they say. The verdict is on the first."""
 _WRONG_FACTS = ("attribute", "number")
 _EXAMPLES = 10
-_TIMEOUT_S = 600.0
 
 
 class ReasonExample(BaseModel):
@@ -123,13 +121,13 @@ async def compare_reasons(
         DataError: If fewer than two users have a reason that rests on their history.
     """
     rng = random.Random(seed)  # noqa: S311  # a sample, no secret
-    sample = rng.sample(list(retriever.user_ids()), min(users, len(retriever.user_ids())))
+    sample = sampled_users(retriever, users, rng)
     info, sanitizer = await engine.info(), await engine.sanitizer()
     writer = ReasonWriter(engine, retriever.catalog, retriever.manifest.noun)
     explainer = Explainer(retriever, None, writer)
     arms = [_Arm(template) for template in templates]
     for number, user in enumerate(sample, start=1):
-        wanted = _wanted(retriever, explainer, user, k)
+        _, wanted = wanted_reasons(retriever, explainer, user, k)
         for arm in arms if wanted else ():
             await _write(arm, writer, wanted, sanitizer)
         report("writing reasons", number, len(sample))
@@ -165,24 +163,14 @@ async def compare_reasons(
     )
 
 
-def _wanted(retriever: Retriever, explainer: Explainer, user: str, k: int) -> list[Wanted]:
-    """Return what the reasons of a user's list are to rest on; items without evidence have no prompt."""
-    count = min(max(k, CANDIDATES), len(retriever.catalog))
-    retrieved = retriever.retrieve(RetrievalRequest(user_id=user, count=count))
-    return [one for one in explainer.wanted(retrieved, range(min(k, len(retrieved.candidates)))) if one.evidence]
-
-
 async def _write(arm: _Arm, writer: ReasonWriter, wanted: Sequence[Wanted], sanitizer: Sanitizer) -> None:
-    began, found = time.perf_counter(), dict[str, tuple[Wanted, Reason]]()
-    async with aclosing(write_reasons(writer, arm.template, list(wanted), sanitizer, timeout_s=_TIMEOUT_S)) as finished:
-        async for written in finished:
-            if written.failure is not None:
-                raise written.failure
-            found[written.wanted.item.item_id] = written.wanted, written.reason
-            arm.usage += written.usage
+    began = time.perf_counter()
+    written = {one.wanted.item.item_id: one for one in await written_reasons(writer, arm.template, wanted, sanitizer)}
     arm.seconds.append((time.perf_counter() - began) / len(wanted))
-    # Reasons arrive in the order in which they are finished.
-    arm.lists.append([found[one.item.item_id] for one in wanted])
+    ordered = [written[one.item.item_id] for one in wanted]
+    arm.lists.append([(one.wanted, one.reason) for one in ordered])
+    for one in ordered:
+        arm.usage += one.usage
 
 
 def _values(arm: _Arm) -> dict[str, PerUser]:

@@ -54,7 +54,7 @@ from reranker.fusion import (
 )
 from reranker.reasons.agreement import Agreement, agreement, read_labelled_reasons, try_second_look_on
 from reranker.reasons.second_look import SecondLookFigures
-from reranker.reasons.writer import Basis, Reason, ReasonStatistics, ReasonWriter, Wanted, write_reasons
+from reranker.reasons.writer import Basis, Reason, ReasonStatistics, ReasonWriter, Wanted, Written, write_reasons
 from reranker.recommender import Recommender
 from reranker.request import (
     MAX_CANDIDATES,
@@ -175,6 +175,7 @@ __all__ = [
     "Wanted",
     "WishReader",
     "WishReading",
+    "Written",
     "agreement",
     "base_fingerprint",
     "cache_salt",

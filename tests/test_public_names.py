@@ -31,7 +31,7 @@ PUBLIC = {
     "ModelInfo OrderSensitivity PLAIN_FEATURES PRESETS PermutationScorer PointwiseScorer PromptChoice "
     "ROW_SCHEMA RankInputs RankingEvent Read Reader Reason ReasonBody ReasonEvent ReasonStatistics "
     "ReasonWriter RecommendationRequest Recommender Repairs Scope Scorer SecondLookFigures StabilityReport "
-    "StartProgress TASKS TUNED Task UnderstoodBody Usage Wanted WishReader WishReading agreement "
+    "StartProgress TASKS TUNED Task UnderstoodBody Usage Wanted WishReader WishReading Written agreement "
     "base_fingerprint cache_salt candidate_signals changed_users check_target choose_adapter describe_understood "
     "embedded engine_settings estimate_batch find_or_start_server find_server fixed_weights free_port fused_scores "
     "fusion_features label_candidates load_adapter load_batch load_fit lora_flags measure_stability memory_shortage "

@@ -43,7 +43,7 @@ from eval import (
     run_ab,
     write_report,
 )
-from prompts import PromptLibrary, TemplateError
+from prompts import PromptLibrary, PromptTemplate, TemplateError
 from reranker import Engine, EngineSettings, Memory, find_or_start_server
 from retrieval import InputError, Retriever, load
 
@@ -145,8 +145,8 @@ def ab(
     )
     settings = load_settings()
     baseline = None if wanted.against is None else BlessedBaseline.read(wanted.against)
-    if _are_reasons(wanted, settings):
-        _compare_reasons(wanted, settings, out, report, json=json)
+    if (reasons := _reason_templates(wanted, settings)) is not None:
+        _compare_reasons(reasons, wanted, settings, out, report, json=json)
         return
     setup = _setup(wanted, settings)
     setup.prompts()
@@ -253,19 +253,20 @@ _OF_RANKINGS = (
 _REASON_USERS = 50
 
 
-def _are_reasons(wanted: AbFile, settings: Settings) -> bool:
-    """Return whether the prompts are reason templates.
+def _reason_templates(wanted: AbFile, settings: Settings) -> tuple[PromptTemplate, PromptTemplate] | None:
+    """Return the two reason templates to compare; None if the prompts are others.
 
     Raises:
-        InputError: If one is and the other is not, or an option is given that only rankings have.
+        InputError: If only one is a reason template, both are the same, or an option is given that only rankings have.
     """
     library = PromptLibrary(settings.prompts_dir)
-    tasks = []
+    found = []
     for one in wanted.prompts:
         with suppress(TemplateError):  # a rank prompt may have options; what is wrong with it is told later
-            tasks.append(library.get(one.partition(",")[0]).meta.task)
+            found.append(library.get(one.partition(",")[0]))
+    tasks = [template.meta.task for template in found]
     if "reason" not in tasks:
-        return False
+        return None
     if tasks != ["reason", "reason"]:
         raise InputError(
             "a reason template is compared with another reason template",
@@ -277,15 +278,23 @@ def _are_reasons(wanted: AbFile, settings: Settings) -> bool:
     if given:
         option = f"--{given[0].replace('_', '-')}".replace("--slices", "--slice")
         raise InputError("is about rankings", field=option, remedy="Drop it to compare reasons", code="conflict")
-    return True
-
-
-def _compare_reasons(wanted: AbFile, settings: Settings, out: Path, folder: Path | None, *, json: bool) -> None:
-    """Compare two reason templates on users of the artifact, and write the report."""
-    library = PromptLibrary(settings.prompts_dir)
-    baseline, candidate = (library.get(one) for one in wanted.prompts)
+    baseline, candidate = found
     if baseline.hash == candidate.hash:
         raise InputError(f"'{candidate.reference}' is compared with itself", field="CANDIDATE", code="same_prompt")
+    return baseline, candidate
+
+
+def _compare_reasons(
+    templates: tuple[PromptTemplate, PromptTemplate],
+    wanted: AbFile,
+    settings: Settings,
+    out: Path,
+    folder: Path | None,
+    *,
+    json: bool,
+) -> None:
+    """Compare two reason templates on users of the artifact, and write the report."""
+    baseline, candidate = templates
     folder = folder or out / f"reasons-{baseline.hash[:8]}-{candidate.hash[:8]}"
     _make(folder, "--report")
     users = wanted.users if "users" in wanted.model_fields_set else _REASON_USERS
@@ -297,7 +306,7 @@ def _compare_reasons(wanted: AbFile, settings: Settings, out: Path, folder: Path
                 return await compare_reasons(
                     engine,
                     retriever,
-                    (baseline, candidate),
+                    templates,
                     users=users,
                     margin=wanted.margin,
                     seed=wanted.seed,

@@ -21,7 +21,7 @@ from eval.bench.evidence import (
     score_share,
 )
 from eval.compare import Mean
-from prompts import PromptLibrary, Sanitizer, candidate_inputs, history_inputs, newest_entries
+from prompts import PromptLibrary, PromptTemplate, Sanitizer, candidate_inputs, history_inputs, newest_entries
 from reranker import (
     Agreement,
     Engine,
@@ -34,6 +34,7 @@ from reranker import (
     SecondLookFigures,
     Usage,
     Wanted,
+    Written,
     agreement,
     read_labelled_reasons,
     try_second_look_on,
@@ -135,7 +136,7 @@ async def bench_reasons(
         LLMError: the LLM does not answer.
     """
     rng = random.Random(seed)  # noqa: S311  # a sample, no secret
-    sample = rng.sample(list(retriever.user_ids()), min(users, len(retriever.user_ids())))
+    sample = sampled_users(retriever, users, rng)
     info = await engine.info()
     sanitizer = await engine.sanitizer()
     template = library.find("reason", locale)
@@ -144,17 +145,10 @@ async def bench_reasons(
     cases, usage = list[_Case](), Usage()
     for number, user in enumerate(sample, start=1):
         report(f"writing reasons, user {number} of {len(sample)}")
-        retrieved = retriever.retrieve(
-            RetrievalRequest(user_id=user, count=min(max(k, CANDIDATES), len(retriever.catalog)))
-        )
-        wanted = [one for one in explainer.wanted(retrieved, range(min(k, len(retrieved.candidates)))) if one.evidence]
-        writing = write_reasons(writer, template, wanted, sanitizer, timeout_s=_TIMEOUT_S)
-        async with aclosing(writing) as finished:
-            async for written in finished:
-                if written.failure is not None:
-                    raise written.failure
-                cases.append(_Case(user, retrieved, written.wanted, written.reason))
-                usage += written.usage
+        retrieved, wanted = wanted_reasons(retriever, explainer, user, k)
+        for written in await written_reasons(writer, template, wanted, sanitizer):
+            cases.append(_Case(user, retrieved, written.wanted, written.reason))
+            usage += written.usage
     # Reasons arrive in the order in which they are finished.
     cases.sort(key=lambda case: (sample.index(case.user), case.wanted.item.item_id))
     report("removing cited history")
@@ -196,6 +190,39 @@ async def bench_reasons(
         cached_share=usage.cached_tokens / max(usage.prompt_tokens, 1),
         written_tokens_per_reason=usage.completion_tokens / max(len(cases), 1),
     )
+
+
+def sampled_users(retriever: Retriever, users: int, rng: random.Random) -> list[str]:
+    """Draw users of the fitted data; all of them if there are fewer."""
+    return rng.sample(list(retriever.user_ids()), min(users, len(retriever.user_ids())))
+
+
+def wanted_reasons(retriever: Retriever, explainer: Explainer, user: str, k: int) -> tuple[Retrieved, list[Wanted]]:
+    """Return a user's candidates, and what the reasons of the first ``k`` are to rest on; an item without evidence has
+    no prompt.
+    """
+    count = min(max(k, CANDIDATES), len(retriever.catalog))
+    retrieved = retriever.retrieve(RetrievalRequest(user_id=user, count=count))
+    chosen = range(min(k, len(retrieved.candidates)))
+    return retrieved, [one for one in explainer.wanted(retrieved, chosen) if one.evidence]
+
+
+async def written_reasons(
+    writer: ReasonWriter, template: PromptTemplate, wanted: Sequence[Wanted], sanitizer: Sanitizer
+) -> list[Written]:
+    """Write reasons, in the order in which they are finished.
+
+    Raises:
+        LLMError: If the LLM does not answer.
+    """
+    found = []
+    writing = write_reasons(writer, template, list(wanted), sanitizer, timeout_s=_TIMEOUT_S)
+    async with aclosing(writing) as finished:
+        async for written in finished:
+            if written.failure is not None:
+                raise written.failure
+            found.append(written)
+    return found
 
 
 async def _second_look(engine: Engine, retriever: Retriever, report: Callable[[str], None]) -> SecondLookFigures | None:
