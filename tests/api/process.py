@@ -68,6 +68,17 @@ def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[Servi
             process.kill()
 
 
+def apart(folder: Path, artifact: Path, llm: str) -> dict[str, str]:
+    """Settings of a service that keeps everything that it writes in a folder."""
+    return {
+        "WHYRANK_ARTIFACT": str(artifact),
+        "WHYRANK_LLM__URL": llm,
+        "WHYRANK_STORE__URL": f"sqlite:///{folder / 'store.sqlite'}",
+        "WHYRANK_PROMPTS_DIR": str(folder / "prompts"),
+        "WHYRANK_RUNS": str(folder / "runs"),
+    }
+
+
 def wait_for(
     happened: Callable[[], bool], *, seconds: float = 60.0, what: Callable[[], str] = lambda: "it did not happen"
 ) -> None:

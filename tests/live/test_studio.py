@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from reranker import EngineSettings
 from reranker.server.process import free_port
-from tests.api.process import Service, serving
+from tests.api.process import Service, apart, serving
 from tests.browser import chromium, needs_chromium, watched_page
 
 pytestmark = needs_chromium
@@ -26,14 +26,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def service(movielens_dir: Path, server: EngineSettings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("studio")
-    environment = {
-        "WHYRANK_ARTIFACT": str(movielens_dir),
-        "WHYRANK_LLM__URL": server.url,
-        "WHYRANK_STORE__URL": f"sqlite:///{folder / 'store.sqlite'}",
-        "WHYRANK_PROMPTS_DIR": str(folder / "prompts"),
-        "WHYRANK_RUNS": str(folder / "runs"),
-    }
-    with serving(folder, **environment) as running:
+    with serving(folder, **apart(folder, movielens_dir, server.url)) as running:
         yield running
 
 

@@ -12,7 +12,7 @@ from schemathesis.config import SchemathesisConfig
 
 from api.http.security import needs_key
 from retrieval import Store
-from tests.api.process import serving
+from tests.api.process import apart, serving
 from tests.standin import StandIn
 
 EXAMPLES = 25
@@ -34,17 +34,9 @@ NEGATIVE, POSITIVE = schemathesis.GenerationMode.NEGATIVE, schemathesis.Generati
 @pytest.fixture(scope="module")
 def page(artifact_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[schemathesis.BaseSchema]:
     folder = tmp_path_factory.mktemp("service")
-    with StandIn() as standin:
-        environment = {
-            "WHYRANK_ARTIFACT": str(artifact_dir),
-            "WHYRANK_LLM__URL": standin.url,
-            "WHYRANK_STORE__URL": f"sqlite:///{folder / 'store.sqlite'}",
-            "WHYRANK_PROMPTS_DIR": str(folder / "prompts"),
-            "WHYRANK_RUNS": str(folder / "runs"),
-        }
-        with serving(folder, **environment) as service:
-            yield schemathesis.openapi.from_url(f"{service.url}/openapi.json", config=CONFIG)
-            assert '"event": "fault"' not in service.log.read_text()
+    with StandIn() as standin, serving(folder, **apart(folder, artifact_dir, standin.url)) as service:
+        yield schemathesis.openapi.from_url(f"{service.url}/openapi.json", config=CONFIG)
+        assert '"event": "fault"' not in service.log.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +47,9 @@ def keyed(
     folder = tmp_path_factory.mktemp("keyed")
     with StandIn() as standin, closing(Store(folder / "store.sqlite")) as store:
         _, key = store.create_key("test", frozenset({"admin"}))
-        environment = {
-            "WHYRANK_ARTIFACT": str(shutil.copytree(artifact_dir, folder / "artifact")),
-            "WHYRANK_LLM__URL": standin.url,
-            "WHYRANK_STORE__URL": f"sqlite:///{folder / 'store.sqlite'}",
-            "WHYRANK_PROMPTS_DIR": str(folder / "prompts"),
-            "WHYRANK_RUNS": str(folder / "runs"),
-        }
-        with serving(folder, **environment) as service:
+        with serving(
+            folder, **apart(folder, shutil.copytree(artifact_dir, folder / "artifact"), standin.url)
+        ) as service:
             yield schemathesis.openapi.from_url(f"{service.url}/openapi.json", config=CONFIG), key
             assert '"event": "fault"' not in service.log.read_text()
             assert key not in service.log.read_text()

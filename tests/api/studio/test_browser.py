@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from retrieval import AlsParameters, Columns, Store, fit, make_dataset
-from tests.api.process import Service, serving
+from tests.api.process import Service, apart, serving
 from tests.browser import PHONE, check_accessibility, chromium, needs_chromium, watched_page
 from tests.checkerboard import checkerboard
 from tests.standin import StandIn
@@ -57,14 +57,7 @@ def service(hostile_artifact: Path, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("studio")
     with StandIn() as standin:
         standin.text = f" {HOSTILE[0]}"
-        environment = {
-            "WHYRANK_ARTIFACT": str(hostile_artifact),
-            "WHYRANK_LLM__URL": standin.url,
-            "WHYRANK_STORE__URL": f"sqlite:///{folder / 'store.sqlite'}",
-            "WHYRANK_PROMPTS_DIR": str(folder / "prompts"),
-            "WHYRANK_RUNS": str(folder / "runs"),
-        }
-        with serving(folder, **environment) as running:
+        with serving(folder, **apart(folder, hostile_artifact, standin.url)) as running:
             yield running
 
 

@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from api.settings.model import Settings
 from reranker import LlmSettings
-from tests.api.http.routes.test_prompts import client_of
+from tests.api.http.routes.conftest import client_of
 from tests.standin import StandIn
 
 URL = "/v1/choices"

@@ -2,24 +2,16 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
 from api.settings.model import Settings
-from reranker import LlmSettings
-from tests.api.http.routes.test_prompts import client_of
+from tests.api.http.routes.conftest import client_of
 from tests.standin import StandIn
 
 URL = "/v1/experiments"
 WANTED = {"baseline": "rank@1", "candidate": "rank@2", "users": 10}
-
-
-@pytest.fixture
-def settings(artifact_dir: Path, tmp_path: Path) -> Settings:
-    llm = LlmSettings(weight=1.0, cache_dir=tmp_path)
-    return Settings(artifact=artifact_dir, prompts_dir=tmp_path / "prompts", llm=llm, runs=tmp_path / "runs")
 
 
 @pytest.fixture

@@ -1,32 +1,17 @@
 """Editing prompts without JavaScript."""
 
 import html
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
 from api.settings.model import Settings
 from prompts import PromptLibrary
-from reranker import LlmSettings
-from tests.api.http.routes.test_prompts import client_of
+from tests.api.http.routes.conftest import client_of
 from tests.standin import StandIn
 
 SOURCE = PromptLibrary().get("rank").source
 CHANGED = SOURCE.replace("that one person chose", "that one person <b>picked</b>")
-
-
-@pytest.fixture
-def settings(artifact_dir: Path, tmp_path: Path) -> Settings:
-    llm = LlmSettings(weight=1.0, cache_dir=tmp_path)
-    return Settings(artifact=artifact_dir, prompts_dir=tmp_path / "prompts", llm=llm)
-
-
-@pytest.fixture
-def admin(settings: Settings, standin: StandIn) -> Iterator[TestClient]:
-    with client_of(settings, standin) as client:
-        yield client
 
 
 def form(action: str, source: str = CHANGED, **more: str) -> dict[str, str]:

@@ -1,32 +1,18 @@
 """Drafts, differences, the audit log and going back, over HTTP."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from starlette.testclient import TestClient
 
 from api.settings.model import Settings
 from prompts import PromptLibrary
 from reranker import LlmSettings
-from tests.api.http.routes.test_prompts import client_of
+from tests.api.http.routes.conftest import client_of
 from tests.standin import StandIn
 
 URL = "/v1/prompts/rank"
 SOURCE = PromptLibrary().get("rank").source
 CHANGED = SOURCE.replace("that one person chose", "that one person picked")
-
-
-@pytest.fixture
-def settings(artifact_dir: Path, tmp_path: Path) -> Settings:
-    llm = LlmSettings(weight=1.0, cache_dir=tmp_path)
-    return Settings(artifact=artifact_dir, prompts_dir=tmp_path / "prompts", llm=llm, runs=tmp_path / "runs")
-
-
-@pytest.fixture
-def admin(settings: Settings, standin: StandIn) -> Iterator[TestClient]:
-    with client_of(settings, standin) as client:
-        yield client
 
 
 def test_two_people_who_edit_one_draft_lose_nothing(admin: TestClient) -> None:

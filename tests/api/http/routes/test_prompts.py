@@ -1,36 +1,18 @@
 """Prompts over HTTP: permissions, and concurrent changes."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
-from api import Settings, create_app
+from api import Settings
 from prompts import PromptLibrary
-from reranker import EngineSettings, LlmSettings
+from tests.api.http.routes.conftest import client_of
 from tests.standin import StandIn
 
 URL = "/v1/prompts"
 SOURCE = PromptLibrary().get("rank").source
 CHANGED = SOURCE.replace("that one person chose", "that somebody picked")
-
-
-def client_of(settings: Settings, standin: StandIn | None, host: str = "127.0.0.1") -> TestClient:
-    app = create_app(settings, EngineSettings(url=standin.url) if standin else None)
-    return TestClient(app, base_url="http://127.0.0.1:8000", client=(host, 5000))
-
-
-@pytest.fixture
-def settings(artifact_dir: Path, tmp_path: Path) -> Settings:
-    llm = LlmSettings(weight=1.0, cache_dir=tmp_path)
-    return Settings(artifact=artifact_dir, prompts_dir=tmp_path / "prompts", llm=llm)
-
-
-@pytest.fixture
-def admin(settings: Settings, standin: StandIn) -> Iterator[TestClient]:
-    with client_of(settings, standin) as client:
-        yield client
 
 
 def test_templates_are_listed_and_read(admin: TestClient) -> None:

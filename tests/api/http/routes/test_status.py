@@ -4,7 +4,7 @@ from pathlib import Path
 
 from api.settings.model import Settings
 from reranker import LlmSettings
-from tests.api.http.routes.test_prompts import client_of
+from tests.api.http.routes.conftest import client_of
 from tests.standin import StandIn
 
 
