@@ -159,8 +159,9 @@ class Comparisons:
         """
         folder = self._folder_of(name)
         asked = ComparisonRequest.model_validate_json((folder / _ASKED).read_bytes())
-        report = self.report(name)
-        running = report is None and self._process_of(name) is not None
+        # Done means that the process has ended: it writes the page after the report that is read here.
+        running = self._process_of(name) is not None
+        report = None if running else self.report(name)
         log = None if running or report else _log(folder / _LOG)
         failed = bool(log and _FAILED.search(log))
         return Comparison(
