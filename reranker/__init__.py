@@ -57,6 +57,7 @@ from reranker.reasons.second_look import SecondLookFigures
 from reranker.reasons.writer import Basis, Reason, ReasonStatistics, ReasonWriter, Wanted, Written, write_reasons
 from reranker.recommender import Recommender
 from reranker.request import (
+    DEFAULT_NEW_ITEMS,
     MAX_CANDIDATES,
     MAX_DEADLINE_MS,
     MAX_ITEMS,
@@ -101,6 +102,7 @@ __all__ = [
     "ADAPTER_FILE",
     "ADAPTER_WEIGHTS",
     "BATCH_TABLE",
+    "DEFAULT_NEW_ITEMS",
     "EMBEDDED",
     "FUSION_FILE",
     "MAX_CANDIDATES",

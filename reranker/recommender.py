@@ -73,6 +73,7 @@ from retrieval import (
     Source,
     Wish,
     diversified_order,
+    new_item_places,
 )
 
 _OTHER_EMBEDDER = Notice(
@@ -192,6 +193,7 @@ class Recommender:
                     filter=request.filter,
                     count=request.checked_count(len(self.retriever.catalog)),
                     diversify=request.diversify,
+                    new_items=request.new_items,
                 )
             )
         if wish is not None:
@@ -228,7 +230,9 @@ class Recommender:
             # Without weights, keep retrieval's own order: rounding must not swap neighbours.
             ranked = positions_by_score(scores) if weights else list(range(len(scores)))
             kept = diversified_order([retrieved.candidates[position].item for position in ranked], request.diversify)
-            chosen = [ranked[index] for index in kept][: DEFAULT_K if request.k is None else request.k]
+            ordered = [ranked[index] for index in kept]
+            k = DEFAULT_K if request.k is None else request.k
+            chosen = _with_new_items(ordered, retrieved, k, request.new_items)
         with context.timed("explain"):
             taste = await self._taste(request, retrieved, context)
         yield self._ranking(retrieved, context, read, weights, table, scores, chosen, taste)
@@ -435,6 +439,23 @@ class Recommender:
                 total=round(context.elapsed_s() * 1000, 2),
             ),
         )
+
+
+def _with_new_items(ordered: Sequence[int], retrieved: Retrieved, k: int, share: float) -> list[int]:
+    """Return the first ``k`` candidates, of which the last ones make room for new items that have a place of their own.
+
+    Args:
+        ordered: positions of all candidates, best first.
+    """
+    new = [place for place in ordered if retrieved.candidates[place].source is Source.content]
+    lacking = min(new_item_places(k, share), len(new)) - len(set(new) & set(ordered[:k]))
+    if lacking <= 0:
+        return list(ordered[:k])
+    first = ordered[:k]
+    others = [place for place in first if place not in set(new)]
+    given_up = set(others[len(others) - lacking :])
+    wanted = {*first, *[place for place in new if place not in set(first)][:lacking]} - given_up
+    return [place for place in ordered if place in wanted]
 
 
 def _without_llm(retrieved: Retrieved) -> Ranker:

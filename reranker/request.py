@@ -11,6 +11,7 @@ MAX_ITEMS = 100
 MAX_CANDIDATES = 200
 DEFAULT_CANDIDATES = 20
 DEFAULT_K = 10
+DEFAULT_NEW_ITEMS = 0.1
 MAX_DEADLINE_MS = 600_000
 
 
@@ -82,6 +83,7 @@ class RecommendationRequest:
         prompts: references of templates; by default the locale chooses.
         diversify: True keeps items with near-equal titles apart; the name of an attribute also keeps items apart that
             share its value; False does neither.
+        new_items: share of the list, from 0 to 1, that may be items which nobody has touched yet.
         deadline_ms: time limit; stages that would exceed it are replaced by their fallbacks.
         began: start of the time limit on the clock of ``time.perf_counter``; None for the call itself.
         request_id: identifies the request in the answer; None for a random id.
@@ -106,6 +108,7 @@ class RecommendationRequest:
     evidence: Literal["als", "llm"] = "als"
     taste: bool = False
     diversify: Diversify = True
+    new_items: float = DEFAULT_NEW_ITEMS
     deadline_ms: int = 30_000
     began: float | None = None
     request_id: str | None = None
@@ -137,6 +140,8 @@ class RecommendationRequest:
         most = min(MAX_CANDIDATES, catalog)
         in_range("k", 1 if self.k is None else self.k, min(MAX_ITEMS, catalog))
         in_range("deadline_ms", self.deadline_ms, MAX_DEADLINE_MS)
+        if not 0 <= self.new_items <= 1:
+            raise InputError(f"must be from 0 to 1, not {self.new_items}", field="new_items", code="out_of_range")
         if self.candidate_ids is not None:
             if len(self.candidate_ids) > MAX_CANDIDATES:
                 raise InputError(f"names more than {MAX_CANDIDATES} items", field="candidate_ids", code="out_of_range")

@@ -32,7 +32,7 @@ from retrieval.models.content import item_features, predict_values
 from retrieval.models.item_knn import ItemKnn
 from retrieval.models.popularity import popularity
 from retrieval.provenance import describe_data, describe_origin, rebuild_dataset, with_relative_paths
-from retrieval.request import Notice, RetrievalRequest, Retrieved
+from retrieval.request import Notice, RetrievalRequest, Retrieved, new_item_places
 from retrieval.retriever import Retriever
 from retrieval.search import HELD_BACK, Search, SearchBudget, choose_parameters, known_parameters, search_parameters
 from retrieval.store.events import EVENTS
@@ -132,6 +132,7 @@ __all__ = [
     "load",
     "make_dataset",
     "meaning",
+    "new_item_places",
     "open_embedder",
     "popularity",
     "predict_values",

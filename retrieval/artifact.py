@@ -37,7 +37,7 @@ from retrieval.embeddings.items import ItemEmbeddings
 from retrieval.errors import ArtifactError
 from retrieval.manifest import Manifest, read_manifest
 from retrieval.models.als import AlsModel
-from retrieval.models.ensemble import MODELS, Ensemble
+from retrieval.models.ensemble import CONTENT_FACTORS, MODELS, Ensemble
 from retrieval.models.text import VOCABULARY, TextIndex
 
 _TRIES = 3
@@ -191,6 +191,8 @@ def _models(manifest: Manifest, arrays: Mapping[str, Array], expect: BuildChecks
     for name in ("latest", "first", "touched"):
         expect.array(f"items_{name}", (items,), "i8")
     expect.array("popularity_likings", (items,), "f4")
+    if CONTENT_FACTORS in arrays:
+        expect.array(CONTENT_FACTORS, (items, factors), "f4")
     expect.names(manifest.models, MODELS, ("als", "popularity"), "models")
     expect.names(
         {**manifest.combination.weights, **manifest.combination.by_history}, {*MODELS, *ITEM_SIGNALS}, (), "signals"

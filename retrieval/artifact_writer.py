@@ -1,6 +1,7 @@
 """Fit the models, and write them with the data as a new build of an artifact."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,7 @@ from retrieval.embeddings.items import ItemEmbeddings, embed_items, item_texts
 from retrieval.errors import ArtifactError
 from retrieval.manifest import FORMAT, Manifest, current_manifest
 from retrieval.models.als import AlsParameters, Floats
+from retrieval.models.content import Content
 from retrieval.models.ensemble import Ensemble, fit_models
 from retrieval.models.text import TextIndex
 from retrieval.search import Search
@@ -67,6 +69,8 @@ def fit(
         embeddings = None
         if embedder is not None:
             embeddings = embed_items(dataset.items, embedder, _known_vectors(directory, embedder), embedded)
+        dense = None if embeddings is None else embeddings.vectors.astype(np.float32)
+        models = replace(models, content=Content.fit(dataset.items, models.als, models.touched, dense))
         return _publish(directory, scratch, models, combination, dataset, encoded, data, search, store, embeddings)
 
 

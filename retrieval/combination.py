@@ -1,7 +1,7 @@
 """How the signals of several models become one score."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,11 @@ class Combination(BaseModel):
             spread = deviation(values)
             scales[name] = weight / spread if spread and weight else 0.0
         return scales
+
+    def total_weight(self, names: Iterable[str], history: int) -> float:
+        """Sum of the weights above zero of some signals."""
+        context = history_context(history)
+        return sum(max(self.weights.get(name, 0.0) + context * self.by_history.get(name, 0.0), 0.0) for name in names)
 
 
 def history_context(history: int) -> float:

@@ -1,6 +1,7 @@
 """Add items that were put since the fit to a loaded build, so that they are found by words and by meaning.
 
-Models know nothing of them until the next fit: their scores are 0, as of items that nobody touched.
+Models that learn from interactions know nothing of them until the next fit: their scores are 0, as of items that nobody
+touched. What they have in common with other items is known (:mod:`retrieval.models.content`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from retrieval.catalog import Catalog
 from retrieval.embeddings import Embedder
 from retrieval.embeddings.items import ItemEmbeddings, embed_items, item_texts
 from retrieval.errors import EmbeddingError
+from retrieval.models.content import Content
 from retrieval.models.ensemble import Ensemble
 from retrieval.models.text import TextIndex
 from retrieval.store.records import StoredItem
@@ -41,13 +43,16 @@ def extend_artifact(artifact: Artifact, items: Sequence[StoredItem], embedder: E
     arrays = {name: _extended(name, array, before.height, more) for name, array in artifact.models.arrays().items()}
     known = artifact.user_items
     shape = (known.shape[0], after.height)
+    embeddings = _embedded(artifact.embeddings, before, after, embedder)
+    models = Ensemble.load(arrays, artifact.models.parameters, artifact.models.left_out)
+    dense = None if embeddings is None else embeddings.vectors.astype(np.float32)
     return replace(
         artifact,
-        models=Ensemble.load(arrays, artifact.models.parameters, artifact.models.left_out),
+        models=replace(models, content=Content.fit(after, models.als, models.touched, dense)),
         catalog=Catalog(after),
         user_items=csr_matrix((known.data, known.indices, known.indptr), shape=shape),
         text_index=TextIndex.build(after),
-        embeddings=_embedded(artifact.embeddings, before, after, embedder),
+        embeddings=embeddings,
     )
 
 

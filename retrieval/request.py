@@ -29,6 +29,8 @@ class RetrievalRequest:
         filter: only items whose attributes fit, see :data:`retrieval.catalog.Filter`.
         count: how many candidates a search returns; each model proposes as many, and the best of their union are kept.
         diversify: whether alike items stand apart, see :mod:`retrieval.diversity`; False leaves retrieval's order.
+        new_items: share of the candidates that may be items which nobody has touched, from 0 to 1; they have the source
+            ``content``, and it takes a history to choose them.
     """
 
     user_id: str | None = None
@@ -43,6 +45,16 @@ class RetrievalRequest:
     filter: Filter = field(default_factory=dict)
     count: int = 20
     diversify: Diversify = False
+    new_items: float = 0.0
+
+
+def new_item_places(count: int, share: float) -> int:
+    """Return how many of ``count`` places a share of them is; a half counts as one.
+
+    >>> [new_item_places(count, 0.1) for count in (4, 5, 10, 20)]
+    [0, 1, 1, 2]
+    """
+    return min(int(count * share + 0.5), count)
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,18 @@ from numpy.typing import NDArray
 
 from retrieval.artifact import Artifact
 from retrieval.catalog import quote_ids
-from retrieval.combination import weighted
+from retrieval.combination import deviation, weighted
 from retrieval.data.schema import Candidate, Evidence, Item, Source
 from retrieval.diversity import diversified_order
 from retrieval.embeddings import Embedder
 from retrieval.errors import EmbeddingError, InputError
 from retrieval.histories import HistoryReader, Visitor, unknown_items
 from retrieval.models.als import Floats, Matrix
-from retrieval.models.contract import Histories
+from retrieval.models.content import Content
+from retrieval.models.contract import Histories, ScoringModel
 from retrieval.models.popularity import POOL, spread
 from retrieval.proposals import best, propose
-from retrieval.request import Notice, RetrievalRequest, Retrieved
+from retrieval.request import Notice, RetrievalRequest, Retrieved, new_item_places
 from retrieval.wish import Wish, WishCondition
 from retrieval.wish_search import SOURCES, WishSearch, blended, wish_interactions
 
@@ -73,8 +74,10 @@ class Retriever:
         self._log = artifact.log
         self._users = artifact.user_ids
         self._histories = HistoryReader(artifact)
-        self._unfitted = np.arange(len(artifact.catalog)) >= artifact.manifest.items
-        """Items that were put since the fit, shape (items,): models know nothing of them."""
+        self._untouched = artifact.models.touched == 0
+        """Items without interactions, shape (items,): only what they have in common with others is known."""
+        content = artifact.models.content
+        self._predicted = np.zeros(len(artifact.catalog), dtype=bool) if content is None else content.predicted
         self.wishes = WishSearch(artifact.catalog, artifact.text_index, artifact.embeddings, embedder)
 
     def changed_files(self) -> list[str]:
@@ -157,7 +160,7 @@ class Retriever:
                 else {model: self.models.models[model].scores(histories)}
             )
             for place, user in enumerate(some_users):
-                blocked = self._blocked(self._seen[user].indices) | self._unfitted
+                blocked = self._blocked(self._seen[user].indices) | self._untouched
                 own = {name: values[place] for name, values in table.items()}
                 length = int(histories.confidences[place].nnz)
                 if model is not None:
@@ -221,12 +224,14 @@ class Retriever:
         if not len(entries):
             return {item.item_id: [] for item in items}
         positions = self.catalog.positions([item.item_id for item in items], "items")
-        scales = {name: scale for name in self.models.personal if (scale := retrieved.scales.get(name, 0.0)) > 0}
+        explaining: dict[str, ScoringModel | Content] = {**self.models.personal}
+        scales = {name: scale for name in explaining if (scale := retrieved.scales.get(name, 0.0)) > 0}
         scales = scales or {"als": 1.0}  # of a single candidate no signal says more than of others
+        if self.models.content is not None:
+            explaining[Content.name] = self.models.content
+            scales[Content.name] = retrieved.scales.get(Content.name) or 1.0
         names = list(scales)
-        by_model = np.stack(
-            [scales[name] * self.models.personal[name].explain(retrieved.visitor, positions) for name in names]
-        )
+        by_model = np.stack([scales[name] * explaining[name].explain(retrieved.visitor, positions) for name in names])
         total, most = by_model.sum(axis=0), by_model.argmax(axis=0)
         history = [self.catalog.item(entry) for entry in entries.tolist()]
         liked = retrieved.liked
@@ -280,7 +285,7 @@ class Retriever:
         if request.wish is not None:
             scored, fallback = self._with_wish(request, request.wish, blocked, visitor)
             return self._diversified(scored, request), fallback
-        fitted = blocked | self._unfitted
+        fitted = blocked | self._untouched
         if (~fitted).sum() < request.count:
             fitted = blocked  # better an item that no model knows than none
         if visitor.known:
@@ -288,6 +293,9 @@ class Retriever:
             scored = self._combined(signals, fitted, request.count, length, most=pool)
         else:
             scored = self._popular(fitted, pool)
+        if request.query is None and visitor.known:
+            scored = self._with_new_items(self._diversified(scored, request), request, visitor, blocked)
+            return scored, visitor.fallback
         scored, fallback = self._with_query(scored, request, visitor, blocked, pool)
         return self._diversified(scored, request), fallback
 
@@ -327,6 +335,36 @@ class Retriever:
         order = np.lexsort((proposed.positions, -scores))[: most or count]
         sources = [Source(proposed.sources[place]) for place in order.tolist()]
         return _Scored(proposed.positions[order], scores[order], sources, every, scales)
+
+    def _with_new_items(
+        self, scored: _Scored, request: RetrievalRequest, visitor: Visitor, blocked: NDArray[np.bool_]
+    ) -> _Scored:
+        """Give the last places to the items without interactions that suit the visitor best, if they suit better than
+        other items do on average.
+        """
+        places = new_item_places(request.count, request.new_items)
+        if self.models.content is None or not places:
+            return scored
+        suited = self.models.content.scores(visitor.taste)[0]
+        top = best(np.where(blocked | ~self._predicted, -np.inf, suited), places)
+        usual = float(scored.signals["als"][~self._untouched].mean()) if not self._untouched.all() else 0.0
+        top = top[suited[top] > max(usual, 0.0)]
+        if not len(top):
+            return scored
+        others = np.flatnonzero(~np.isin(scored.positions, top))[: max(request.count - len(top), 0)]
+        positions = np.concatenate([scored.positions[others], top])
+        signals = {**scored.signals, Content.name: suited}
+        scale = self._content_scale(signals, positions, self._length(visitor))
+        lowest = scored.scores[others].min() if len(others) else 0.0
+        new_scores = lowest - scale * (suited[top[0]] - suited[top])
+        return replace(
+            scored,
+            signals=signals,
+            scales={**scored.scales, Content.name: scale},
+            positions=positions,
+            scores=np.concatenate([scored.scores[others], new_scores]),
+            sources=[*(scored.sources[place] for place in others.tolist()), *(Source.content for _ in top)],
+        )
 
     def _popular(self, blocked: NDArray[np.bool_], count: int) -> _Scored:
         """The recently popular items, with variety."""
@@ -408,7 +446,7 @@ class Retriever:
         if not scored.scales:
             return self.models.likings
         base: Floats = weighted(scored.signals, scored.scales).astype(np.float32)
-        return np.where(self._unfitted, base.min(initial=0.0), base)
+        return np.where(self._untouched, base.min(initial=0.0), base)
 
     def _given(
         self, blocked: NDArray[np.bool_], request: RetrievalRequest, visitor: Visitor
@@ -420,12 +458,20 @@ class Retriever:
         if request.wish is not None:
             return self._with_wish(request, request.wish, blocked, visitor)
         signals = {**(self._signals(visitor) if visitor.known else {}), **self.models.item_signals}
+        if visitor.known and self.models.content is not None and self._predicted[positions].any():
+            signals[Content.name] = self.models.content.scores(visitor.taste)[0]
         scales: Mapping[str, float] = {}
         if visitor.known:
             own = {name: values[positions] for name, values in signals.items()}
             scales = self._combination.scales(own, self._length(visitor))
+            if Content.name in signals:
+                scale = self._content_scale(signals, positions, self._length(visitor))
+                scales = {**scales, Content.name: scale}
             scores: NDArray[np.floating] = weighted(own, scales)
-            found_by = [Source(name) for name in self._strongest(own, scales)]
+            found_by = [
+                Source.content if new else Source(name)
+                for name, new in zip(self._strongest(own, scales), self._predicted[positions].tolist(), strict=True)
+            ]
         else:
             scores, found_by = self.models.likings[positions], [Source.popular] * len(positions)
         order = np.lexsort((positions, -scores))
@@ -442,6 +488,13 @@ class Retriever:
     def _signals(self, visitor: Visitor) -> dict[str, Floats]:
         """What every personal model says of all items, each of shape (items,)."""
         return {name: scores[0] for name, scores in self.models.signals(visitor.taste).items()}
+
+    def _content_scale(self, signals: Mapping[str, Floats], positions: NDArray[np.int64], history: int) -> float:
+        """What one unit of the content's signal, which has the unit of ALS, adds to a score: as much as all personal
+        models together, since it speaks alone of items without interactions.
+        """
+        spread = deviation((signals["als"] + signals[Content.name])[positions])
+        return self._combination.total_weight(self.models.personal, history) / spread if spread else 0.0
 
     @staticmethod
     def _length(visitor: Visitor) -> int:

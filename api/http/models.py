@@ -6,7 +6,7 @@ from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from api.http.feedback import KnownUser
-from reranker import MAX_CANDIDATES, MAX_DEADLINE_MS, MAX_ITEMS, PromptChoice, RecommendationRequest
+from reranker import DEFAULT_NEW_ITEMS, MAX_CANDIDATES, MAX_DEADLINE_MS, MAX_ITEMS, PromptChoice, RecommendationRequest
 from retrieval import Interaction
 
 _RANGE: dict[str, JsonValue] = {"minimum": 1}
@@ -147,6 +147,12 @@ class RecommendationBody(BaseModel):
         "also keeps items apart that share its value; false does neither",
         examples=[True, "brand"],
     )
+    new_items: float = Field(
+        default=DEFAULT_NEW_ITEMS,
+        description="share of the list that may be items which nobody has touched yet, chosen by what they have "
+        "in common with the history; they have `retrieval_source` `content`",
+        json_schema_extra={"minimum": 0, "maximum": 1},
+    )
     deadline_ms: int | None = Field(
         default=None,
         description="stages that would miss it are replaced by their fallback",
@@ -197,6 +203,7 @@ class RecommendationBody(BaseModel):
             evidence=self.evidence,
             taste=self.taste,
             diversify=self.diversify,
+            new_items=self.new_items,
             deadline_ms=deadline_ms if self.deadline_ms is None else self.deadline_ms,
             began=began,
             request_id=request_id,

@@ -7,6 +7,7 @@ true by construction and needs no check. There are several shapes with different
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from prompts import SHAPES, EvidenceInput, ItemInput
 from reranker.reasons import lexicon
@@ -25,6 +26,17 @@ _WORKS_EN = "film movie book novel song album game article news series show podc
 _WORKS_ZH = "电影 影片 书 书籍 图书 歌曲 音乐 专辑 游戏 文章 新闻 剧集 节目 小说 论文"
 _WORKS = frozenset([*_WORKS_EN.split(), *_WORKS_ZH.split()])
 """Kinds of items whose titles Chinese writes between 《 and 》; other names are in quotation marks."""
+
+
+class Relation(Enum):
+    """How an item is related to its evidence, apart from what both share."""
+
+    together = "together"
+    """Others choose both."""
+    follows = "follows"
+    """Others choose the item after the evidence."""
+    described_alike = "described_alike"
+    """Nobody has chosen the item yet; its title and attributes resemble those of the evidence."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,7 @@ def evidence_sentence(
     noun: str = "items",
     *,
     shape: int = 0,
-    follows: bool = False,
+    relation: Relation = Relation.together,
     usual_words: Collection[str] = (),
 ) -> str:
     """Say why an item was picked, from its evidence (at least one history item).
@@ -59,7 +71,7 @@ def evidence_sentence(
     Args:
         usual_words: words of too many titles to connect two of them, in lower case.
         shape: number of the opening, modulo :data:`prompts.SHAPES`.
-        follows: whether the item often comes after the evidence in histories, rather than together with it.
+        relation: what is said of an item that shares nothing with the evidence.
     """
     chinese = is_chinese(locale)
     shared = shared_by(item, evidence, usual_words)
@@ -71,7 +83,7 @@ def evidence_sentence(
     told = [([piece.did for piece in group], [titles[id(piece)] for piece in group]) for group in (named, rest)]
     new = _new(item, named) if shared is not None else ()
     forms = _forms_chinese if chinese else _forms_english
-    return forms(told[0], told[1], shared, new, follows=follows)[shape % SHAPES]
+    return forms(told[0], told[1], shared, new, relation)[shape % SHAPES]
 
 
 def is_chinese(locale: str) -> bool:
@@ -83,12 +95,22 @@ Named = tuple[Sequence[str], Sequence[str]]
 """What the user did with each item, and the titles."""
 
 
-def _forms_english(named: Named, rest: Named, shared: Shared | None, new: Sequence[str], *, follows: bool) -> list[str]:
+def _forms_english(
+    named: Named, rest: Named, shared: Shared | None, new: Sequence[str], relation: Relation
+) -> list[str]:
     you, which = english_clause(*named), english_relative(*named)
     closed = which.removesuffix(",")
     them = "it" if len(named[1]) == 1 else "them"
     also = f"; you also {english_clause(*rest)}" if rest[1] else ""
-    if shared is None and follows:
+    if shared is None and relation is Relation.described_alike:
+        return [
+            f"You {you}; this is new here and described in similar words.",
+            f"Picked because you {you}: it is new here and described in similar words.",
+            f"New here, and described much like {closed}.",
+            f"Described in similar words as {which} this is new here.",
+            f"Nobody here has chosen this yet; its description is close to {closed}.",
+        ]
+    if shared is None and relation is Relation.follows:
         return [
             f"You {you}; this is what others often choose next.",
             f"Picked because you {you}: it often comes next.",
@@ -124,10 +146,21 @@ def _common_english(shared: Shared) -> str:
     return f"the {shared.name} {shared.values[0]}" if shared.name else listed(shared.values)
 
 
-def _forms_chinese(named: Named, rest: Named, shared: Shared | None, new: Sequence[str], *, follows: bool) -> list[str]:
+def _forms_chinese(
+    named: Named, rest: Named, shared: Shared | None, new: Sequence[str], relation: Relation
+) -> list[str]:
     you, which = chinese_clause(*named), chinese_relative(*named)
     also = f"；你也{chinese_clause(*rest)}" if rest[1] else ""
+    if shared is None and relation is Relation.described_alike:
+        return [
+            f"你{you}，它刚刚上线，介绍相近。",
+            f"因为你{you}：它刚刚上线，介绍相近。",
+            f"与{which}介绍相近，刚刚上线。",
+            f"根据{which}挑选：刚刚上线，介绍相近。",
+            f"既然你{you}，不妨看看这个：刚刚上线，介绍相近。",
+        ]
     if shared is None:
+        follows = relation is Relation.follows
         told = "很多人接着选了它" if follows else "选它的人常常也选这个"
         return [
             f"你{you}，{told}。",

@@ -20,6 +20,7 @@ from reranker.reasons.catalog_words import Vocabulary
 from reranker.reasons.check import Fault, Refusal, check, first_sentence
 from reranker.reasons.deeds import Deed, chinese_clause, english_clause, listed, listed_chinese
 from reranker.reasons.fallback import (
+    Relation,
     chinese_value,
     evidence_sentence,
     is_chinese,
@@ -54,6 +55,8 @@ class Basis(StrEnum):
     linear = "linear"
     itemknn = "itemknn"
     transitions = "transitions"
+    content = "content"
+    """What the item, which nobody has touched yet, has in common with those of the history."""
     llm = "llm"
     """The history items without which the LLM's score of the item falls most."""
     text = "text"
@@ -244,14 +247,13 @@ class ReasonWriter:
         item = item_input(wanted.item, sanitizer)
         if wanted.evidence:
             evidence = evidence_inputs(wanted.evidence, sanitizer, wanted.deeds)
-            follows = wanted.basis is Basis.transitions
             text = evidence_sentence(
                 item,
                 evidence,
                 locale,
                 self._noun,
                 shape=wanted.shape,
-                follows=follows,
+                relation=_RELATIONS.get(wanted.basis, Relation.together),
                 usual_words=self._vocabulary.usual_words,
             )
             text = _as_wished(wanted.wished, sanitizer, locale) + text
@@ -301,6 +303,7 @@ def _joined(opening: str, written: str, locale: str) -> str:
     return f"{opening}{'' if is_chinese(locale) else ' '}{written}"
 
 
+_RELATIONS = {Basis.transitions: Relation.follows, Basis.content: Relation.described_alike}
 _HAS_WISHED = {"en": "{title} has what you asked for: {values}.", "zh": "“{title}”符合你的要求：{values}。"}
 _WITHOUT_EVIDENCE = {
     "en": {

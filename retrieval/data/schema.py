@@ -35,6 +35,8 @@ class Source(StrEnum):
     """The words of the query, blended with the history if there is one."""
     meaning = "meaning"
     """The meaning of the wish, compared by embeddings, or its conditions."""
+    content = "content"
+    """What the item has in common with those of the history; nobody has touched it yet."""
     popular = "popular"
     """Recent popularity."""
 

@@ -1,10 +1,11 @@
-"""Scores of items without interactions, from their attributes and titles.
+"""Scores of items without interactions, from their attributes, their titles and the embeddings of both.
 
 Ridge regression maps the features of an item to the ALS factors that its interactions would give (Gantner et al. 2010),
 so that a visitor's factors score new items as well.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import polars as pl
@@ -13,13 +14,17 @@ from scipy.sparse import csr_matrix, diags, hstack
 from scipy.sparse.linalg import cg
 
 from retrieval.data.schema import Columns
-from retrieval.models.als import Floats, Matrix
+from retrieval.models.adapters import AlsScores
+from retrieval.models.als import AlsModel, Floats, Matrix
+from retrieval.models.contract import Histories
 from retrieval.models.text import words
 
 RIDGE = 100.0
 """Chosen on hidden items of the embedded MovieLens."""
 LEAST_KNOWN_ITEMS = 20
 """Items with interactions that the regression needs."""
+_MOST_KNOWN_ITEMS = 20_000
+"""Items that the regression learns from; the most touched ones of a larger catalog."""
 _MOST_VALUES = 2_000
 """Values of one attribute, or words of all titles, that get a feature; the most frequent ones."""
 _LEAST_ITEMS = 2
@@ -29,6 +34,58 @@ _MOST_DEVIATIONS = 3.0
 """Bound of a standardised number: the square of an outlier would rule the fit."""
 _LEAST_SPREAD = 1e-9
 """Standard deviation, relative to the largest number, below which numbers count as equal."""
+
+
+class Content:
+    """Scores of items that nobody has touched: ALS with predicted factors for them.
+
+    Args:
+        als: the fitted model.
+        factors: shape (items, factors), predicted for items without interactions; zeros for all others and for items of
+            which nothing is known.
+    """
+
+    name: ClassVar[str] = "content"
+
+    def __init__(self, als: AlsModel, factors: Floats) -> None:
+        self.factors = factors
+        self.predicted: NDArray[np.bool_] = np.any(factors != 0, axis=1)
+        """Which items are scored, shape (items,)."""
+        merged = np.where(self.predicted[:, np.newaxis], factors, als.item_factors)
+        self._als = AlsScores(AlsModel(als.parameters, als.user_factors, merged))
+
+    @classmethod
+    def fit(
+        cls, items: pl.DataFrame, als: AlsModel, interactions: NDArray[np.integer], dense: Floats | None = None
+    ) -> "Content | None":
+        """Predict the factors of all items without interactions; None if there are none, or nothing is known of them.
+
+        Args:
+            items: the catalog.
+            als: fitted on the interactions.
+            interactions: shape (items,), number of interactions.
+            dense: further features, see :func:`item_features`.
+        """
+        untouched = interactions == 0
+        if not untouched.any():
+            return None
+        features = item_features(items, dense)
+        described = untouched & has_features(features)
+        if not described.any() or (predicted := predict_values(features, als.item_factors, interactions)) is None:
+            return None
+        return cls(als, np.where(described[:, np.newaxis], predicted, np.float32(0)))
+
+    def scores(self, histories: Histories) -> Floats:
+        """Scores of items without interactions in the unit of ALS, 0 of all others; shape (visitors, items)."""
+        return np.where(self.predicted, self._als.scores(histories), np.float32(0))
+
+    def explain(self, histories: Histories, items: Sequence[int]) -> Floats:
+        """What each entry of one visitor's history adds to the scores, shape (items asked, entries)."""
+        table = np.zeros((len(items), histories.confidences.nnz), dtype=np.float32)
+        rows = [row for row, item in enumerate(items) if self.predicted[item]]
+        if rows:
+            table[rows] = self._als.explain(histories, [items[row] for row in rows])
+        return table
 
 
 def item_features(items: pl.DataFrame, dense: Floats | None = None) -> Matrix:
@@ -80,15 +137,16 @@ def predict_values(features: Matrix, values: Floats, interactions: NDArray[np.in
     Returns:
         None if fewer than :data:`LEAST_KNOWN_ITEMS` items have interactions, or no item has a feature.
     """
-    known = interactions > 0
-    if known.sum() < LEAST_KNOWN_ITEMS or not has_features(features)[known].any():
+    known = np.flatnonzero(interactions > 0)
+    if len(known) < LEAST_KNOWN_ITEMS or not has_features(features)[known].any():
         return None
-    weights = diags(np.log1p(interactions.astype(np.float64)))
+    if len(known) > _MOST_KNOWN_ITEMS:
+        known = np.sort(known[np.argsort(-interactions[known], kind="stable")[:_MOST_KNOWN_ITEMS]])
     wide = features.astype(np.float64)
-    left = csr_matrix(wide.T @ weights)
-    gram = csr_matrix(left @ wide + RIDGE * diags(np.ones(wide.shape[1])))
+    left = csr_matrix(wide[known].T @ diags(np.log1p(interactions[known].astype(np.float64))))
+    gram = csr_matrix(left @ wide[known] + RIDGE * diags(np.ones(wide.shape[1])))
     scale = diags(1.0 / gram.diagonal())
-    right = left @ np.where(known[:, np.newaxis], values, 0.0)
+    right = left @ values[known].astype(np.float64)
     solved = np.stack([cg(gram, column, rtol=1e-5, maxiter=500, M=scale)[0] for column in right.T], axis=1)
     predicted: Floats = (wide @ solved).astype(np.float32)
     return predicted

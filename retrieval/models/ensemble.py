@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from retrieval.data.dataset import EncodedDataset, Log
 from retrieval.models import linear, transitions
 from retrieval.models.adapters import AlsScores, PopularityScores
 from retrieval.models.als import AlsModel, AlsParameters, Floats
+from retrieval.models.content import Content
 from retrieval.models.contract import Histories, ScoringModel
 from retrieval.models.item_knn import ItemKnn
 from retrieval.models.linear import Linear
@@ -24,6 +25,7 @@ MODELS: Mapping[str, Any] = {model.name: model for model in (AlsScores, Linear, 
 """By the name of their signal."""
 PERSONAL = ("als", "linear", "itemknn", "transitions")
 """Models that propose candidates for a history, in the order in which equal proposals are told."""
+CONTENT_FACTORS = "content_factors"
 _MEMORY_SHARE = 0.4
 """Part of the free memory that the linear model may take."""
 
@@ -38,6 +40,7 @@ class Ensemble:
         first: shape (items,), when each was first touched; 0 where unknown.
         touched: shape (items,), number of interactions.
         left_out: why a model was left out or replaced, by its name.
+        content: scores items that nobody has touched; None if there are none, or nothing is known of them.
     """
 
     models: Mapping[str, ScoringModel]
@@ -45,6 +48,7 @@ class Ensemble:
     first: NDArray[np.int64]
     touched: NDArray[np.int64]
     left_out: Mapping[str, str] = field(default_factory=dict)
+    content: Content | None = None
 
     @property
     def als(self) -> AlsModel:
@@ -89,7 +93,7 @@ class Ensemble:
         }
         for name, model in self.models.items():
             named |= {_prefix(name) + key: array for key, array in model.arrays().items()}
-        return named
+        return named if self.content is None else {**named, CONTENT_FACTORS: self.content.factors}
 
     @property
     def parameters(self) -> dict[str, dict[str, float]]:
@@ -114,7 +118,11 @@ class Ensemble:
             own = {key.removeprefix(start): array for key, array in arrays.items() if key.startswith(start)}
             models[name] = MODELS[name].load(own, chosen)
         facts = {name: arrays[f"items_{name}"].astype(np.int64, copy=False) for name in ("latest", "first", "touched")}
-        return cls(models, left_out=dict(left_out), **facts)
+        latest, first, touched = (facts[name] for name in ("latest", "first", "touched"))
+        fitted = cls(models, latest, first, touched, dict(left_out))
+        if (factors := arrays.get(CONTENT_FACTORS)) is None:
+            return fitted
+        return replace(fitted, content=Content(fitted.als, factors.astype(np.float32, copy=False)))
 
 
 def _prefix(model: str) -> str:

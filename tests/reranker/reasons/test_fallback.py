@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from prompts import SHAPES, EvidenceInput, ItemInput, Sanitizer, evidence_inputs, item_input
 from reranker.reasons.catalog_words import Vocabulary
 from reranker.reasons.check import check
-from reranker.reasons.fallback import evidence_sentence
+from reranker.reasons.fallback import Relation, evidence_sentence
 from reranker.reasons.writer import told_apart
 from retrieval import Evidence, Item
 from tests.reranker.reasons.test_check import ALIEN, BLADE, OTHERS, TERMINATOR, VOCABULARY, seen
@@ -24,10 +24,14 @@ def input_of(title: str, did: str = "liked", **attributes: str | list[str]) -> E
 
 
 def texts(
-    item: ItemInput, evidence: list[EvidenceInput], locale: str = "en", noun: str = "films", *, follows: bool = False
+    item: ItemInput,
+    evidence: list[EvidenceInput],
+    locale: str = "en",
+    noun: str = "films",
+    relation: Relation = Relation.together,
 ) -> list[str]:
     """Return every shape."""
-    return [evidence_sentence(item, evidence, locale, noun, shape=shape, follows=follows) for shape in range(SHAPES)]
+    return [evidence_sentence(item, evidence, locale, noun, shape=shape, relation=relation) for shape in range(SHAPES)]
 
 
 @pytest.mark.parametrize("evidence", [[ALIEN], [ALIEN, BLADE], [ALIEN, BLADE, OTHERS[0]]])
@@ -57,11 +61,11 @@ def test_they_say_what_is_shared_and_what_is_new() -> None:
 
 
 @pytest.mark.parametrize("locale", ["en", "zh"])
-@pytest.mark.parametrize("follows", [False, True])
+@pytest.mark.parametrize("relation", Relation)
 @pytest.mark.parametrize("attributes", [{}, {"genres": ["Crime"]}])
-def test_no_opening_repeats_in_a_list(locale: str, follows: bool, attributes: dict[str, str | list[str]]) -> None:
+def test_no_opening_repeats_in_a_list(locale: str, relation: Relation, attributes: dict[str, str | list[str]]) -> None:
     evidence = [EvidenceInput(title, dict(attributes)) for title in ("Heat", "Ran")]
-    found = texts(ItemInput("Fargo", dict(attributes)), evidence, locale, follows=follows)
+    found = texts(ItemInput("Fargo", dict(attributes)), evidence, locale, relation=relation)
     plain = [text.replace("Heat", "").replace("Ran", "") for text in found]
     openings = {text[:2] if locale == "zh" else tuple(text.split()[:2]) for text in plain}
     assert len(openings) == SHAPES
@@ -77,9 +81,17 @@ def test_items_without_attributes_have_a_sentence_worth_reading() -> None:
         "With Coat, which you bought, others often choose this.",
         "Others often choose this together with Coat, which you bought.",
     ]
-    assert texts(item, [coat, boots], follows=True)[0] == (
+    assert texts(item, [coat, boots], relation=Relation.follows)[0] == (
         "You bought Coat and viewed Boots; this is what others often choose next."
     )
+    assert texts(item, [coat], relation=Relation.described_alike) == [
+        "You bought Coat; this is new here and described in similar words.",
+        "Picked because you bought Coat: it is new here and described in similar words.",
+        "New here, and described much like Coat, which you bought.",
+        "Described in similar words as Coat, which you bought, this is new here.",
+        "Nobody here has chosen this yet; its description is close to Coat, which you bought.",
+    ]
+    assert texts(item, [coat], "zh", "商品", Relation.described_alike)[0] == "你买过“Coat”，它刚刚上线，介绍相近。"
     assert texts(item, [coat, boots], "zh", "商品")[0] == "你买过“Coat”，也看过“Boots”，选它的人常常也选这个。"
 
 
