@@ -41,6 +41,7 @@ from reranker.errors import LLMBadAnswer, LLMBusy, LLMError, LLMStartError, LLMT
 from reranker.explain import Explainer
 from reranker.fusion import (
     FUSION_FILE,
+    NEW_ITEM_FEATURES,
     PLAIN_FEATURES,
     Feature,
     FusionFit,
@@ -49,6 +50,7 @@ from reranker.fusion import (
     fused_scores,
     fusion_features,
     load_fit,
+    new_item_features,
     positions_by_score,
     save_fit,
 )
@@ -108,6 +110,7 @@ __all__ = [
     "MAX_CANDIDATES",
     "MAX_DEADLINE_MS",
     "MAX_ITEMS",
+    "NEW_ITEM_FEATURES",
     "PLAIN_FEATURES",
     "PRESETS",
     "ROW_SCHEMA",
@@ -202,6 +205,7 @@ __all__ = [
     "lora_flags",
     "measure_stability",
     "memory_shortage",
+    "new_item_features",
     "order_sensitivity",
     "pin_prompts",
     "positions_by_score",

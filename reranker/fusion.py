@@ -112,6 +112,23 @@ def fusion_features(signals: Signals) -> Floats:
     return np.stack([columns[feature] for feature in Feature], axis=1) if count else np.zeros((0, len(Feature)))
 
 
+NEW_ITEM_FEATURES = ("content", "llm", "llm_gain")
+"""Features of an item without interactions, in the order of the columns of :func:`new_item_features`."""
+
+
+def new_item_features(content: NDArray[np.floating], read: Read | None) -> Floats:
+    """Compute standardised features of items without interactions, shape (items, features); 0 without a read.
+
+    Args:
+        content: scores by what the items have in common with the history, shape (items,).
+    """
+    llm = gain = np.zeros(len(content))
+    if read is not None:
+        llm = standardise(read.scores)
+        gain = llm if read.prior is None else standardise(read.scores - read.prior)
+    return np.stack([standardise(content), llm, gain], axis=1)
+
+
 def fused_scores(table: Floats, weights: Weights) -> Floats:
     """Compute the weighted sum of the features, shape (candidates,)."""
     total: Floats = table @ np.array([weights.get(feature, 0.0) for feature in Feature])

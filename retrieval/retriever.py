@@ -494,7 +494,8 @@ class Retriever:
         models together, since it speaks alone of items without interactions.
         """
         spread = deviation((signals["als"] + signals[Content.name])[positions])
-        return self._combination.total_weight(self.models.personal, history) / spread if spread else 0.0
+        weight = self._combination.total_weight(self.models.personal, history) or 1.0
+        return weight / spread if spread else 0.0
 
     @staticmethod
     def _length(visitor: Visitor) -> int:

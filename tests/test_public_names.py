@@ -24,7 +24,8 @@ PUBLIC = {
     "history_inputs item_input newest_entries profile_input read_lines read_source render_isolated render_sample "
     "user_sample version_number with_attributes write_atomically",
     "reranker": "ADAPTER_FILE ADAPTER_WEIGHTS AdapterChoice AdapterManifest Agreement Answer BATCH_TABLE Basis "
-    "BatchError BatchFolder BatchJob BatchManifest BatchOutcome BreakerState Calibration DEFAULT_NEW_ITEMS Degraded "
+    "BatchError BatchFolder BatchJob BatchManifest BatchOutcome BreakerState Calibration DEFAULT_NEW_ITEMS "
+    "Degraded NEW_ITEM_FEATURES new_item_features "
     "DocumentRanker DocumentRanking DoneEvent EMBEDDED Engine EngineSettings EngineState Estimate Event Explainer "
     "FUSION_FILE Feature FusionFit LLMBadAnswer LLMBusy LLMError LLMStartError LLMTimeout LLMUnavailable "
     "LikelihoodScorer ListwiseScorer LlmSettings LocalPool LocalServer MAX_CANDIDATES MAX_DEADLINE_MS MAX_ITEMS Memory "

@@ -3,7 +3,8 @@
 import asyncio
 import json
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -25,9 +26,14 @@ from api.cli.bench_output import (
 )
 from api.cli.bench_reasons_output import show_evidence, show_reasons
 from api.cli.data import fitted_data
+from api.cli.eval import progress
+from api.cli.fuse import rank_template
 from api.cli.output import error_console, status
 from api.settings.model import load_settings
 from eval import (
+    AnswerStore,
+    ColdItemsBench,
+    Reads,
     ReasonsBench,
     bench_adapter,
     bench_api,
@@ -44,8 +50,8 @@ from eval import (
     bench_store,
 )
 from prompts import PromptLibrary
-from reranker import Engine, LLMStartError, embedded, find_or_start_server, find_server
-from retrieval import Retriever, load
+from reranker import Engine, EngineSettings, LLMStartError, Memory, embedded, find_or_start_server, find_server
+from retrieval import Retriever, load, open_embedder
 
 Result = TypeVar("Result", bound=BaseModel)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -136,11 +142,38 @@ def cold_items(
     as_json: AsJson = False,
     users: Annotated[int | None, typer.Option(min=1, help="Number of users to sample; all by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the hidden items, the candidates and the sample.")] = 0,
+    llm: Annotated[
+        bool, typer.Option("--llm", help="Also rank them with the LLM; starts one if none is running.")
+    ] = False,
+    prompt: Annotated[str, typer.Option(help="Rank template of the LLM.")] = "rank",
+    out: Annotated[Path, typer.Option(help="Folder for model answers.")] = Path("runs"),
 ) -> None:
     """Hide all interactions of a fifth of the items, and measure how well these are ranked."""
-    data = fitted_data(load_settings())
-    with status("hiding items") as report:
-        result = bench_cold_items(data.dataset, data.parameters, users=users, seed=seed, report=report)
+    settings = load_settings()
+    data = fitted_data(settings)
+    template = rank_template(PromptLibrary(settings.prompts_dir), prompt)
+
+    async def measure(engine: EngineSettings | None) -> ColdItemsBench:
+        with ExitStack() as stack:
+            bench = partial(
+                bench_cold_items,
+                data.dataset,
+                data.parameters,
+                embedder=open_embedder(settings.embeddings),
+                users=users,
+                seed=seed,
+                report=stack.enter_context(progress()),
+            )
+            if engine is None:
+                return await bench()
+            memory = stack.enter_context(closing(Memory(settings.llm.memory)))
+            out.mkdir(parents=True, exist_ok=True)
+            store = stack.enter_context(closing(AnswerStore(out / "answers.sqlite")))
+            async with Reads(engine, store, history_limit=settings.llm.history_limit, memory=memory) as reads:
+                return await bench(reads=reads, template=template)
+
+    with find_or_start_server(settings.llm) if llm else nullcontext() as engine:
+        result = asyncio.run(measure(engine))
     _print(result, show_cold_items, as_json=as_json)
 
 

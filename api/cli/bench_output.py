@@ -102,6 +102,9 @@ def show_cold_items(result: ColdItemsBench) -> None:
     for one in result.differences:
         told = f"{one.arm} - {one.baseline}"
         _say(f"  {told:<24} {one.difference:+.4f} ({one.low:+.4f} to {one.high:+.4f})")
+    if result.llm_weights is not None:
+        told = ", ".join(f"{name} {weight:.2f}" for name, weight in result.llm_weights.items())
+        _say(f"  weights of 'content + llm': {told}")
 
 
 def show_store(result: StoreBench) -> None:

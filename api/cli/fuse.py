@@ -42,9 +42,7 @@ def fuse(
     settings = load_settings()
     data = fitted_data(settings, need_artifact=True)
     library = PromptLibrary(settings.prompts_dir)
-    template = library.get(prompt)
-    if template.meta.task != "rank":
-        raise InputError(f"{template.reference} ranks nothing", field="--prompt", code="wrong_task")
+    template = rank_template(library, prompt)
     error_console().print(f"fitted on {data.origin}", markup=False)
     out.mkdir(parents=True, exist_ok=True)
     with status("looking for the LLM") as report, find_or_start_server(settings.llm, report=report) as engine:
@@ -74,6 +72,18 @@ def fuse(
             f"the service ranks with {in_use.reference}, so its weights stay. Promote {fitted.template} and run "
             "'whyrank fuse' again: the answers are kept, and it takes seconds"
         )
+
+
+def rank_template(library: PromptLibrary, prompt: str) -> PromptTemplate:
+    """Return a rank template of the library.
+
+    Raises:
+        InputError: If it is for another task.
+    """
+    template = library.get(prompt)
+    if template.meta.task != "rank":
+        raise InputError(f"{template.reference} ranks nothing", field="--prompt", code="wrong_task")
+    return template
 
 
 async def _fit(

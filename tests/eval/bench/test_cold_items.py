@@ -1,5 +1,7 @@
 """Ranking items whose interactions are all hidden."""
 
+import asyncio
+
 import numpy as np
 import polars as pl
 import pytest
@@ -32,7 +34,7 @@ def tastes(*, informative: bool, items: int = 300, users: int = 150) -> Dataset:
 
 
 def test_attributes_that_tell_the_taste_rank_new_items() -> None:
-    result = bench_cold_items(tastes(informative=True), PARAMETERS)
+    result = asyncio.run(bench_cold_items(tastes(informative=True), PARAMETERS))
     means = {name: mean.mean or 0.0 for name, mean in result.arms.items()}
     # A third of the candidates is of the user's genre: nothing in the data prefers one of them to another.
     assert means["content"] > 1.5 * means["chance"]
@@ -43,7 +45,7 @@ def test_attributes_that_tell_the_taste_rank_new_items() -> None:
 
 def test_attributes_that_tell_nothing_rank_like_chance() -> None:
     """No hidden interaction reaches the models: otherwise they would rank the items by it."""
-    result = bench_cold_items(tastes(informative=False), PARAMETERS)
+    result = asyncio.run(bench_cold_items(tastes(informative=False), PARAMETERS))
     chance = next(one for one in result.differences if one.baseline == "chance")
     assert chance.low < 0.05
     assert chance.difference < 0.1
@@ -51,7 +53,9 @@ def test_attributes_that_tell_nothing_rank_like_chance() -> None:
 
 def test_the_same_seed_gives_the_same_figures() -> None:
     dataset = tastes(informative=True)
-    first, again, other = (bench_cold_items(dataset, PARAMETERS, users=40, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (
+        asyncio.run(bench_cold_items(dataset, PARAMETERS, users=40, seed=seed)) for seed in (1, 1, 2)
+    )
     assert first == again
     assert first.users == 40
     assert first.arms != other.arms
@@ -63,5 +67,5 @@ def test_too_little_data_is_an_error_that_says_so(items: int, users: int) -> Non
     table = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
     catalog = pl.DataFrame({"item_id": [f"i{one}" for one in range(items)], "title": ["Thing"] * items})
     with pytest.raises(InputError, match="too little to judge new items") as raised:
-        bench_cold_items(make_dataset("few", "things", catalog, table), PARAMETERS)
+        asyncio.run(bench_cold_items(make_dataset("few", "things", catalog, table), PARAMETERS))
     assert raised.value.code == "too_little_data"
