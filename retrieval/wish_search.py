@@ -72,9 +72,11 @@ class WishSearch:
         return None if self._embeddings is None or self.mismatch else self._embedder
 
     def scores(self, wish: Wish) -> WishScores:
-        """Score all items by meaning, by words, and by the share of the conditions that they meet."""
+        """Score all items by meaning, by words, and by the share of the conditions and of the kinds that they meet."""
         signals: dict[str, Floats] = {}
         met = [allowed for one in wish.conditions if (allowed := self._allowed(one)) is not None]
+        if wish.words:
+            met += self._index.kinds(wish.words)
         if met:
             signals["conditions"] = np.mean(met, axis=0, dtype=np.float32)
         if wish.words and (words := self._index.scores(wish.words)).any():

@@ -10,6 +10,16 @@ from retrieval import Catalog, WishCondition
 
 _MINUTES = re.compile(r"\b(?:min|mins|minutes?)\b|分钟", re.IGNORECASE)
 _HOURS = re.compile(r"\b(?:h|hrs?|hours?)\b|小时", re.IGNORECASE)
+_COUNTED = re.compile(
+    r"(?!(?:for|with|and|or|but|in|on|at|that|which|please|if|as|from|to|of|by|the|a)\b)[^\W\d_\u3400-\u9fff]"
+    "|[个本只张部首集页人岁星分米斤克升寸]",
+    re.IGNORECASE,
+)
+"""Start of a text after a number that says what it counts, or of another noun."""
+_PERSONS = re.compile(
+    r"\b(?:kids?|children|child|people|persons?|anyone|everyone|age[ds]?|teens?)\b|[岁人]", re.IGNORECASE
+)
+"""Words before a number that make it an age."""
 _LONG_MEDIAN = 15.0
 """Median from which a duration is in minutes, if its name does not say."""
 _CERTAINTY = 0.95
@@ -62,10 +72,11 @@ class RangeConditions:
         return conditions
 
     def _meant(self, found: NumberRange) -> list[NumericAttribute]:
-        if found.year:
-            return [one for one in self._attributes if one.year][:1]
+        money = [one for one in self._attributes if one.money][:1]
         if found.money:
-            return [one for one in self._attributes if one.money][:1]
+            return money
+        if found.year and (years := [one for one in self._attributes if one.year]):
+            return years[:1]
         after, before = found.context
         if _MINUTES.search(after) or _HOURS.search(after):
             times = [one for one in self._attributes if one.time]
@@ -75,7 +86,9 @@ class RangeConditions:
             named = [one for one in self._attributes if words & one.words]
             if named:
                 return self._pair(named, found)
-        return []
+        # "A tent under 200": a bound that counts nothing is a price.
+        bound = found.low is None or found.high is None
+        return money if bound and not _COUNTED.match(after) and not _PERSONS.search(before) else []
 
     def _pair(self, named: Sequence[NumericAttribute], found: NumberRange) -> list[NumericAttribute]:
         """Of a pair such as min_players and max_players the end that a range bounds, or both ends."""

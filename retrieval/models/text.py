@@ -29,6 +29,8 @@ _ASKING = (
 )
 _STOP_WORDS = frozenset({*bm25s.stopwords.STOPWORDS_EN_PLUS, *_ASKING.split()})
 """Words of a query that say nothing about an item: function words, and the words of asking itself."""
+_KIND_SHARES, _KIND_ITEMS = (0.02, 0.3), 3
+"""Shares of the catalog, and the least number of items, that have a word which tells a kind."""
 _LONGEST = 2000
 """Characters of one text that are indexed or searched."""
 
@@ -93,13 +95,37 @@ class TextIndex:
         Stop words count only in a query of nothing else, such as the title "It".
         """
         total = np.zeros(self._items, dtype=np.float32)
-        data, indices, indptr = (self._scores[name] for name in _ARRAYS)
+        data, indices = self._scores["data"], self._scores["indices"]
         every = list(dict.fromkeys(words(query)))
         for word in [word for word in every if word not in _STOP_WORDS] or every:
-            if (column := self._vocabulary.get(word)) is not None:
-                found = slice(int(indptr[column]), int(indptr[column + 1]))
+            if (found := self._column(word)) is not None:
                 total[indices[found]] += data[found]
         return total
+
+    def kinds(self, query: str) -> list[NDArray[np.bool_]]:
+        """For each word of the query that tells a kind of item, the items that have it, shape (items,).
+
+        A word tells a kind if it is no stop word and neither rare nor common in the catalog: "tent" in a shop, and not
+        the name of one product. A plural counts as its singular and the other way round.
+        """
+        found = []
+        for word in dict.fromkeys(words(query)):
+            if word in _STOP_WORDS or (len(word) == 1 and not word.isascii()):
+                continue
+            having = np.zeros(self._items, dtype=bool)
+            for form in (word, f"{word}s", word.removesuffix("s")):
+                if (column := self._column(form)) is not None:
+                    having[self._scores["indices"][column]] = True
+            count = int(having.sum())
+            if max(_KIND_ITEMS, _KIND_SHARES[0] * self._items) <= count <= _KIND_SHARES[1] * self._items:
+                found.append(having)
+        return found
+
+    def _column(self, word: str) -> slice | None:
+        if (column := self._vocabulary.get(word)) is None:
+            return None
+        indptr = self._scores["indptr"]
+        return slice(int(indptr[column]), int(indptr[column + 1]))
 
 
 def _texts(items: pl.DataFrame) -> Sequence[str]:

@@ -54,6 +54,29 @@ def test_conditions_by_rules(rules: WishReader, text: str, expected: dict[str, o
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a puzzle under 20", {"lt": 20}),
+        ("something cheaper than 20 please", {"lt": 20}),
+        ("a puzzle for two, up to 25.50", {"lte": 25.5}),
+        ("over 40, with animals", {"gt": 40}),
+        ("不超过200的玩具", {"lte": 200}),
+        ("200以下", {"lte": 200}),
+    ],
+)
+def test_a_bound_that_counts_nothing_is_a_price(rules: WishReader, text: str, expected: dict[str, object]) -> None:
+    assert conditions(rules.read(text).wish).get("price") == [expected]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["for kids under 12", "under 200 pieces", "up to 12 cm", "a puzzle of 20", "after 2005", "12岁以下", "3到6岁"],
+)
+def test_a_bound_that_counts_something_else_is_no_price(rules: WishReader, text: str) -> None:
+    assert "price" not in conditions(rules.read(text).wish)
+
+
+@pytest.mark.parametrize(
     ("text", "attribute", "expected"),
     [("木制玩具，不要拼图", "tags", "wooden"), ("a learning toy", "tags", "educational")],
 )

@@ -52,3 +52,16 @@ def test_any_query_gets_a_finite_score_for_every_item(query: str) -> None:
     assert scores.shape == (3,)
     assert (scores >= 0).all()
     assert (scores < 1e6).all()
+
+
+def test_words_that_tell_a_kind() -> None:
+    kinds = ["Tent", "Lamp", "Rope", "Boot", "Stove"]
+    names = ["Aster", "Birch", "Cedar", "Daisy", "Elder", "Fern", "Gorse", "Hazel", "Iris", "Juniper"]
+    titles = [f"{name} {kind}" for kind in kinds for name in names]
+    index = TextIndex.build(pl.DataFrame({"item_id": [str(one) for one in range(50)], "title": titles}))
+    for wish in ("a tent", "tents for two", "I want a TENT"):
+        (tents,) = index.kinds(wish)
+        assert [titles[place] for place in tents.nonzero()[0]] == titles[:10]
+    assert len(index.kinds("a lamp or a rope")) == 2
+    assert index.kinds("something Cedar") != []
+    assert index.kinds("a castle, the best") == []
