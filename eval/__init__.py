@@ -23,6 +23,7 @@ from eval.compare import Mean
 from eval.errors import LeakError
 from eval.experiment import ExperimentRun, check_purpose, run_experiment
 from eval.feedback import ANSWERS, RESPONSES, FeedbackReport, feedback_text, report_feedback
+from eval.fit_wishes import fit_wish_weights
 from eval.fusion import fit_fusion_weights
 from eval.guard import Training, adapter_training
 from eval.manifest import DEFAULT_ARMS, OPENED, ExperimentConfig, copy_openings, count_openings
@@ -36,7 +37,7 @@ from eval.report.files import write_report
 from eval.report.results import EvalReport, build_report
 from eval.report.verdict import MARGIN, AbOutcome, AbVerdict
 from eval.search_guard import parameters_saw_test, training_part
-from eval.wishes import WISH_ARMS, WishReport, judge_wishes, read_wishes, wishes_text
+from eval.wishes import WISH_ARMS, WishCase, WishReport, judge_wishes, read_wishes, wishes_text
 
 __all__ = [
     "ANSWERS",
@@ -87,6 +88,7 @@ __all__ = [
     "RetrievalBench",
     "StoreBench",
     "Training",
+    "WishCase",
     "WishReport",
     "adapter_training",
     "bench_adapter",
@@ -110,6 +112,7 @@ __all__ = [
     "count_openings",
     "feedback_text",
     "fit_fusion_weights",
+    "fit_wish_weights",
     "forget_in_runs",
     "judge_wishes",
     "log_choice",

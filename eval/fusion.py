@@ -7,13 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eval.arms.inputs import Cases, Regime, make_cases
 from eval.arms.llm import ProgressCallback, Reads
-from eval.fit_fusion import fit_fusion
+from eval.compare import paired_interval
+from eval.fit_fusion import LEVEL, FusionComparison, fit_fusion
 from eval.protocol import HoldoutProtocol, Part, Relevance, make_fold
 from prompts import PromptTemplate
-from reranker import Calibration, FusionFit, Read, candidate_signals, fusion_features
+from reranker import Calibration, FusionFit, Gain, Read, Slice, candidate_signals, fusion_features
 from retrieval import AlsParameters, DataError, Dataset, Example
 
 LEAST_EXAMPLES = 30
@@ -78,6 +80,7 @@ async def fit_fusion_weights(
             code="too_little_data",
         )
     fitted = fit_fusion(ordered, seed=seed)
+    lengths = np.array([len(cases.of[user].history) for user in judged if user in dict(examples)])
     return FusionFit(
         model=info.name,
         template=template.reference,
@@ -94,7 +97,26 @@ async def fit_fusion_weights(
         gain_low=fitted.gain.low,
         gain_high=fitted.gain.high,
         created=datetime.now(UTC),
+        slices=_slices(fitted, lengths, seed),
     )
+
+
+def _slices(fitted: FusionComparison, lengths: NDArray[np.integer], seed: int) -> dict[Slice, Gain]:
+    """Return the gain of each slice with enough users, which is not enough only where nearly all are of one slice."""
+    of = np.array([Slice.of(int(length)) for length in lengths])
+    found = {}
+    for part in Slice:
+        both = of == part
+        if both.sum() >= LEAST_EXAMPLES:
+            found[part] = gain_of(fitted, both, seed)
+    return found
+
+
+def gain_of(fitted: FusionComparison, which: NDArray[np.bool_] | slice = slice(None), seed: int = 0) -> Gain:
+    """Return the gain of some of the examples, with its interval."""
+    fused, twin = fitted.fused.out_of_fold[which], fitted.twin.out_of_fold[which]
+    interval = paired_interval(fused, twin, level=LEVEL, seed=seed)
+    return Gain(users=len(fused), mean=interval.mean, low=interval.low, high=interval.high)
 
 
 def _example(cases: Cases, user: str, relevant: frozenset[str], read: Read) -> Example:

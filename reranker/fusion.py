@@ -26,6 +26,7 @@ FUSION_FILE = "fusion.json"
 """File of the fitted weights, in the artifact's directory."""
 _LARGEST_FILE = 1 << 20
 _HISTORY_SCALE = math.log1p(30)
+_SHORT_HISTORY = 5
 
 
 class Feature(StrEnum):
@@ -160,6 +161,59 @@ def llm_weight(weights: Weights) -> float:
     return of_llm / others if others else of_llm
 
 
+class Gain(BaseModel):
+    """What the LLM adds to NDCG@10 over the same fit without it.
+
+    Args:
+        users: number of users, or of wishes, that were judged.
+        mean: mean of the paired differences.
+        low: lower end of its 80 % interval.
+        high: upper end of the interval.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    users: int
+    mean: float
+    low: float
+    high: float
+
+
+class WishFit(BaseModel):
+    """Fitted weights for requests with a wish.
+
+    Args:
+        model: served name of the LLM.
+        template: ``name@version`` of the rank prompt, which shows the wish.
+        template_hash: hash of the prompt's source.
+        wishes: hash of the wishes that they were fitted on.
+        weights: weights of all features.
+        gain: over the same fit without the LLM.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    model: str
+    template: str
+    template_hash: str
+    wishes: str
+    weights: dict[Feature, Weight]
+    gain: Gain
+
+
+class Slice(StrEnum):
+    """Users whose gain is measured apart."""
+
+    short_history = "short_history"
+    """At most five history entries."""
+    long_history = "long_history"
+
+    @classmethod
+    def of(cls, entries: int) -> "Slice":
+        """Return the slice of a history."""
+        return cls.short_history if entries <= _SHORT_HISTORY else cls.long_history
+
+
 class FusionFit(BaseModel):
     """Fitted weights, the conditions they were fitted under, and their quality on validation users.
 
@@ -180,6 +234,8 @@ class FusionFit(BaseModel):
         gain_low: lower end of the gain's 80 % interval.
         gain_high: upper end of the interval.
         created: time of the fit.
+        slices: gain of the slices with enough users.
+        wish: weights for requests with a wish; None if none were fitted.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -199,6 +255,13 @@ class FusionFit(BaseModel):
     gain_low: float
     gain_high: float
     created: datetime
+    slices: dict[Slice, Gain] = {}
+    wish: WishFit | None = None
+
+    def gain_of(self, entries: int) -> Gain:
+        """Return the gain for users with so many history entries: that of their slice if it was measured."""
+        overall = Gain(users=self.users, mean=self.gain, low=self.gain_low, high=self.gain_high)
+        return self.slices.get(Slice.of(entries), overall)
 
     @property
     def llm_may_help(self) -> bool:

@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 from reranker.client.engine import EngineState
-from reranker.fusion import FusionFit
+from reranker.fusion import Gain
 from reranker.settings import LlmSettings
 
 _ROOM = 0.5
@@ -17,7 +17,7 @@ class LlmWhy(StrEnum):
     no_fit = "no_fit"
     """Asked: no weights were fitted on these data, so that its gain is not known."""
     helps = "helps"
-    """Asked: the whole interval of the gain that was fitted is above zero."""
+    """Asked: the whole interval of the gain that was measured for such requests is above zero."""
     may_help = "may_help"
     """Asked: the mean gain is above zero, and there was room."""
     busy = "busy"
@@ -27,7 +27,7 @@ class LlmWhy(StrEnum):
     off = "off"
     """Not asked: there is no LLM, or the settings say so."""
     wish = "wish"
-    """Not asked: the rank prompt does not show the wish."""
+    """Not asked: the rank prompt does not show the wish, or its gain for wishes was not measured."""
     no_history = "no_history"
     """Not asked: there is no history to read."""
 
@@ -42,22 +42,21 @@ def has_room(state: EngineState, most: int) -> bool:
     return state.waiting == 0 and state.in_flight < most * _ROOM
 
 
-def choose_llm(settings: LlmSettings, fit: FusionFit | None, data_hash: str, *, room: bool) -> LlmWhy:
-    """Decide whether the LLM ranks, from the gain that the fit of the weights measured.
+def choose_llm(settings: LlmSettings, gain: Gain | None, *, room: bool) -> LlmWhy:
+    """Decide whether the LLM ranks, from the gain that was measured for such requests.
 
     Args:
-        fit: the fitted weights; None if there are none.
-        data_hash: hash of the data that are served.
+        gain: None if it was not measured on the data that are served.
         room: whether the LLM has room; see :func:`has_room`.
     """
     if settings.rank == "never" or settings.weight <= 0:
         return LlmWhy.off
     if settings.rank == "always":
         return LlmWhy.always
-    if fit is None or fit.data_hash != data_hash:
+    if gain is None:
         return LlmWhy.no_fit
-    if fit.llm_helps:
+    if gain.low > 0:
         return LlmWhy.helps
-    if not fit.llm_may_help:
+    if gain.mean <= 0:
         return LlmWhy.harms
     return LlmWhy.may_help if room else LlmWhy.busy

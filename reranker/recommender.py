@@ -45,6 +45,7 @@ from reranker.explain import Explainer, other_language
 from reranker.fusion import (
     FusionFit,
     Weights,
+    WishFit,
     candidate_signals,
     fixed_weights,
     fused_scores,
@@ -57,7 +58,7 @@ from reranker.llm_choice import ASKED, LlmWhy, choose_llm, has_room
 from reranker.reasons.counterfactual import ScoredPrompt
 from reranker.reasons.taste import Tastes, taste_sentence
 from reranker.reasons.writer import ReasonSource, ReasonWriter
-from reranker.request import DEFAULT_K, RecommendationRequest
+from reranker.request import DEFAULT_K, WISH_FAMILY, RecommendationRequest
 from reranker.scoring import Read, StabilityReport
 from reranker.scoring.adapted import reader_for
 from reranker.scoring.inputs import RankInputs, rank_inputs
@@ -172,7 +173,9 @@ class Recommender:
         context = RequestContext(
             deadline=began + request.deadline_ms / 1000,
             # Resolved once per request, so that a promotion cannot mix two versions in one answer.
-            rank_template=request.prompts.template("rank", self._library, request.locale),
+            rank_template=request.prompts.template(
+                "rank", self._library, request.locale, family=WISH_FAMILY if request.has_wish else "rank"
+            ),
             reason_template=request.prompts.template("reason", self._library, request.locale),
             failures=self._library.failures,
             request_id=request.request_id or uuid.uuid4().hex,
@@ -204,7 +207,7 @@ class Recommender:
 
     def _wish(self, request: RecommendationRequest, context: RequestContext) -> Wish | None:
         """Read the query of a request; None without one, or if its words are to be searched as they are."""
-        if request.query is None or not request.understand:
+        if request.query is None or not request.has_wish:
             return None
         if self.retriever.wishes.mismatch:
             context.warnings.append(_OTHER_EMBEDDER)
@@ -260,6 +263,13 @@ class Recommender:
             context.warnings.append(notice)
         yield self._done(retrieved, context, read, prompted=prompted, refused=refused)
 
+    def _wish_fit(self, context: RequestContext) -> WishFit | None:
+        """Return the weights for requests with a wish, if they were fitted for the prompt and the data."""
+        fit = self.fit
+        if fit is None or fit.wish is None or fit.data_hash != self.retriever.manifest.data_hash:
+            return None
+        return fit.wish if fit.wish.template_hash == context.rank_template.hash else None
+
     def _weights(self, retrieved: Retrieved, context: RequestContext, read: Read | None) -> Weights | None:
         """Return the weights that order the answer; None for retrieval's own order."""
         # The fit is based on candidates from a history; scores from a query or popularity have another scale.
@@ -270,6 +280,9 @@ class Recommender:
             if context.llm_failed or fit is None or fit.misfit(data_hash=data_hash):
                 return None
             return fit.twin if self.engine is not None else None
+        wished = self._wish_fit(context) if context.understood is not None and read.instead is None else None
+        if wished is not None and read.model == wished.model:
+            return wished.weights
         if fit is None:
             return fixed_weights(self._settings.weight)
         template = read.instead or context.rank_template
@@ -287,12 +300,19 @@ class Recommender:
         if self.engine is None or self.reader is None:
             return LlmWhy.off
         room = has_room(self.engine.state(), self.engine.settings.max_in_flight)
-        why = choose_llm(self._settings, self.fit, self.retriever.manifest.data_hash, room=room)
+        fit = self.fit if self.fit and self.fit.data_hash == self.retriever.manifest.data_hash else None
+        gain = None if fit is None else fit.gain_of(len(retrieved.history))
+        wished = self._wish_fit(context)
+        if context.understood is not None:
+            gain = None if wished is None else wished.gain
+        why = choose_llm(self._settings, gain, room=room)
         if why not in ASKED:
             return why
         wish = request.query if "query" in context.rank_template.meta.inputs else None
         if context.understood is not None and not wish:
             return LlmWhy.wish  # what the history makes likely says nothing about the wish
+        if context.understood is not None and why is LlmWhy.no_fit and request.prompts.rank is None:
+            return LlmWhy.wish
         if not retrieved.candidates or not (retrieved.history or wish):
             return LlmWhy.no_history  # without either, a likelihood only measures how common a title is
         return why

@@ -12,6 +12,8 @@ MAX_CANDIDATES = 200
 DEFAULT_CANDIDATES = 20
 DEFAULT_K = 10
 DEFAULT_NEW_ITEMS = 0.1
+WISH_FAMILY = "rank-wish"
+"""Family of the rank templates that show a wish."""
 MAX_DEADLINE_MS = 600_000
 
 
@@ -41,15 +43,16 @@ class PromptChoice:
         except TemplateError as error:
             raise InputError(error.message, field=f"prompts.{task}", remedy=error.remedy, code=error.code) from error
 
-    def template(self, task: Task, library: PromptLibrary, locale: str) -> PromptTemplate:
-        """Return the template for a task: the named one, or the task's own family in the locale's language.
+    def template(self, task: Task, library: PromptLibrary, locale: str, *, family: str | None = None) -> PromptTemplate:
+        """Return the template for a task: the named one, or one of a family in the locale's language, by default of the
+        family with the task's name.
 
         Raises:
             InputError: If the template does not exist, cannot be read, or is for another task.
         """
         reference = self.reference(task)
         if reference is None:
-            return library.find(task, locale)
+            return library.find(family or task, locale)
         try:
             template = library.get(reference)
         except TemplateError as error:
@@ -112,6 +115,11 @@ class RecommendationRequest:
     deadline_ms: int = 30_000
     began: float | None = None
     request_id: str | None = None
+
+    @property
+    def has_wish(self) -> bool:
+        """Whether there is a wish in words to be understood."""
+        return self.query is not None and self.understand
 
     def checked_count(self, catalog: int) -> int:
         """Validate the request's numbers and return how many candidates to retrieve.

@@ -1,7 +1,8 @@
 """``whyrank fuse``: fit the weight of the LLM."""
 
 import asyncio
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -11,19 +12,23 @@ from api.cli.data import FittedData, fitted_data
 from api.cli.eval import progress, tuned_on
 from api.cli.output import console, error_console, status, tell_note
 from api.settings.model import Settings, load_settings
-from eval import AnswerStore, Reads, fit_fusion_weights
+from eval import AnswerStore, Reads, WishCase, fit_fusion_weights, fit_wish_weights, read_wishes
 from prompts import PromptLibrary, PromptTemplate
 from reranker import (
+    WISH_FAMILY,
     Engine,
     EngineSettings,
     FusionFit,
+    Gain,
     Memory,
     Recommender,
+    WishFit,
     choose_adapter,
     find_or_start_server,
+    load_fit,
     save_fit,
 )
-from retrieval import Artifact, Dataset, InputError, Retriever
+from retrieval import Artifact, ArtifactError, Dataset, InputError, Retriever, open_embedder
 
 
 def fuse(
@@ -31,6 +36,10 @@ def fuse(
     users: Annotated[int | None, typer.Option(min=30, help="Number of users to sample; all by default.")] = None,
     candidates: Annotated[int, typer.Option(min=2, max=200, help="Number of candidates the LLM scores.")] = 20,
     seed: Annotated[int, typer.Option(help="Seed of the sample and the folds.")] = 0,
+    wishes: Annotated[
+        Path | None,
+        typer.Option(help="Also fit weights for requests with a wish, on the wishes of this file."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the weights and keep those in use.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for model answers.")] = Path("runs"),
 ) -> None:
@@ -43,10 +52,11 @@ def fuse(
     data = fitted_data(settings, need_artifact=True)
     library = PromptLibrary(settings.prompts_dir)
     template = rank_template(library, prompt)
+    wished = None if wishes is None else read_wishes(wishes)
     error_console().print(f"fitted on {data.origin}", markup=False)
     out.mkdir(parents=True, exist_ok=True)
     with status("looking for the LLM") as report, find_or_start_server(settings.llm, report=report) as engine:
-        fitted = asyncio.run(_fit(settings, engine, data, library, template, out, users, candidates, seed))
+        fitted = asyncio.run(_fit(settings, engine, data, library, template, out, users, candidates, seed, wished))
     in_use = library.find("rank", template.meta.locale)
     stored = not dry_run and template.hash == in_use.hash
     file = save_fit(settings.artifact, fitted) if stored else None
@@ -67,11 +77,20 @@ def fuse(
     say(f"{verdict}; {f'weights: {file}' if file else 'nothing was stored'}", markup=False)
     for feature, weight in fitted.in_use.items():
         say(f"  {feature:<22} {weight:+.3f}", markup=False)
+    for part, gain in fitted.slices.items():
+        say(f"  {part.replace('_', ' ')}: {_told(gain, 'users')}", markup=False)
+    if fitted.wish is not None:
+        say(f"  {fitted.wish.template} on {fitted.wish.model}: {_told(fitted.wish.gain, 'wishes')}", markup=False)
     if file is None and not dry_run:
         tell_note(
             f"the service ranks with {in_use.reference}, so its weights stay. Promote {fitted.template} and run "
             "'whyrank fuse' again: the answers are kept, and it takes seconds"
         )
+
+
+def _told(gain: Gain, of: str) -> str:
+    asked = "asked" if gain.low > 0 else "asked while there is room" if gain.mean > 0 else "not asked"
+    return f"{gain.users} {of}, gain {gain.mean:+.4f}, 80 % interval {gain.low:+.4f} to {gain.high:+.4f}; {asked}"
 
 
 def rank_template(library: PromptLibrary, prompt: str) -> PromptTemplate:
@@ -96,6 +115,7 @@ async def _fit(
     users: int | None,
     candidates: int,
     seed: int,
+    wishes: Sequence[WishCase] | None,
 ) -> FusionFit:
     with ExitStack() as stack:
         store = AnswerStore(out / "answers.sqlite")
@@ -107,7 +127,7 @@ async def _fit(
         async with Reads(engine, store, history_limit=limit, memory=memory, tuned=tuned) as reads:
             if template.meta.scoring != "likelihood" and data.artifact is not None:
                 await _refuse_positions(settings, engine, data.artifact, library, template, memory)
-            return await fit_fusion_weights(
+            fitted = await fit_fusion_weights(
                 data.dataset,
                 template,
                 reads,
@@ -119,6 +139,29 @@ async def _fit(
                 seed=seed,
                 report=tell,
             )
+            if wishes is None or data.artifact is None:
+                return fitted.model_copy(update={"wish": _kept(settings, fitted)})
+            showing = library.find(WISH_FAMILY, template.meta.locale)
+            wish = await fit_wish_weights(
+                Retriever(data.artifact, open_embedder(settings.embeddings)),
+                data.dataset,
+                wishes,
+                showing,
+                reads,
+                candidates=candidates,
+                model=_model(settings, showing, data.dataset),
+                seed=seed,
+                report=tell,
+            )
+            return fitted.model_copy(update={"wish": wish})
+
+
+def _kept(settings: Settings, fitted: FusionFit) -> WishFit | None:
+    """Return the stored weights for wishes if they were fitted on the same data."""
+    before = None
+    with suppress(ArtifactError):  # a damaged file is replaced
+        before = load_fit(settings.artifact)
+    return before.wish if before is not None and before.data_hash == fitted.data_hash else None
 
 
 def _model(settings: Settings, template: PromptTemplate, dataset: Dataset) -> str | None:

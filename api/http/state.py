@@ -53,7 +53,7 @@ from retrieval import (
 
 _OWN_FILES = 128
 """File descriptors for artifacts, prompts, the log and connections being accepted."""
-FAMILIES = ("rank", "reason", "rerank")
+FAMILIES = ("rank", "rank-wish", "reason", "rerank")
 """Template families that requests use by default."""
 _RETRY_S = 30.0
 _RETAIN_S = 3600.0

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -51,6 +51,7 @@ class Cases:
         retriever: fitted on ``train``.
         of: history and candidates of each judged user, in a seeded order.
         candidates: number of candidates that the LLM reads; there may be more for longer lists.
+        wishes: wish of each user who has one; templates may show it.
     """
 
     train: Dataset
@@ -58,6 +59,7 @@ class Cases:
     retriever: Retriever
     of: Mapping[str, Retrieved]
     candidates: int
+    wishes: Mapping[str, str] = field(default_factory=dict)
 
     def read_by_llm(self, user: str) -> Retrieved:
         """Return the case with only the candidates that the LLM reads."""

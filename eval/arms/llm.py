@@ -151,7 +151,8 @@ class Reads:
         reader = self._reader(model, calibration)
         try:
             sanitizer = await self._engine(model).sanitizer()
-            given = rank_inputs(retrieved, sanitizer, noun=cases.retriever.manifest.noun)
+            wish = cases.wishes.get(user, "")
+            given = rank_inputs(retrieved, sanitizer, noun=cases.retriever.manifest.noun, query=wish)
             found = await reader.read(template, given, with_prior=template.meta.scoring == "likelihood")
         except (LLMError, TemplateError) as error:
             return UserRead(user, None, error.code)

@@ -1,4 +1,4 @@
-"""Likelihood reads: the log-probability of a candidate's text as a continuation, with and without the history.
+"""Likelihood reads: the log-probability of a candidate's text as a continuation, with and without history and wish.
 
 The prompt does not list the candidates, so there is no position bias. They are sorted before they are read, so that the
 requests do not depend on the caller's order. With the engine's cache the order then changes no score; without it, no
@@ -21,9 +21,9 @@ from reranker.scoring.store import Memory, kept_number, key
 
 
 def _rendered(template: PromptTemplate, shown: RankInputs) -> tuple[list[str], Prompt]:
-    """Render each candidate's continuation, and the prompt without a history."""
+    """Render each candidate's continuation, and the prompt without a history and without a wish."""
     texts = [template.render_candidate(shown.shared, candidate) for candidate in shown.candidates]
-    return texts, template.render({**shown.shared, "history": []})
+    return texts, template.render({**shown.shared, "history": [], "query": ""})
 
 
 class LikelihoodScorer:
@@ -54,8 +54,7 @@ class LikelihoodScorer:
         conditional = dict(zip(distinct, map(sum, logprobs), strict=True))
         prior = None
         if with_prior:
-            # Priors for a query or profile of one request are not worth storing.
-            lasting = not any(shown.inputs.get(name) for name in ("query", "profile"))
+            lasting = not shown.inputs.get("profile")  # a prior for the profile of one request is not worth storing
             empty_prefix = await self._engine.tokens.of_prompt(end.prompt)
             values, more = await self._priors(empty_prefix, tokens, lasting=lasting)
             known = dict(zip(distinct, values, strict=True))
@@ -77,7 +76,7 @@ class LikelihoodScorer:
     async def _priors(
         self, prefix: Tokens, continuations: Sequence[Tokens], *, lasting: bool
     ) -> tuple[list[float], Usage]:
-        """Read log-probabilities without a history; ``lasting`` ones are stored."""
+        """Read log-probabilities without history and wish; ``lasting`` ones are stored."""
         if not lasting:
             logprobs, usage = await self._engine.continuation_logprobs(prefix, continuations)
             return [sum(values) for values in logprobs], usage

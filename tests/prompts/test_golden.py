@@ -39,7 +39,7 @@ def test_the_measured_rank_prompt_has_not_changed() -> None:
 
 def test_every_family_speaks_english_and_chinese() -> None:
     families = {LIBRARY.get(name).family for name in LIBRARY.names()}
-    assert families == {"rank", "rank-labels", "rank-pointwise", "rank-permutation", "rerank", "reason"}
+    assert families == {"rank", "rank-wish", "rank-labels", "rank-pointwise", "rank-permutation", "rerank", "reason"}
     for family in families:
         english, chinese = LIBRARY.find(family, "en"), LIBRARY.find(family, "zh-CN")
         assert (english.name, chinese.name) == (family, f"{family}-zh")

@@ -55,7 +55,7 @@ def a_fit(**changes: object) -> FusionFit:
         "ndcg_fused": 0.2,
         "ndcg_twin": 0.1,
         "gain": 0.1,
-        "gain_low": 0.05,
+        "gain_low": 0.05 if changes.get("llm_helps", True) else -0.2,
         "gain_high": 0.15,
         "created": datetime(2026, 1, 1, tzinfo=UTC),
     }

@@ -3,9 +3,9 @@
 import pytest
 
 from prompts import PromptLibrary
-from reranker import Answer, Engine, EngineState, LlmSettings, RecommendationRequest, Recommender
+from reranker import Answer, Engine, EngineState, LlmSettings, PromptChoice, RecommendationRequest, Recommender
 from reranker.fusion import Feature, FusionFit
-from retrieval import Retriever
+from retrieval import Interaction, Retriever
 from tests.reranker.test_fusion import a_fit
 from tests.standin import StandIn
 
@@ -81,6 +81,55 @@ async def test_the_llm_is_asked_where_its_gain_says_so(
     assert wish.llm_asked == "wish"
     stranger = await answer(retriever, engine, helps, user_id="nobody")
     assert stranger.llm_asked == "no_history"
+
+
+async def test_the_gain_of_the_slice_decides(retriever: Retriever, engine: Engine) -> None:
+    helps = {"users": 40, "mean": 0.1, "low": 0.05, "high": 0.15}
+    harms = {"users": 40, "mean": -0.1, "low": -0.15, "high": -0.05}
+    fit = fitting(retriever, slices={"short_history": helps, "long_history": harms})
+    long = (await answer(retriever, engine, fit)).llm_asked
+    short = (
+        await answer(retriever, engine, fit, history=[Interaction("i0", "like"), Interaction("i2", "like")])
+    ).llm_asked
+    assert (long, short) == ("harms", "helps")
+
+
+@pytest.mark.parametrize(("gain", "asked", "ranker"), [(0.1, "helps", "fused"), (-0.1, "harms", "text")])
+async def test_the_gain_for_wishes_decides_about_wishes(
+    retriever: Retriever, engine: Engine, standin: StandIn, gain: float, asked: str, ranker: str
+) -> None:
+    template = PromptLibrary().get("rank-wish")
+    wish = {
+        "model": "stand-in",
+        "template": template.reference,
+        "template_hash": template.hash,
+        "wishes": "",
+        "weights": {Feature.llm_gain: 3.0},
+        "gain": {"users": 40, "mean": gain, "low": gain - 0.05, "high": gain + 0.05},
+    }
+    shown: list[str] = []
+
+    def logprob(prefix: str, title: str) -> float:
+        shown.append(prefix)
+        return -float(len(title))
+
+    standin.logprob = logprob
+    fit = fitting(retriever, llm_helps=False, gain=-0.1, wish=wish)
+    found = await answer(retriever, engine, fit, query="an odd story", k=3)
+    assert (found.llm_asked, found.ranker) == (asked, ranker)
+    if asked == "helps":
+        assert found.prompts.rank is not None
+        assert found.prompts.rank.name == "rank-wish"
+        assert any("an odd story" in prefix for prefix in shown)
+        assert any("an odd story" not in prefix for prefix in shown), "the prior is read without the wish"
+    else:
+        assert shown == []
+
+
+async def test_a_named_prompt_that_shows_the_wish_is_read(retriever: Retriever, engine: Engine) -> None:
+    choice = PromptChoice(rank="rank-wish")
+    found = await answer(retriever, engine, None, query="an odd story", prompts=choice)
+    assert found.llm_asked == "no_fit"
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,7 @@ def test_weights_for_another_prompt_leave_production_alone(library: Path, standi
     weights = library / "artifacts" / "movielens" / "fusion.json"
     fused = whyrank("fuse", "--candidates", "16", folder=library, **environment)
     assert fused.returncode == 0, fused.stderr
+    assert " history: " in fused.stdout
     before = weights.read_bytes()
     other = whyrank("fuse", "--candidates", "16", "--prompt", "mine@1", folder=library, **environment)
     assert (other.returncode, weights.read_bytes() == before) == (0, True)

@@ -34,7 +34,7 @@ def test_the_first_save_of_a_shipped_name_copies_it_and_the_copy_counts(
     assert library.get("rerank@2").source == variant("Movies")
     assert library.home("rerank") == library.own
     assert library.home("reason") == library.shipped
-    assert len(library.names()) == 12
+    assert len(library.names()) == 14
     assert log_of(library) == [("copy", "rerank", None, None, 1), ("save", "rerank", None, 1, 2)]
     entry = changes(own(library))[1]
     assert (entry.who, entry.note) == ("ann", "friendlier")

@@ -11,7 +11,7 @@ from tests.prompts.conftest import RANK
 def test_every_shipped_template_loads_in_every_version() -> None:
     library = PromptLibrary()
     assert library.shipped == SHIPPED
-    assert len(library.names()) == 12
+    assert len(library.names()) == 14
     for name in library.names():
         for file in (SHIPPED / name).glob("*.jinja"):
             assert library.get(f"{name}@{file.stem}").family == name.removesuffix("-zh")
