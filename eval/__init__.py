@@ -24,7 +24,7 @@ from eval.errors import LeakError
 from eval.experiment import ExperimentRun, check_purpose, run_experiment
 from eval.feedback import ANSWERS, RESPONSES, FeedbackReport, feedback_text, report_feedback
 from eval.fit_wishes import fit_wish_weights
-from eval.fusion import fit_fusion_weights
+from eval.fusion import fit_fusion_weights, fit_new_item_weights
 from eval.guard import Training, adapter_training
 from eval.manifest import DEFAULT_ARMS, OPENED, ExperimentConfig, copy_openings, count_openings
 from eval.protocol import FRACTION, HoldoutProtocol, Part, Relevance, make_fold
@@ -112,6 +112,7 @@ __all__ = [
     "count_openings",
     "feedback_text",
     "fit_fusion_weights",
+    "fit_new_item_weights",
     "fit_wish_weights",
     "forget_in_runs",
     "judge_wishes",

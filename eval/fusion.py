@@ -3,23 +3,27 @@
 Callers split off the test part first.
 """
 
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.arms.cold_items import fit_new_items, make_cold_cases, read_cold_items
 from eval.arms.inputs import Cases, Regime, make_cases
 from eval.arms.llm import ProgressCallback, Reads
 from eval.compare import paired_interval
 from eval.fit_fusion import LEVEL, FusionComparison, fit_fusion
 from eval.protocol import HoldoutProtocol, Part, Relevance, make_fold
 from prompts import PromptTemplate
-from reranker import Calibration, FusionFit, Gain, Read, Slice, candidate_signals, fusion_features
-from retrieval import AlsParameters, DataError, Dataset, Example
+from reranker import Calibration, FusionFit, Gain, NewItemFit, Read, Slice, candidate_signals, fusion_features
+from retrieval import AlsParameters, DataError, Dataset, Embedder, Example
 
 LEAST_EXAMPLES = 30
 """Minimum number of users for whom retrieval found an item that they liked later."""
+_NEW_ITEM_USERS, _NEW_ITEM_CANDIDATES = 200, 20
+"""Users and hidden items for each of them that the LLM reads to measure its gain on new items."""
 
 
 async def fit_fusion_weights(
@@ -98,6 +102,47 @@ async def fit_fusion_weights(
         gain_high=fitted.gain.high,
         created=datetime.now(UTC),
         slices=_slices(fitted, lengths, seed),
+    )
+
+
+async def fit_new_item_weights(
+    dataset: Dataset,
+    template: PromptTemplate,
+    reads: Reads,
+    *,
+    parameters: AlsParameters,
+    embedder: Embedder | None = None,
+    seed: int = 0,
+    report: ProgressCallback = lambda *_: None,
+) -> NewItemFit:
+    """Fit weights among items without interactions, on items whose interactions are hidden.
+
+    Args:
+        dataset: all data that the fit may see.
+
+    Raises:
+        LLMError: If the server cannot be reached.
+        InputError: If the data are too few.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        cold = make_cold_cases(
+            dataset,
+            Path(folder),
+            parameters,
+            embedder=embedder,
+            users=_NEW_ITEM_USERS,
+            candidates=_NEW_ITEM_CANDIDATES,
+            seed=seed,
+        )
+    read = await read_cold_items(cold, template, reads, report)
+    fitted = fit_new_items(cold, read, seed=seed)
+    interval = paired_interval(fitted.fused, fitted.content, level=LEVEL, seed=seed)
+    return NewItemFit(
+        model=(await reads.info(None)).name,
+        template=template.reference,
+        template_hash=template.hash,
+        weights=fitted.weights,
+        gain=Gain(users=len(fitted.users), mean=interval.mean, low=interval.low, high=interval.high),
     )
 
 

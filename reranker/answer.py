@@ -193,8 +193,8 @@ class _Ranked(_AnswerPart):
     )
     warnings: list[Notice]
     llm_asked: LlmWhy = Field(
-        description="whether the LLM was asked to rank, and why: `always`, `no_fit`, `helps` and `may_help` asked it; "
-        "`busy`, `harms`, `off`, `wish` and `no_history` did not"
+        description="whether the LLM was asked to rank, and why: `always`, `no_fit`, `helps` and `may_help` asked it, "
+        "`new_items` about new items alone; `busy`, `harms`, `off`, `wish` and `no_history` did not"
     )
     llm_weight: float = Field(description="weight of the LLM relative to retrieval; 0 if the LLM did not rank")
     prompts: PromptsUsed

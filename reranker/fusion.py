@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,7 +113,7 @@ def fusion_features(signals: Signals) -> Floats:
     return np.stack([columns[feature] for feature in Feature], axis=1) if count else np.zeros((0, len(Feature)))
 
 
-NEW_ITEM_FEATURES = ("content", "llm", "llm_gain")
+NEW_ITEM_FEATURES: tuple[Literal["content", "llm", "llm_gain"], ...] = ("content", "llm", "llm_gain")
 """Features of an item without interactions, in the order of the columns of :func:`new_item_features`."""
 
 
@@ -201,6 +201,32 @@ class WishFit(BaseModel):
     gain: Gain
 
 
+class NewItemFit(BaseModel):
+    """Fitted weights that order items without interactions.
+
+    Args:
+        model: served name of the LLM, the base model.
+        template: ``name@version`` of the rank prompt.
+        template_hash: hash of the prompt's source.
+        weights: of :data:`NEW_ITEM_FEATURES`.
+        gain: over the order by content alone.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    model: str
+    template: str
+    template_hash: str
+    weights: dict[Literal["content", "llm", "llm_gain"], Weight]
+    gain: Gain
+
+    def scores(self, content: NDArray[np.floating], read: Read) -> Floats:
+        """Score items by what they have in common with the history and by the LLM, shape (items,)."""
+        table = new_item_features(content, read)
+        scores: Floats = table @ np.array([self.weights.get(name, 0.0) for name in NEW_ITEM_FEATURES])
+        return scores
+
+
 class Slice(StrEnum):
     """Users whose gain is measured apart."""
 
@@ -236,6 +262,7 @@ class FusionFit(BaseModel):
         created: time of the fit.
         slices: gain of the slices with enough users.
         wish: weights for requests with a wish; None if none were fitted.
+        new_items: weights among items without interactions; None if none were fitted.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -257,6 +284,7 @@ class FusionFit(BaseModel):
     created: datetime
     slices: dict[Slice, Gain] = {}
     wish: WishFit | None = None
+    new_items: NewItemFit | None = None
 
     def gain_of(self, entries: int) -> Gain:
         """Return the gain for users with so many history entries: that of their slice if it was measured."""

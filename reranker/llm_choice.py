@@ -20,6 +20,8 @@ class LlmWhy(StrEnum):
     """Asked: the whole interval of the gain that was measured for such requests is above zero."""
     may_help = "may_help"
     """Asked: the mean gain is above zero, and there was room."""
+    new_items = "new_items"
+    """Asked, about the new items alone."""
     busy = "busy"
     """Not asked: only the mean gain is above zero, and there was no room."""
     harms = "harms"

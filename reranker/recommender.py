@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,7 @@ from reranker.fusion import (
     score_parts,
 )
 from reranker.llm_choice import ASKED, LlmWhy, choose_llm, has_room
+from reranker.new_items import NewItemChooser
 from reranker.reasons.counterfactual import ScoredPrompt
 from reranker.reasons.taste import Tastes, taste_sentence
 from reranker.reasons.writer import ReasonSource, ReasonWriter
@@ -118,6 +119,7 @@ class Recommender:
         data_hash = retriever.manifest.data_hash
         self.reader = reader_for(engine, settings, data_hash, memory=memory, library=library) if engine else None
         writer = ReasonWriter(engine, retriever.catalog, retriever.manifest.noun, settings.second_look)
+        self._new_items = NewItemChooser(engine, settings, fit, data_hash, memory)
         self._explainer = Explainer(retriever, self.reader, writer)
 
     async def recommend(self, request: RecommendationRequest) -> Answer:
@@ -197,6 +199,7 @@ class Recommender:
                     count=request.checked_count(len(self.retriever.catalog)),
                     diversify=request.diversify,
                     new_items=request.new_items,
+                    new_item_choice=self._new_items.choice,
                 )
             )
         if wish is not None:
@@ -226,6 +229,11 @@ class Recommender:
         self, request: RecommendationRequest, retrieved: Retrieved, context: RequestContext
     ) -> AsyncGenerator[Event, None]:
         with context.timed("rank"):
+            if request.candidate_ids is None:
+                places = new_item_places(request.checked_count(len(self.retriever.catalog)), request.new_items)
+                retrieved = await self._new_items.choose(
+                    retrieved, places, partial(self._rank_inputs, request), context
+                )
             read = await self._rank(request, retrieved, context)
             weights = self._weights(retrieved, context, read)
             table = fusion_features(candidate_signals(self.retriever, retrieved, read))
@@ -319,8 +327,10 @@ class Recommender:
 
     async def _rank(self, request: RecommendationRequest, retrieved: Retrieved, context: RequestContext) -> Read | None:
         """Read the candidates with the LLM; None if it is not used or fails."""
-        context.llm_asked = self._llm_asked(request, retrieved, context)
-        if self.engine is None or self.reader is None or context.llm_asked not in ASKED:
+        why = self._llm_asked(request, retrieved, context)
+        if why in ASKED or context.llm_asked is not LlmWhy.new_items:
+            context.llm_asked = why
+        if self.engine is None or self.reader is None or why not in ASKED or context.llm_failed:
             return None
         try:
             async with asyncio.timeout(context.remaining_s() * (_RANK_SHARE if request.reasons else 1.0)):

@@ -31,6 +31,7 @@ class RetrievalRequest:
         diversify: whether alike items stand apart, see :mod:`retrieval.diversity`; False leaves retrieval's order.
         new_items: share of the candidates that may be items which nobody has touched, from 0 to 1; they have the source
             ``content``, and it takes a history to choose them.
+        new_item_choice: how many times as many of them to return, so that the caller can choose.
     """
 
     user_id: str | None = None
@@ -46,6 +47,7 @@ class RetrievalRequest:
     count: int = 20
     diversify: Diversify = False
     new_items: float = 0.0
+    new_item_choice: int = 1
 
 
 def new_item_places(count: int, share: float) -> int:

@@ -346,12 +346,13 @@ class Retriever:
         if self.models.content is None or not places:
             return scored
         suited = self.models.content.scores(visitor.taste)[0]
-        top = best(np.where(blocked | ~self._predicted, -np.inf, suited), places)
+        top = best(np.where(blocked | ~self._predicted, -np.inf, suited), places * request.new_item_choice)
         usual = float(scored.signals["als"][~self._untouched].mean()) if not self._untouched.all() else 0.0
         top = top[suited[top] > max(usual, 0.0)]
         if not len(top):
             return scored
-        others = np.flatnonzero(~np.isin(scored.positions, top))[: max(request.count - len(top), 0)]
+        left = request.count - min(len(top), places)
+        others = np.flatnonzero(~np.isin(scored.positions, top))[:left]
         positions = np.concatenate([scored.positions[others], top])
         signals = {**scored.signals, Content.name: suited}
         scale = self._content_scale(signals, positions, self._length(visitor))

@@ -25,7 +25,7 @@ PUBLIC = {
     "user_sample version_number with_attributes write_atomically",
     "reranker": "ADAPTER_FILE ADAPTER_WEIGHTS AdapterChoice AdapterManifest Agreement Answer BATCH_TABLE Basis "
     "BatchError BatchFolder BatchJob BatchManifest BatchOutcome BreakerState Calibration DEFAULT_NEW_ITEMS "
-    "Degraded NEW_ITEM_FEATURES new_item_features Gain Slice WISH_FAMILY WishFit "
+    "Degraded NEW_ITEM_FEATURES new_item_features Gain NewItemFit Slice WISH_FAMILY WishFit "
     "DocumentRanker DocumentRanking DoneEvent EMBEDDED Engine EngineSettings EngineState Estimate Event Explainer "
     "FUSION_FILE Feature FusionFit LLMBadAnswer LLMBusy LLMError LLMStartError LLMTimeout LLMUnavailable "
     "LikelihoodScorer ListwiseScorer LlmSettings LocalPool LocalServer MAX_CANDIDATES MAX_DEADLINE_MS MAX_ITEMS Memory "
@@ -49,7 +49,7 @@ PUBLIC = {
     "bench_cold_items bench_eval bench_evidence bench_faults bench_fit bench_flags bench_prompts bench_reasons "
     "bench_rerank bench_retrieval bench_store build_ab_report build_report check_purpose copy_openings "
     "count_openings feedback_text fit_fusion_weights forget_in_runs judge_wishes make_fold parameters_saw_test "
-    "WishCase fit_wish_weights "
+    "WishCase fit_wish_weights fit_new_item_weights "
     "parse_arm per_user_table read_wishes report_feedback run_ab run_experiment tables training_part "
     "wishes_text write_report",
     "tuning": "PromptWriter TrainingData TrainingEstimate TrainingProgress TuningOptions split_for_training tune",

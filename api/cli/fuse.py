@@ -12,7 +12,16 @@ from api.cli.data import FittedData, fitted_data
 from api.cli.eval import progress, tuned_on
 from api.cli.output import console, error_console, status, tell_note
 from api.settings.model import Settings, load_settings
-from eval import AnswerStore, Reads, WishCase, fit_fusion_weights, fit_wish_weights, read_wishes
+from eval import (
+    AnswerStore,
+    ProgressCallback,
+    Reads,
+    WishCase,
+    fit_fusion_weights,
+    fit_new_item_weights,
+    fit_wish_weights,
+    read_wishes,
+)
 from prompts import PromptLibrary, PromptTemplate
 from reranker import (
     WISH_FAMILY,
@@ -21,6 +30,7 @@ from reranker import (
     FusionFit,
     Gain,
     Memory,
+    NewItemFit,
     Recommender,
     WishFit,
     choose_adapter,
@@ -40,6 +50,12 @@ def fuse(
         Path | None,
         typer.Option(help="Also fit weights for requests with a wish, on the wishes of this file."),
     ] = None,
+    new_items: Annotated[
+        bool,
+        typer.Option(
+            "--new-items", help="Also measure the LLM among new items, as is done where the catalog has some already."
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the weights and keep those in use.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for model answers.")] = Path("runs"),
 ) -> None:
@@ -56,7 +72,9 @@ def fuse(
     error_console().print(f"fitted on {data.origin}", markup=False)
     out.mkdir(parents=True, exist_ok=True)
     with status("looking for the LLM") as report, find_or_start_server(settings.llm, report=report) as engine:
-        fitted = asyncio.run(_fit(settings, engine, data, library, template, out, users, candidates, seed, wished))
+        fitted = asyncio.run(
+            _fit(settings, engine, data, library, template, out, users, candidates, seed, wished, new_items)
+        )
     in_use = library.find("rank", template.meta.locale)
     stored = not dry_run and template.hash == in_use.hash
     file = save_fit(settings.artifact, fitted) if stored else None
@@ -79,6 +97,8 @@ def fuse(
         say(f"  {feature:<22} {weight:+.3f}", markup=False)
     for part, gain in fitted.slices.items():
         say(f"  {part.replace('_', ' ')}: {_told(gain, 'users')}", markup=False)
+    if fitted.new_items is not None:
+        say(f"  new items: {_told(fitted.new_items.gain, 'users')}", markup=False)
     if fitted.wish is not None:
         say(f"  {fitted.wish.template} on {fitted.wish.model}: {_told(fitted.wish.gain, 'wishes')}", markup=False)
     if file is None and not dry_run:
@@ -116,7 +136,9 @@ async def _fit(
     candidates: int,
     seed: int,
     wishes: Sequence[WishCase] | None,
+    new_items: bool,
 ) -> FusionFit:
+    assert data.artifact is not None  # noqa: S101  # it was asked for
     with ExitStack() as stack:
         store = AnswerStore(out / "answers.sqlite")
         stack.callback(store.close)
@@ -125,7 +147,7 @@ async def _fit(
         stack.callback(memory.close)
         limit, tuned = settings.llm.history_limit, tuned_on(settings, data.dataset)
         async with Reads(engine, store, history_limit=limit, memory=memory, tuned=tuned) as reads:
-            if template.meta.scoring != "likelihood" and data.artifact is not None:
+            if template.meta.scoring != "likelihood":
                 await _refuse_positions(settings, engine, data.artifact, library, template, memory)
             fitted = await fit_fusion_weights(
                 data.dataset,
@@ -139,7 +161,10 @@ async def _fit(
                 seed=seed,
                 report=tell,
             )
-            if wishes is None or data.artifact is None:
+            if new_items or data.artifact.models.content is not None:
+                own = await _new_items(data, template, reads, settings, seed, tell)
+                fitted = fitted.model_copy(update={"new_items": own})
+            if wishes is None:
                 return fitted.model_copy(update={"wish": _kept(settings, fitted)})
             showing = library.find(WISH_FAMILY, template.meta.locale)
             wish = await fit_wish_weights(
@@ -154,6 +179,25 @@ async def _fit(
                 report=tell,
             )
             return fitted.model_copy(update={"wish": wish})
+
+
+async def _new_items(
+    data: FittedData, template: PromptTemplate, reads: Reads, settings: Settings, seed: int, tell: ProgressCallback
+) -> NewItemFit | None:
+    """Fit weights among new items; None if the data are too few."""
+    try:
+        return await fit_new_item_weights(
+            data.dataset,
+            template,
+            reads,
+            parameters=data.parameters,
+            embedder=open_embedder(settings.embeddings),
+            seed=seed,
+            report=tell,
+        )
+    except InputError as error:
+        tell_note(f"the LLM's gain on new items was not measured: {error.message}")
+        return None
 
 
 def _kept(settings: Settings, fitted: FusionFit) -> WishFit | None:

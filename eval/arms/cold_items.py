@@ -7,6 +7,7 @@ hidden items. Nothing is fitted on the hidden interactions.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -146,7 +147,7 @@ class NewItemWeights:
         content: the same by the content alone.
     """
 
-    weights: dict[str, float]
+    weights: dict[Literal["content", "llm", "llm_gain"], float]
     users: Sequence[str]
     fused: PerUser
     content: PerUser

@@ -78,7 +78,7 @@ async def bench_cold_items(
         "content": np.array([plain[user].ndcg(cold.content(user)) for user in judged]),
     }
     pairs = [("content", "chance"), ("content", "popularity")]
-    weights = None
+    weights: dict[str, float] | None = None
     if reads is not None and template is not None:
         read = await read_cold_items(cold, template, reads, report)
         fitted = fit_new_items(cold, read, seed=seed)
@@ -92,7 +92,7 @@ async def bench_cold_items(
             example = cold.example(user, read[user])
             arms["llm"][number], arms["llm_gain"][number] = (example.ndcg(example.table[:, one]) for one in (1, 2))
             arms["content + llm"][number] = fitted.fused[place[user]]
-        weights = fitted.weights
+        weights = {str(name): weight for name, weight in fitted.weights.items()}
         pairs += [("content + llm", "content"), ("llm_gain", "chance")]
     return ColdItemsBench(
         dataset=dataset.name,

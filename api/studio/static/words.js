@@ -86,6 +86,7 @@ const WORDS = {
   asked_no_fit: ["asked, its gain is not measured", "使用（增益未测）"],
   asked_helps: ["asked, it helps", "使用（有增益）"],
   asked_may_help: ["asked, it may help", "使用（可能有增益）"],
+  asked_new_items: ["asked, about new items alone", "仅用于新品"],
   asked_busy: ["not asked, no room", "未使用（繁忙）"],
   asked_harms: ["not asked, it does not help", "未使用（无增益）"],
   asked_off: ["not asked, off", "未启用"],
