@@ -15,9 +15,9 @@ TEMPLATE = PromptLibrary().get("rank")
 _NUMBER = re.compile(r"Thing (\d+)")
 
 
-def titled() -> Dataset:
-    """Users who like things whose numbers leave the same rest, modulo 3; their attributes tell nothing."""
-    plain = tastes(informative=False)
+def titled(*, informative: bool) -> Dataset:
+    """Users who like things whose numbers leave the same rest, modulo 3; attributes may tell which."""
+    plain = tastes(informative=informative)
     items = plain.items.with_columns(title=pl.concat_str(pl.lit("Thing "), pl.col("item_id").str.strip_prefix("i")))
     return make_dataset("titled", "things", items, plain.interactions)
 
@@ -29,7 +29,7 @@ async def test_an_llm_that_knows_what_goes_together_gets_a_weight(reads: Reads, 
         return -1.0 if own and history and int(own[1]) % 3 == history[-1] else -20.0
 
     standin.logprob = logprob
-    found = await fit_new_item_weights(titled(), TEMPLATE, reads, parameters=PARAMETERS)
+    found = await fit_new_item_weights(titled(informative=False), TEMPLATE, reads, parameters=PARAMETERS)
     assert found.gain.low > 0.1
     assert found.weights["llm"] + found.weights["llm_gain"] > 0
     assert found.template_hash == TEMPLATE.hash
@@ -37,5 +37,5 @@ async def test_an_llm_that_knows_what_goes_together_gets_a_weight(reads: Reads, 
 
 async def test_an_llm_that_guesses_does_not_help(reads: Reads, standin: StandIn) -> None:
     standin.logprob = lambda prefix, title: -float(zlib.crc32((prefix[:40] + title).encode()) % 89)
-    found = await fit_new_item_weights(titled(), TEMPLATE, reads, parameters=PARAMETERS)
+    found = await fit_new_item_weights(titled(informative=True), TEMPLATE, reads, parameters=PARAMETERS)
     assert found.gain.low <= 0.02
