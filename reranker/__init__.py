@@ -32,6 +32,7 @@ from reranker.batch import (
     run_batch,
     users_scope,
 )
+from reranker.batch.ray_pool import RayPool
 from reranker.client.breaker import BreakerState
 from reranker.client.cache import cache_salt
 from reranker.client.engine import Engine, EngineState, ModelInfo
@@ -167,6 +168,7 @@ __all__ = [
     "PromptChoice",
     "RankInputs",
     "RankingEvent",
+    "RayPool",
     "Read",
     "Reader",
     "Reason",

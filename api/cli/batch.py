@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from fastapi.exceptions import RequestValidationError
@@ -32,6 +32,7 @@ from reranker import (
     BatchOutcome,
     Estimate,
     LocalPool,
+    RayPool,
     RecommendationRequest,
     Scope,
     changed_users,
@@ -72,6 +73,13 @@ def batch(
     processes: Annotated[
         int | None, typer.Option(min=1, max=256, help="Worker processes; 2 with the LLM, else the number of cores.")
     ] = None,
+    engine_name: Annotated[
+        Literal["local", "ray"], typer.Option("--engine", help="Workers: processes on this machine, or Ray.")
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Ray cluster, such as ray://head:10001; by default one on this machine."),
+    ] = None,
     concurrency: Annotated[
         int, typer.Option(min=1, max=1000, help="Requests in progress, all workers together, with the LLM.")
     ] = 16,
@@ -100,6 +108,8 @@ def batch(
         )
     if to is not None:
         check_target(to)
+    if address is not None and engine_name != "ray":
+        raise InputError("is for --engine ray", field="--address", remedy="Add --engine ray", code="contradiction")
     settings = load_settings()
     artifact = load(settings.artifact)
     tell_other_data(settings, artifact.manifest)
@@ -128,6 +138,7 @@ def batch(
         )
     workers = processes or (2 if llm else os.cpu_count() or 1)
     rows = shard_rows or (200 if llm else 10_000)
+    pool = RayPool(workers, address) if engine_name == "ray" else LocalPool(workers)
     with (
         _interrupt_on_sigterm(),
         nullcontext() if estimate_only else folder.locked(),
@@ -138,7 +149,7 @@ def batch(
             artifact=settings.artifact.resolve(),
             build=artifact.manifest.name,
             fit=load_fit(settings.artifact),
-            prompts_dir=settings.prompts_dir,
+            prompts_dir=settings.prompts_dir and settings.prompts_dir.resolve(),
             llm=settings.llm,
             embeddings=settings.embeddings,
             engine=engine,
@@ -157,7 +168,7 @@ def batch(
                 job,
                 scope,
                 artifact,
-                LocalPool(workers),
+                pool,
                 shard_rows=rows,
                 changed_since=since,
                 max_seconds=60 * max_minutes if max_minutes else float("inf"),

@@ -18,7 +18,7 @@ from reranker.batch.rows import BatchEntry
 from reranker.batch.worker import BatchJob, PartitionWorker
 
 Partition = tuple[int, list[BatchEntry]]
-_MOST_DEATHS = 3
+MOST_DEATHS = 3
 """Times in a row that workers may die before the batch gives up."""
 
 
@@ -37,6 +37,16 @@ class Pool(Protocol):
             WhyrankError: If the workers cannot begin, or die again and again.
         """
         ...
+
+
+def killed_error(deaths: int) -> BatchError:
+    """Create the error for workers that die again and again."""
+    return BatchError(
+        f"a worker was killed {deaths} times in a row",
+        field="--processes",
+        remedy="Lower it if memory was short; the same command goes on from the finished shards",
+        code="batch_worker_killed",
+    )
 
 
 class LocalPool:
@@ -79,13 +89,8 @@ class LocalPool:
                         yield number, table
             except BrokenProcessPool as error:
                 deaths += 1
-                if deaths >= _MOST_DEATHS:
-                    raise BatchError(
-                        f"a worker was killed {deaths} times in a row",
-                        field="--processes",
-                        remedy="Lower it if memory was short; the same command goes on from the finished shards",
-                        code="batch_worker_killed",
-                    ) from error
+                if deaths >= MOST_DEATHS:
+                    raise killed_error(deaths) from error
             finally:  # also if the consumer stops, or the user interrupts
                 if futures:
                     executor.shutdown(wait=False, cancel_futures=True)

@@ -100,3 +100,23 @@ def test_a_batch_without_its_llm_fails_the_check(artifact_dir: Path, tmp_path: P
     assert done.returncode == 3
     assert "was not published" in " ".join(done.stderr.split())
     assert not (tmp_path / "out" / "CURRENT").exists()
+
+
+def test_workers_on_ray(artifact_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "retrieval").mkdir()
+    (tmp_path / "retrieval" / "__init__.py").write_text("raise RuntimeError('a folder of ours')")
+    arguments = ("batch", "-o", "out", "--no-llm", "--processes", "2", "--engine", "ray", "--shard-rows", "10")
+    done = whyrank(*arguments, folder=tmp_path, WHYRANK_ARTIFACT=str(artifact_dir))
+    assert done.returncode == 0, done.stderr
+    assert len(rows(tmp_path)) == 24
+    for wrong, says in (
+        (("--address", "ray://localhost:1"), "no Ray cluster answers"),
+        (("--engine", "spark"), "spark"),
+    ):
+        refused = whyrank(*arguments, *wrong, folder=tmp_path, WHYRANK_ARTIFACT=str(artifact_dir))
+        assert refused.returncode in (1, 2), refused.stderr
+        assert says in refused.stderr
+        assert "Traceback" not in refused.stderr
+    unused = whyrank("batch", "-o", "out", "--address", "auto", folder=tmp_path, WHYRANK_ARTIFACT=str(artifact_dir))
+    assert unused.returncode == 2
+    assert "--engine ray" in unused.stderr

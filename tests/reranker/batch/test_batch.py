@@ -29,7 +29,7 @@ from reranker import (
     run_batch,
     users_scope,
 )
-from reranker.batch.executors import Partition
+from reranker.batch.executors import Partition, Pool
 from reranker.batch.worker import PartitionWorker
 from retrieval import Artifact, InputError, Retriever, load
 from tests.standin import StandIn
@@ -79,7 +79,7 @@ def folder(tmp_path: Path) -> BatchFolder:
 
 
 def run(
-    folder: BatchFolder, job: BatchJob, scope: Scope, artifact: Artifact, pool: OneProcess | LocalPool, **more: object
+    folder: BatchFolder, job: BatchJob, scope: Scope, artifact: Artifact, pool: Pool, **more: object
 ) -> BatchOutcome:
     with folder.locked():
         return run_batch(folder, job, scope, artifact, pool, shard_rows=2, **more)  # type: ignore[arg-type]
