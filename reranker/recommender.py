@@ -209,15 +209,22 @@ class Recommender:
         return self._events(request, retrieved, context)
 
     def _wish(self, request: RecommendationRequest, context: RequestContext) -> Wish | None:
-        """Read the query of a request; None without one, or if its words are to be searched as they are."""
-        if request.query is None or not request.has_wish:
+        """Read the query of a request together with the profile, and for a stranger the profile alone; None without
+        them, or if words are to be searched as they are.
+        """
+        profile = "; ".join(request.profile.values())
+        stranger = request.history is None and not request.newer and not self._is_known(request.user_id)
+        if not request.understand or (request.query is None and not (profile and stranger)):
             return None
         if self.retriever.wishes.mismatch:
             context.warnings.append(_OTHER_EMBEDDER)
-        reading = self.wishes.read(request.query)
+        reading = self.wishes.read(request.query or "", profile)
         if reading.error is not None:
             context.degrade_wish(reading.error)
         return reading.wish
+
+    def _is_known(self, user_id: str | None) -> bool:
+        return user_id is not None and self.retriever.has_user(user_id)
 
     @cached_property
     def wishes(self) -> WishReader:

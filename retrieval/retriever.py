@@ -405,7 +405,8 @@ class Retriever:
         if not given:  # items that the request names are ranked, not ruled out
             blocked, relaxed = self.wishes.narrowed(wish, blocked, request.count)
         found = self.wishes.scores(wish)
-        if "meaning" in found.signals:
+        preferences = "conditions" in found.signals and not all(one.strict for one in wish.conditions)
+        if "meaning" in found.signals or preferences:
             scored = self._by_meaning(wish, found.signals, blocked, request, visitor)
             return replace(scored, relaxed=relaxed, wish_error=found.error), None
         plain = replace(request, query=wish.words or None, wish=None)

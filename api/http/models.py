@@ -103,7 +103,10 @@ class RecommendationBody(BaseModel):
         description="what the user did just now, oldest first; counts in addition to the stored history or `history`",
     )
     profile: dict[str, Annotated[str, Field(max_length=300)]] = Field(
-        default_factory=dict, max_length=20, description="other facts about the user, for templates that show them"
+        default_factory=dict,
+        max_length=20,
+        description="other facts about the user: preferences beside a wish, or "
+        "instead of a history; templates may show them",
     )
     query: str | None = Field(default=None, min_length=1, max_length=2000, description="a wish in words")
     understand: bool = Field(

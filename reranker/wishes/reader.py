@@ -75,14 +75,44 @@ class WishReader:
         with contextlib.suppress(EmbeddingError):  # the answer to a wish says so
             self._values.meant(["warm up"])
 
-    def read(self, text: str) -> WishReading:
-        """Read a wish. The text is untrusted; only its first 4,000 characters are read."""
+    def read(self, text: str, profile: str = "") -> WishReading:
+        """Read a wish. The texts are untrusted; only the first 4,000 characters of each are read.
+
+        Args:
+            text: the wish; may be empty if there is a profile.
+            profile: what else the person says of oneself. Values that it names are preferences, or ruled out as in a
+                wish; titles are likes or dislikes; numbers are not read, since they are ages and years of birth rather
+                than prices.
+        """
+        if not profile.strip():
+            return self._read(text)
+        told = self._read(profile, numbers=False)
+        soft = tuple(
+            one if "not" in one.wanted else replace(one, certainty=min(one.certainty, _TOLD))
+            for one in told.wish.conditions
+        )
+        if not text.strip():
+            own = replace(told.wish, conditions=soft, words="", told=False)
+            return WishReading(own, told.error)
+        found = self._read(text)
+        wish = found.wish
+        asked = {one.attribute for one in wish.conditions}  # what the wish says of an attribute counts
+        named = set(wish.named)
+        own = replace(
+            wish,
+            liked=(*wish.liked, *(one for one in told.wish.liked if one not in named)),
+            disliked=(*wish.disliked, *(one for one in told.wish.disliked if one not in named)),
+            conditions=(*wish.conditions, *(one for one in soft if one.attribute not in asked)),
+        )
+        return WishReading(own, found.error or told.error)
+
+    def _read(self, text: str, *, numbers: bool = True) -> WishReading:
         text = unicodedata.normalize("NFC", text[:_LONGEST])
         titles = self._titles.find(text)
         masked = _PARENTHESIS.sub(" ", _masked(text, titles))
         parts = clauses(masked)
         liked, disliked = self._opinions(titles, parts)
-        ranges, rest = self._ranges.read(parts)
+        ranges, rest = self._ranges.read(parts) if numbers else ([], parts)
         error: EmbeddingError | None = None
         method: WishMethod = "rules" if self._embedder is None else "embeddings"
         try:

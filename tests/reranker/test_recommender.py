@@ -362,3 +362,15 @@ async def test_hostile_history_reaches_the_model_as_text(recommender: Recommende
     answer = await recommender.recommend(RecommendationRequest(history=history, k=2))
     assert answer.ranker == "fused"
     assert SPECIAL not in standin.prompts()
+
+
+async def test_a_profile_stands_in_for_a_history(retriever: Retriever) -> None:
+    plain = Recommender(retriever, None, PromptLibrary(), LlmSettings())
+    stranger = RecommendationRequest(user_id="nobody", k=5, profile={"favourite genres": "comedy"})
+    answer = await plain.recommend(stranger)
+    assert answer.understood is not None
+    assert {one.attribute: one.wanted["all"][0] for one in answer.understood.conditions} == {"genres": "Comedy"}  # type: ignore[index]
+    assert [item.attributes["genres"] for item in answer.items] == [["Comedy"]] * 5
+    assert len((await plain.recommend(replace(stranger, k=16))).items) == ITEMS, "a preference rules nothing out"
+    for other in (replace(stranger, user_id="u0"), replace(stranger, understand=False), replace(stranger, profile={})):
+        assert (await plain.recommend(other)).understood is None

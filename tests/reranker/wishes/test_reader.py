@@ -137,3 +137,26 @@ def test_any_text_can_be_read(rules: WishReader, text: str) -> None:
 @pytest.mark.parametrize("part", ["no ", "9", "1 to ", "like Dragon Quest ", "(", "《", "é", "一", "under ", "A "])
 def test_the_time_grows_linearly(rules: WishReader, part: str) -> None:
     assert_linear(rules.read, lambda size: part * (size // len(part)), small=250)
+
+
+def test_a_profile_adds_preferences(rules: WishReader) -> None:
+    wish = rules.read("a puzzle under 30 €", "likes wooden and magnetic things, not Hasbro; 1990; Dragon Quest 0").wish
+    assert conditions(wish)["tags"] == [{"all": ["wooden"]}, {"all": ["magnetic"]}]
+    assert conditions(wish)["brand"] == [{"not": ["Hasbro"]}]
+    assert "released" not in conditions(wish), "a number is no wish"
+    strict = {condition.attribute for condition in wish.conditions if condition.strict}
+    assert strict == {"price", "category", "brand"}
+    assert wish.liked == ("t0",)
+    assert wish.text == rules.read("a puzzle under 30 €").wish.text
+
+
+def test_a_wish_counts_before_a_profile(rules: WishReader) -> None:
+    wish = rules.read("a puzzle", "likes card games").wish
+    assert conditions(wish) == {"category": [{"in": ["puzzles"]}]}
+
+
+def test_a_profile_alone_rules_nothing_out(rules: WishReader) -> None:
+    wish = rules.read("", "card games; wooden").wish
+    assert set(conditions(wish)) == {"category", "tags"}
+    assert not any(condition.strict for condition in wish.conditions)
+    assert rules.read("a puzzle", "  ") == rules.read("a puzzle")
