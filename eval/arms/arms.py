@@ -2,7 +2,7 @@
 
 | name | what it ranks by |
 |---|---|
-| ``popular``, ``itemknn``, ``bpr`` | a classical model over the whole catalog |
+| ``popular``, ``itemknn``, ``bpr``, ``sasrec`` | a baseline over the whole catalog |
 | ``als``, ``ease``, ``transitions`` | one of retrieval's models alone, over the whole catalog |
 | ``retrieval`` | retrieval as it is: all models, weighted as ``fit`` learned it |
 | ``llm:rank@1`` | the LLM's read of retrieval's first candidates, alone |

@@ -7,7 +7,7 @@ from implicit.bpr import BayesianPersonalizedRanking
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from retrieval import EncodedDataset, ItemKnn, popularity
+from retrieval import EncodedDataset, InputError, ItemKnn, popularity
 
 Users = NDArray[np.int64]
 Rankings = NDArray[np.int64]
@@ -36,7 +36,30 @@ def bpr(known: EncodedDataset, users: Users, depth: int, *, seed: int = 0) -> Ra
     return _best(lambda some: model.user_factors[some] @ model.item_factors.T, known, users, depth)
 
 
-BASELINES: Mapping[str, Callable[..., Rankings]] = {"popular": popular, "itemknn": itemknn, "bpr": bpr}
+def sasrec(known: EncodedDataset, users: Users, depth: int, *, seed: int = 0) -> Rankings:
+    """SASRec with a softmax over the catalog.
+
+    Raises:
+        InputError: If torch is not installed.
+    """
+    try:
+        from eval.arms.sasrec import fit_sasrec
+    except ImportError as error:
+        raise InputError(
+            "the arm 'sasrec' needs torch, which is not installed",
+            field="arms",
+            remedy="Leave it out",
+            code="missing_torch",
+        ) from error
+    return _best(fit_sasrec(known, seed=seed), known, users, depth)
+
+
+BASELINES: Mapping[str, Callable[..., Rankings]] = {
+    "popular": popular,
+    "itemknn": itemknn,
+    "bpr": bpr,
+    "sasrec": sasrec,
+}
 """Baselines fitted only for the comparison."""
 SIGNALS: Mapping[str, str] = {"als": "als", "ease": "linear", "transitions": "transitions"}
 """Name of the signal, by arm, of retrieval's models that rank the whole catalog alone."""
