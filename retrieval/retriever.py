@@ -78,7 +78,9 @@ class Retriever:
         """Items without interactions, shape (items,): only what they have in common with others is known."""
         content = artifact.models.content
         self._predicted = np.zeros(len(artifact.catalog), dtype=bool) if content is None else content.predicted
-        self.wishes = WishSearch(artifact.catalog, artifact.text_index, artifact.embeddings, embedder)
+        self.wishes = WishSearch(
+            artifact.catalog, artifact.text_index, artifact.embeddings, embedder, artifact.manifest.noun
+        )
 
     def changed_files(self) -> list[str]:
         """Names of the files of the loaded build that no longer are on disk what was loaded."""

@@ -55,15 +55,22 @@ class WishSearch:
         index: their words.
         embeddings: their vectors; None if the artifact has none.
         embedder: embeds wishes; None compares words alone.
+        noun: word for the items, in the plural.
     """
 
     def __init__(
-        self, catalog: Catalog, index: TextIndex, embeddings: ItemEmbeddings | None, embedder: Embedder | None
+        self,
+        catalog: Catalog,
+        index: TextIndex,
+        embeddings: ItemEmbeddings | None,
+        embedder: Embedder | None,
+        noun: str = "",
     ) -> None:
         self._catalog = catalog
         self._index = index
         self._embeddings = embeddings
         self._embedder = embedder
+        self._noun = noun
         self.mismatch = bool(embeddings and embedder and embeddings.fingerprint != embedder.fingerprint)
 
     @property
@@ -76,7 +83,7 @@ class WishSearch:
         signals: dict[str, Floats] = {}
         met = [allowed for one in wish.conditions if (allowed := self._allowed(one)) is not None]
         if wish.words:
-            met += self._index.kinds(wish.words)
+            met += self._index.kinds(wish.words, self._noun)
         if met:
             signals["conditions"] = np.mean(met, axis=0, dtype=np.float32)
         if wish.words and (words := self._index.scores(wish.words)).any():

@@ -102,15 +102,19 @@ class TextIndex:
                 total[indices[found]] += data[found]
         return total
 
-    def kinds(self, query: str) -> list[NDArray[np.bool_]]:
+    def kinds(self, query: str, noun: str = "") -> list[NDArray[np.bool_]]:
         """For each word of the query that tells a kind of item, the items that have it, shape (items,).
 
         A word tells a kind if it is no stop word and neither rare nor common in the catalog: "tent" in a shop, and not
         the name of one product. A plural counts as its singular and the other way round.
+
+        Args:
+            noun: word for the items, which tells nothing: "a book about dragons" in a shop of books.
         """
         found = []
+        usual = {word.removesuffix("s") for word in words(noun)}
         for word in dict.fromkeys(words(query)):
-            if word in _STOP_WORDS or (len(word) == 1 and not word.isascii()):
+            if word in _STOP_WORDS or word.removesuffix("s") in usual or (len(word) == 1 and not word.isascii()):
                 continue
             having = np.zeros(self._items, dtype=bool)
             for form in (word, f"{word}s", word.removesuffix("s")):

@@ -65,3 +65,4 @@ def test_words_that_tell_a_kind() -> None:
     assert len(index.kinds("a lamp or a rope")) == 2
     assert index.kinds("something Cedar") != []
     assert index.kinds("a castle, the best") == []
+    assert index.kinds("a tent", noun="tents") == []
