@@ -251,8 +251,7 @@ class FusionFit(BaseModel):
         candidates: number of candidates in each read.
         weights: weights of all features.
         twin: weights of the same fit without the LLM's features (``fused-nollm``).
-        llm_helps: whether the LLM beat the twin on validation users; if not, the twin's weights apply and the LLM is
-            not used.
+        llm_helps: whether the whole interval of the gain is above zero.
         users: number of validation users with a relevant candidate.
         ndcg_fused: NDCG@10 of the validation users, with weights that were fitted on other users.
         ndcg_twin: the same for the twin.
@@ -298,8 +297,8 @@ class FusionFit(BaseModel):
 
     @property
     def in_use(self) -> dict[Feature, float]:
-        """The weights that apply."""
-        return self.weights if self.llm_helps else self.twin
+        """The weights that apply while the LLM has room."""
+        return self.weights if self.llm_may_help else self.twin
 
     def misfit(self, *, data_hash: str, model: str | None = None, template_hash: str | None = None) -> str | None:
         """Return why these weights do not apply to this data, model and prompt, or None if they do.

@@ -29,7 +29,13 @@ def text(report: EvalReport) -> str:
     lines += ["", *_conduct(report.conduct)]
     for name, fit in report.manifest.fits.items():
         if name != "fused-nollm":
-            verdict = "counts" if fit.llm_helps else "does not count: its weight is 0"
+            verdict = (
+                "counts"
+                if fit.llm_helps
+                else "counts while it has room"
+                if fit.llm_may_help
+                else "does not count: its weight is 0"
+            )
             lines.append(
                 f"fit of {name} on {fit.users} validation users: NDCG@10 {fit.ndcg_fused:.4f} with the LLM, "
                 f"{fit.ndcg_twin:.4f} without, gain {fit.gain:+.4f} "

@@ -116,9 +116,10 @@ def test_misfit_of_data_model_and_prompt() -> None:
     assert fit.misfit(data_hash="other") == "they were fitted for other data"
     assert "for the model 'm', not 'n'" in str(fit.misfit(data_hash="d", model="n", template_hash="h"))
     assert "prompt rank@1" in str(fit.misfit(data_hash="d", model="m", template_hash="x"))
-    helpless = a_fit(llm_helps=False)
+    helpless, hopeful = a_fit(llm_helps=False, gain=-0.01), a_fit(llm_helps=False, gain=0.01)
     assert helpless.misfit(data_hash="d") is None
     assert helpless.in_use == helpless.twin
+    assert hopeful.in_use == hopeful.weights
 
 
 def test_saved_weights_are_loaded(tmp_path: Path) -> None:
