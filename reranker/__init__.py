@@ -69,10 +69,10 @@ from reranker.request import (
     MAX_DEADLINE_MS,
     MAX_ITEMS,
     TASKS,
-    WISH_FAMILY,
     PromptChoice,
     RecommendationRequest,
     Task,
+    wish_template,
 )
 from reranker.scoring import (
     Calibration,
@@ -122,7 +122,6 @@ __all__ = [
     "ROW_SCHEMA",
     "TASKS",
     "TUNED",
-    "WISH_FAMILY",
     "AdapterChoice",
     "AdapterManifest",
     "Agreement",
@@ -233,5 +232,6 @@ __all__ = [
     "this_machine",
     "try_second_look_on",
     "users_scope",
+    "wish_template",
     "write_reasons",
 ]

@@ -59,7 +59,7 @@ from reranker.new_items import NewItemChooser
 from reranker.reasons.counterfactual import ScoredPrompt
 from reranker.reasons.taste import Tastes, taste_sentence
 from reranker.reasons.writer import ReasonSource, ReasonWriter
-from reranker.request import DEFAULT_K, WISH_FAMILY, RecommendationRequest
+from reranker.request import DEFAULT_K, WISH_FAMILY, RecommendationRequest, wish_template
 from reranker.scoring import Read, StabilityReport
 from reranker.scoring.adapted import reader_for
 from reranker.scoring.inputs import RankInputs, rank_inputs
@@ -175,9 +175,7 @@ class Recommender:
         context = RequestContext(
             deadline=began + request.deadline_ms / 1000,
             # Resolved once per request, so that a promotion cannot mix two versions in one answer.
-            rank_template=request.prompts.template(
-                "rank", self._library, request.locale, family=WISH_FAMILY if request.has_wish else "rank"
-            ),
+            rank_template=self._rank_template(request),
             reason_template=request.prompts.template("reason", self._library, request.locale),
             failures=self._library.failures,
             request_id=request.request_id or uuid.uuid4().hex,
@@ -207,6 +205,11 @@ class Recommender:
         if retrieved.wish_error is not None:
             context.degrade_wish(retrieved.wish_error)
         return self._events(request, retrieved, context)
+
+    def _rank_template(self, request: RecommendationRequest) -> PromptTemplate:
+        if request.has_wish and request.prompts.rank is None:
+            return wish_template(self._library, request.locale)
+        return request.prompts.template("rank", self._library, request.locale)
 
     def _wish(self, request: RecommendationRequest, context: RequestContext) -> Wish | None:
         """Read the query of a request together with the profile, and for a stranger the profile alone; None without
@@ -326,8 +329,9 @@ class Recommender:
         wish = request.query if "query" in context.rank_template.meta.inputs else None
         if context.understood is not None and not wish:
             return LlmWhy.wish  # what the history makes likely says nothing about the wish
-        if context.understood is not None and why is LlmWhy.no_fit and request.prompts.rank is None:
-            return LlmWhy.wish
+        by_default = context.rank_template.family == WISH_FAMILY and request.prompts.rank is None
+        if context.understood is not None and why is LlmWhy.no_fit and by_default:
+            return LlmWhy.wish  # shipped, and nobody has measured whether it helps here
         if not retrieved.candidates or not (retrieved.history or wish):
             return LlmWhy.no_history  # without either, a likelihood only measures how common a title is
         return why

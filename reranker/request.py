@@ -43,16 +43,15 @@ class PromptChoice:
         except TemplateError as error:
             raise InputError(error.message, field=f"prompts.{task}", remedy=error.remedy, code=error.code) from error
 
-    def template(self, task: Task, library: PromptLibrary, locale: str, *, family: str | None = None) -> PromptTemplate:
-        """Return the template for a task: the named one, or one of a family in the locale's language, by default of the
-        family with the task's name.
+    def template(self, task: Task, library: PromptLibrary, locale: str) -> PromptTemplate:
+        """Return the template for a task: the named one, or the task's own family in the locale's language.
 
         Raises:
             InputError: If the template does not exist, cannot be read, or is for another task.
         """
         reference = self.reference(task)
         if reference is None:
-            return library.find(family or task, locale)
+            return library.find(task, locale)
         try:
             template = library.get(reference)
         except TemplateError as error:
@@ -68,6 +67,14 @@ class PromptChoice:
                 code="wrong_task",
             )
         return template
+
+
+def wish_template(library: PromptLibrary, locale: str) -> PromptTemplate:
+    """Return the rank template for requests with a wish: the production one if it shows the wish, else one of the
+    family :data:`WISH_FAMILY`.
+    """
+    own = library.find("rank", locale)
+    return own if "query" in own.meta.inputs else library.find(WISH_FAMILY, locale)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ PUBLIC = {
     "user_sample version_number with_attributes write_atomically",
     "reranker": "ADAPTER_FILE ADAPTER_WEIGHTS AdapterChoice AdapterManifest Agreement Answer BATCH_TABLE Basis "
     "BatchError BatchFolder BatchJob BatchManifest BatchOutcome BreakerState Calibration DEFAULT_NEW_ITEMS "
-    "Degraded NEW_ITEM_FEATURES new_item_features Gain NewItemFit RayPool Slice WISH_FAMILY WishFit "
+    "Degraded NEW_ITEM_FEATURES new_item_features Gain NewItemFit RayPool Slice wish_template WishFit "
     "DocumentRanker DocumentRanking DoneEvent EMBEDDED Engine EngineSettings EngineState Estimate Event Explainer "
     "FUSION_FILE Feature FusionFit LLMBadAnswer LLMBusy LLMError LLMStartError LLMTimeout LLMUnavailable "
     "LikelihoodScorer ListwiseScorer LlmSettings LocalPool LocalServer MAX_CANDIDATES MAX_DEADLINE_MS MAX_ITEMS Memory "

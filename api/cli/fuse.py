@@ -24,7 +24,6 @@ from eval import (
 )
 from prompts import PromptLibrary, PromptTemplate
 from reranker import (
-    WISH_FAMILY,
     Engine,
     EngineSettings,
     FusionFit,
@@ -37,6 +36,7 @@ from reranker import (
     find_or_start_server,
     load_fit,
     save_fit,
+    wish_template,
 )
 from retrieval import Artifact, ArtifactError, Dataset, InputError, Retriever, open_embedder
 
@@ -166,7 +166,7 @@ async def _fit(
                 fitted = fitted.model_copy(update={"new_items": own})
             if wishes is None:
                 return fitted.model_copy(update={"wish": _kept(settings, fitted)})
-            showing = library.find(WISH_FAMILY, template.meta.locale)
+            showing = wish_template(library, template.meta.locale)
             wish = await fit_wish_weights(
                 Retriever(data.artifact, open_embedder(settings.embeddings)),
                 data.dataset,

@@ -65,7 +65,7 @@ def test_the_way_of_an_edit(run: Run, file: str) -> None:
 def test_list_shows_every_template(run: Run) -> None:
     code, out, _ = run("list")
     assert code == 0
-    assert len(out.splitlines()) == 12
+    assert len(out.splitlines()) == 14
     assert out.startswith("rank ")
     assert f"production {SERVED}" in out
 

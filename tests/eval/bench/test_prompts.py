@@ -9,7 +9,7 @@ def test_every_figure_is_there(retriever: Retriever) -> None:
     assert result.bare_jinja_ms > 0
     assert (result.tokenizer, result.tokens is not None) == ("words", True)
     rows = {row.template: row for row in result.tokens_per_candidate}
-    assert len(rows) == 10
+    assert len(rows) == 12
     # "A. Even Story Alpha (genres: Drama)" is six words; without attributes four.
     assert rows["rank-labels@1"].with_attributes == 6
     assert rows["rank-labels@1"].without_attributes == 4
